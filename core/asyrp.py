@@ -1,0 +1,98 @@
+"""The asymmetric reverse process of Asyrp (arXiv 2210.10960): edit the predicted x0, not the direction to x_t.
+
+    x' = euler(x, D) + a' * (D_edit - D)        a = 1 for eps and v models, 1 - sigma for flow models
+
+which is the paper's x' = P(edited) + direction(unedited), equation 7. D is the stock prediction and euler the stock
+step, so outside of the editing window, and at strength 0, this *is* the stock sampler, bit for bit. Model space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser, denoise_pair, euler_step
+from .direction import HDirection
+
+Edit = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Absolute, like ControlNet's percents: steps with sigma > ``edit`` are edited, with sigma <= ``boost`` boosted.
+
+    ``edit`` = sigma at t_edit, ``boost`` = sigma at t_boost (0: off) of the paper; they may overlap.
+    """
+
+    edit: float = 0.0
+    boost: float = 0.0
+
+    def edits(self, sigma: Tensor) -> bool:
+        return bool(sigma > self.edit)
+
+    def boosts(self, sigma: Tensor) -> bool:
+        return bool(sigma <= self.boost)
+
+
+def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:
+    """h -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add.
+
+    S and S' count the steps inside the window in training and here: fewer steps must each do more (section 5.2).
+    """
+    if strength == 0:
+        return None
+    here = [s for s in sigmas[:-1].tolist() if s > window.edit]
+    there = [s for s in direction.sigmas.tolist() if s > window.edit and here and s <= here[0] * (1 + 1e-4)]
+    scale = strength * (len(there) / len(here) if here and there else 1.0)
+    return lambda h, sigma: h + scale * direction.delta(h, sigma).to(h)
+
+
+def step_asyrp(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, flow: bool = False) -> Tensor:
+    """One asymmetric step, without boost."""
+    a_next = 1 - sigma_next if flow else 1.0
+    return euler_step(x, denoised, sigma, sigma_next) + a_next * (edited - denoised)
+
+
+def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, z: Tensor, eta: float,
+               flow: bool = False) -> Tensor:
+    """One stochastic step (quality boost, section 4.2): DDIM's eta with s = sigma/a, noise z ~ N(0, I)."""
+    a, a_next = (1 - sigma, 1 - sigma_next) if flow else (torch.ones_like(sigma), torch.ones_like(sigma_next))
+    # a flow schedule starts at a = 0, s = infinity, where no old noise can be kept by ratio: s'/s is then 0.
+    ratio = sigma_next * a / (a_next * sigma) if a_next > 0 else torch.zeros_like(sigma)
+    s_next = sigma_next / a_next if a_next > 0 else torch.zeros_like(sigma)
+    up = eta * s_next * torch.sqrt((1 - ratio**2).clamp(min=0))
+    down = torch.sqrt((s_next**2 - up**2).clamp(min=0))
+    n = (x - a * denoised) / sigma
+    return a_next * (edited + down * n + up * z)
+
+
+@torch.no_grad()
+def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None, window: Window = Window(), *, eta: float = 1.0,
+                 flow: bool = False, noise: Callable[[Tensor], Tensor] | None = None, symmetric: bool = False,
+                 callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+    """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
+
+    edit(h, sigma) returns the edited bottleneck; None edits nothing. noise(x) draws z for boosted steps; without it
+    there is no boost. symmetric applies the edit to the direction term as well, which Asyrp's theorem 1 says
+    cancels: a baseline, not a tool. callback(i, x, denoised) is called once a step.
+    """
+    for i in range(len(sigmas) - 1):
+        sigma, sigma_next = sigmas[i], sigmas[i + 1]
+        if edit is not None and window.edits(sigma):
+            denoised, edited = denoise_pair(denoise, x, sigma, lambda h: edit(h, sigma))
+        else:
+            denoised = edited = denoise(x, sigma)
+        if callback is not None:
+            callback(i, x, edited)
+        if noise is not None and eta > 0 and window.boosts(sigma):
+            x = step_boost(x, denoised, edited, sigma, sigma_next, noise(x), eta, flow)
+        elif edited is denoised:
+            x = euler_step(x, denoised, sigma, sigma_next)
+        elif symmetric:
+            x = euler_step(x, edited, sigma, sigma_next)
+        else:
+            x = step_asyrp(x, denoised, edited, sigma, sigma_next, flow)
+    return x

@@ -1,0 +1,157 @@
+"""An attribute as singular atoms: learned from a pair of codes, saved as a small file, slid on any latent.
+
+What is kept of the pair is its edit y - x as atoms of unit-variance codes, so that the attribute applies to the
+pair's own code and to any other one: another seed, an inverted picture, another resolution. Tensors are in
+LATENT space throughout (what ComfyUI's wires carry); each sample is divided by its own standard deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .avi import Weights, integrate
+from .errors import EditError, check_latent, check_same_shape
+from .files import read, write
+from .svd import ChannelSVD, channel_svd, compose, standardise
+
+BANDS = ("all", "coarse", "medium", "fine")
+KIND = "svd_attribute"
+
+
+@dataclass(frozen=True)
+class SVDAttribute:
+    """``edit``: atoms of y - x (u [C, H, r], s [C, r], v [C, W, r]); spectra: mean singular values [C, k] of the pair.
+
+    sigma, target_sigma: noise levels of source and target code, 0 where unknown. info: free text by key (name,
+    latent_format, source_prompt, target_prompt, ...), saved with the file.
+    """
+
+    edit: ChannelSVD
+    source_spectrum: Tensor
+    target_spectrum: Tensor
+    sigma: float = 0.0
+    target_sigma: float = 0.0
+    info: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.info.get("name", "attribute")
+
+    @property
+    def rank(self) -> int:
+        return self.edit.s.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        return self.edit.s.shape[0]
+
+    def report(self) -> str:
+        energy = self.edit.s.square().sum(dim=0)
+        size = float((energy.sum() / self.source_spectrum.square().sum()).sqrt())
+        shares = ", ".join(f"{n}: {energy[:n].sum() / energy.sum():.0%}" for n in (1, 2, 4, 8) if n <= self.rank)
+        return (f"{self.name}: {self.rank} atoms in each of {self.channels} channels, learned at sigma {self.sigma or 'unknown'}\n"
+                f"size of the edit: {size:.1%} of the source code's norm; share held by its leading atoms: {shares}")
+
+    def save(self, path: str | Path) -> None:
+        tensors = dict(zip(("edit.u", "edit.s", "edit.v"), self.edit), source_spectrum=self.source_spectrum,
+                       target_spectrum=self.target_spectrum)
+        write(path, KIND, tensors, dict(self.info), sigma=self.sigma, target_sigma=self.target_sigma)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SVDAttribute":
+        """Raises EditError for a file that is not a whole SVD attribute of a known version."""
+        tensors, info, numbers = read(path, KIND, {
+            "edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"},
+            ("sigma", "target_sigma"))
+        edit = ChannelSVD(*(tensors[f"edit.{part}"] for part in "usv"))
+        return cls(edit, tensors["source_spectrum"], tensors["target_spectrum"], info=info, **numbers)
+
+
+@torch.no_grad()
+def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Weights = Weights(), keep: int | None = None,
+                    sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None) -> SVDAttribute:
+    """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit.
+
+    source: from the source prompt; target: from the target prompt, same initial noise, same or cleaner step.
+    rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: all that matter).
+    Raises EditError for shapes that differ, NaN, or a pair that is one and the same code.
+    """
+    check_same_shape(check_latent(source, "source"), check_latent(target, "target"), "source", "target")
+    x, z = standardise(source.float().cpu())[0], standardise(target.float().cpu())[0]
+    result = integrate(x, z, rank, weights)
+    edit = channel_svd((result.y.double() - x.double()).mean(dim=0), keep)
+    if edit.s.max() < 1e-6:
+        raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
+    used = max(1, int((edit.s > 1e-4 * edit.s.max()).any(dim=0).sum()))
+    edit = ChannelSVD(*(part[..., :used].float().contiguous() for part in edit))
+    spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
+    return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}))
+
+
+@torch.no_grad()
+def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: int = 0, band: str = "all",
+                    mask: Tensor | None = None) -> Tensor:
+    """x + strength * std(x) * edit, then each channel's norm brought back to that of x.
+
+    x: [B, C, H, W] in LATENT space, of any H and W (the atoms are interpolated along their axes and made
+    orthonormal again). rank: leading atoms used, 0 for all. band: a third of the atoms, coarse to fine. mask: [B or
+    1, 1, H, W] in [0, 1], edit where it is 1. Strength 0 returns x bit for bit; x is never changed. Raises EditError
+    for another channel count, NaN, or an unknown band.
+    """
+    check_latent(x, "latent")
+    if x.shape[1] != attribute.channels:
+        raise EditError(f"latent has {x.shape[1]} channels but attribute '{attribute.name}' was learned on {attribute.channels}; "
+                        f"use a model of its family ({attribute.info.get('latent_format') or 'latent format not recorded'}).")
+    if rank < 0 or not abs(strength) < float("inf"):
+        raise EditError(f"strength is {strength} and rank is {rank}; a finite strength and a rank of 0 (all) or more are accepted.")
+    if strength == 0:
+        return x.clone()
+    edit = compose(_fit(_select(attribute.edit, rank, band), *x.shape[-2:])).to(x.device)
+    source, std = standardise(x.float())
+    y = source + strength * edit
+    y = y * (_channel_norm(source) / _channel_norm(y).clamp(min=1e-12)) * std
+    if mask is not None:
+        if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
+            raise EditError(f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent.")
+        y = x + mask.to(y) * (y - x)
+    return y.to(x.dtype)
+
+
+def _channel_norm(x: Tensor) -> Tensor:
+    return x.flatten(2).norm(dim=2)[:, :, None, None]
+
+
+def _select(edit: ChannelSVD, rank: int, band: str) -> ChannelSVD:
+    if band not in BANDS:
+        raise EditError(f"band is '{band}'; {', '.join(BANDS)} are accepted.")
+    count = edit.s.shape[-1] if rank == 0 else min(rank, edit.s.shape[-1])
+    first, last = 0, count
+    if band != "all":
+        third = BANDS.index(band) - 1
+        first, last = round(third * count / 3), round((third + 1) * count / 3)
+    return ChannelSVD(*(part[..., first:last] for part in edit))
+
+
+def _fit(edit: ChannelSVD, height: int, width: int) -> ChannelSVD:
+    """Atoms at another resolution: u and v interpolated, made orthonormal, the edit's energy a pixel kept."""
+    c, h, r = edit.u.shape
+    w = edit.v.shape[1]
+    if (h, w) == (height, width) or r == 0:
+        return edit
+    u, v = _resize(edit.u, height), _resize(edit.v, width)
+    (qu, ru), (qv, rv) = torch.linalg.qr(u), torch.linalg.qr(v)
+    # compose() at the new size is u diag(s) v^T = qu (ru diag(s) rv^T) qv^T: its SVD gives orthonormal atoms again.
+    inner_u, s, inner_vh = torch.linalg.svd((ru * edit.s[:, None, :]) @ rv.mT, full_matrices=False)
+    return ChannelSVD(qu @ inner_u, s, qv @ inner_vh.mT)
+
+
+def _resize(columns: Tensor, length: int) -> Tensor:
+    """[C, n, r] to [C, length, r], linear, antialiased when it shrinks."""
+    # As an image twice as wide as one column: torch's antialiased kernel returns zeros at width 1.
+    image = columns.permute(0, 2, 1)[..., None].expand(-1, -1, -1, 2).contiguous()
+    return F.interpolate(image, size=(length, 2), mode="bilinear", antialias=True)[..., 0].permute(0, 2, 1)

@@ -1,0 +1,59 @@
+"""The seam between the algorithms and a model: one callable, and the Euler step that everything is built on.
+
+All tensors here are in model space. sigma is ComfyUI's: x = x0 + sigma*n for eps and v models,
+x = (1 - sigma)*x0 + sigma*n for flow models; d = (x - D)/sigma is dx/dsigma in both.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Protocol
+
+import torch
+from torch import Tensor
+
+HEdit = Callable[[Tensor], Tensor]
+
+
+class Denoiser(Protocol):
+    """``denoise(x, sigma, h_edit=None) -> x0``, with guidance, prompts and patches already bound.
+
+    x: [B, C, H, W] in model space; sigma: a scalar tensor. h_edit receives the rows of the bottleneck
+    activation that are to be edited ([R, Ch, h, w]: the conditional rows, or both), may record them and
+    returns their new value; the result is differentiable in that value.
+
+    A denoiser may also offer ``denoise_pair(x, sigma, h_edit) -> (D, D_edit)`` to share work between the two.
+    """
+
+    def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor: ...
+
+
+def denoise_pair(denoise: Denoiser, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
+    """(D, D_edit). D comes from the stock call, so that it is bit for bit what an unedited sampler sees."""
+    pair = getattr(denoise, "denoise_pair", None)
+    return pair(x, sigma, h_edit) if pair else (denoise(x, sigma), denoise(x, sigma, h_edit))
+
+
+def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+    """dx/dsigma (Karras et al. 2022, equation 3)."""
+    return (x - denoised) / sigma
+
+
+def euler_step(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """One Euler step, which is one DDIM step; in the order of operations of k-diffusion's sample_euler."""
+    d = to_d(x, sigma, denoised)
+    dt = sigma_next - sigma
+    return x + d * dt
+
+
+@torch.no_grad()
+def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, callback=None) -> Tensor:
+    """Algorithm 2 of Karras et al. (2022) without churn. x: model space at sigmas[0]; returns it at sigmas[-1].
+
+    callback(i, x, denoised) is called before each step.
+    """
+    for i in range(len(sigmas) - 1):
+        denoised = denoise(x, sigmas[i])
+        if callback is not None:
+            callback(i, x, denoised)
+        x = euler_step(x, denoised, sigmas[i], sigmas[i + 1])
+    return x

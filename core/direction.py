@@ -1,0 +1,180 @@
+"""Directions in h-space, the U-Net's bottleneck: what to add to h, at which sigma (arXiv 2210.10960).
+
+    difference  mean of h(target prompt) - h(source prompt), one tensor a step; no training
+    global      one tensor for all steps;  vector: one number a channel, which fits any resolution
+    implicit    f_t(h), a small network that answers each h with its own dh (figure 4 of the paper)
+
+Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import EditError
+from .files import read, read_kind, write
+
+METHODS = ("implicit", "global", "vector", "difference")
+GROUPS = 32
+TIME_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class HDirection(ABC):
+    """``sigmas``: the schedule it was learned on, descending, without the final 0. ``info``: free text by key."""
+
+    sigmas: Tensor
+    tensors: dict[str, Tensor]
+    info: dict[str, str] = field(default_factory=dict)
+
+    kind: ClassVar[str]
+    layout: ClassVar[dict[str, str]]
+
+    @property
+    def name(self) -> str:
+        return self.info.get("name", "direction")
+
+    @property
+    @abstractmethod
+    def channels(self) -> int: ...
+
+    def delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        """dh for this h [R, Ch, h, w] at this sigma, in h's device, float32, broadcastable to h. Raises EditError for another width."""
+        if h.shape[1] != self.channels:
+            raise EditError(f"direction '{self.name}' was learned on a bottleneck of {self.channels} channels but this model has "
+                            f"{h.shape[1]}; use the model family it was learned on.")
+        return self._delta(h, sigma)
+
+    @abstractmethod
+    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def save(self, path: str | Path) -> None:
+        write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info))
+
+
+class TableDirection(HDirection):
+    """``table`` [S, C, h, w] for as many sigmas, looked up by sigma, or [1, C, h, w] for all steps."""
+
+    kind = "h_direction_table"
+    layout = {"sigmas": "S", "table": "TChw"}
+
+    @property
+    def channels(self) -> int:
+        return self.tensors["table"].shape[1]
+
+    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        dh = _lookup(self.tensors["table"], self.sigmas, float(sigma)).to(h.device)
+        if dh.shape[-2:] not in ((1, 1), h.shape[-2:]):
+            dh = F.interpolate(dh[None], size=h.shape[-2:], mode="bilinear", antialias=True)[0]
+        return dh[None]
+
+
+def _lookup(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
+    """Linear in log sigma between neighbours, constant beyond the ends: [C, h, w]."""
+    if len(table) == 1:
+        return table[0]
+    logs = sigmas.clamp(min=1e-6).log().flip(0)
+    position = torch.tensor(math.log(max(sigma, 1e-6))).clamp(logs[0], logs[-1])
+    high = int(torch.searchsorted(logs, position).clamp(1, len(logs) - 1))
+    weight = (position - logs[high - 1]) / (logs[high] - logs[high - 1])
+    ascending = table.flip(0)
+    return torch.lerp(ascending[high - 1], ascending[high], weight)
+
+
+class ImplicitDirection(HDirection):
+    """f_t(h) = conv1x1(swish(GroupNorm(conv1x1(h) + Linear(swish(temb(sigma)))))): the paper's implicit function.
+
+    Its time embedding is its own, sinusoidal in log sigma, for no model hands over the one it uses.
+    """
+
+    kind = "h_direction_implicit"
+    layout = {"sigmas": "S", "in.weight": "CH", "in.bias": "C", "time.weight": "CE", "time.bias": "C",
+              "norm.weight": "C", "norm.bias": "C", "out.weight": "HC", "out.bias": "H"}
+
+    @classmethod
+    def start(cls, channels: int, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> "ImplicitDirection":
+        """Fresh weights; the last layer is zero, so learning starts from no edit at all."""
+        if channels % GROUPS:
+            raise EditError(f"The bottleneck has {channels} channels, which do not divide into {GROUPS} groups; use method global or vector.")
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
+
+        return cls(sigmas, {
+            "in.weight": normal(channels, channels), "in.bias": torch.zeros(channels),
+            "time.weight": normal(channels, TIME_WIDTH), "time.bias": torch.zeros(channels),
+            "norm.weight": torch.ones(channels), "norm.bias": torch.zeros(channels),
+            "out.weight": torch.zeros(channels, channels), "out.bias": torch.zeros(channels)}, info)
+
+    @property
+    def channels(self) -> int:
+        return self.tensors["in.weight"].shape[1]
+
+    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
+        time = F.linear(F.silu(_time_embedding(float(sigma)).to(h.device)), w["time.weight"], w["time.bias"])
+        y = F.conv2d(h.float(), w["in.weight"][:, :, None, None], w["in.bias"]) + time[:, None, None]
+        y = F.silu(F.group_norm(y, GROUPS, w["norm.weight"], w["norm.bias"]))
+        return F.conv2d(y, w["out.weight"][:, :, None, None], w["out.bias"])
+
+
+def _time_embedding(sigma: float) -> Tensor:
+    frequencies = torch.exp(torch.linspace(math.log(0.1), math.log(10.0), TIME_WIDTH // 2))
+    angles = math.log(max(sigma, 1e-6)) * frequencies
+    return torch.cat([angles.sin(), angles.cos()])
+
+
+class RandomDirection(HDirection):
+    """A fixed random direction with, at every h and sigma, the norm that ``base`` has there: the baseline to beat."""
+
+    kind = "h_direction_random"
+
+    def __init__(self, base: HDirection, seed: int):
+        super().__init__(base.sigmas, {}, dict(base.info))
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "seed", seed)
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        dh = self.base.delta(h, sigma).expand(h.shape)
+        z = torch.randn(h.shape[1:], generator=torch.Generator().manual_seed(self.seed)).to(h.device)
+        return z * (dh.flatten(1).norm(dim=1)[:, None, None, None] / z.norm())
+
+    def save(self, path: str | Path) -> None:
+        raise EditError("A random direction is a baseline for measurements; it is not saved.")
+
+
+def random_like(direction: HDirection, seed: int) -> RandomDirection:
+    return RandomDirection(direction, seed)
+
+
+def difference_direction(source_h: Tensor, target_h: Tensor, sigmas: Tensor, info: dict[str, str] | None = None) -> TableDirection:
+    """Mean over samples of h(target) - h(source): both [S, B, C, h, w] for the S given sigmas."""
+    table = (target_h.float() - source_h.float()).mean(dim=1).cpu()
+    return TableDirection(sigmas.float().cpu(), {"table": table}, dict(info or {}))
+
+
+def load_hdirection(path: str | Path) -> HDirection:
+    """Raises EditError for a file that is not a whole h-direction of a known version."""
+    kinds = {cls.kind: cls for cls in (TableDirection, ImplicitDirection)}
+    kind = read_kind(path)
+    if kind not in kinds:
+        raise EditError(f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(kinds)}) is accepted here.")
+    cls = kinds[kind]
+    tensors, info, _ = read(path, kind, cls.layout, ())
+    direction = cls(tensors.pop("sigmas"), tensors, info)
+    table = tensors.get("table")
+    if table is not None and len(table) not in (1, len(direction.sigmas)):
+        raise EditError(f"'{Path(path).name}' has {len(table)} directions for {len(direction.sigmas)} sigmas; save the direction again.")
+    return direction

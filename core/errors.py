@@ -1,0 +1,39 @@
+"""One exception for bad input, and the checks that raise it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class EditError(ValueError):
+    """Bad input, said in one sentence: which input, what was found, what is accepted."""
+
+
+def check_latent(x: Tensor, name: str) -> Tensor:
+    """A finite floating-point latent [B, C, H, W], or an EditError that says what it is instead."""
+    if not isinstance(x, Tensor) or getattr(x, "is_nested", False):
+        raise EditError(f"{name} is a {type(x).__name__}; a plain latent tensor [batch, channels, height, width] is accepted.")
+    if x.ndim != 4:
+        raise EditError(f"{name} has {x.ndim} dimensions {tuple(x.shape)}; a picture latent has 4 [batch, channels, height, width].")
+    if x.numel() == 0:
+        raise EditError(f"{name} is empty {tuple(x.shape)}; at least one picture is needed.")
+    if not torch.isfinite(x).all():
+        raise EditError(f"{name} contains NaN or infinite values; check the node it comes from.")
+    return x
+
+
+def check_same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str) -> None:
+    if a.shape != b.shape:
+        raise EditError(f"{name_b} has shape {tuple(b.shape)} but {name_a} has {tuple(a.shape)}; the two must be the same size.")
+
+
+def check_sigmas(sigmas: Tensor, name: str = "sigmas") -> Tensor:
+    """At least two finite, strictly descending, non-negative values [n + 1]."""
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise EditError(f"{name} holds {sigmas.numel()} values; a schedule needs at least two (one step).")
+    if not torch.isfinite(sigmas).all() or sigmas[-1] < 0:
+        raise EditError(f"{name} contains negative, NaN or infinite values; wire the sampler's own SIGMAS.")
+    if (sigmas[1:] >= sigmas[:-1]).any():
+        raise EditError(f"{name} does not descend strictly ({sigmas[0]:.3g} to {sigmas[-1]:.3g}); wire the sampler's own SIGMAS, not flipped ones.")
+    return sigmas

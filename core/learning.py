@@ -1,0 +1,139 @@
+"""Learning an h-space direction from two prompts, without data and without CLIP.
+
+Trajectories are sampled from noise once, under the source prompt and under the target prompt; at each of their
+states both predictions D_s and D_t are kept. Learning then asks of the edited prediction
+
+    D(x, source | h + dh) = D_s + gain * (D_t - D_s),    gain = (1 - sigma'/sigma) / a'
+
+With this gain an *asymmetric* step at strength 1 equals the stock step under the target prompt: Asyrp adds the whole
+D_edit - D at every step while Euler moves by only 1 - sigma'/sigma of it, so the plain match (gain 1) overshoots.
+Gradient flows through the decoder half only. Model space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .denoiser import Denoiser, euler_step
+from .direction import HDirection, ImplicitDirection, TableDirection, difference_direction
+from .errors import EditError, check_sigmas
+
+
+@dataclass
+class Trajectories:
+    """Per step, over B source and B target trajectories: states, predictions and bottlenecks under both prompts.
+
+    x, source, target: [S, 2B, C, H, W]; h_source, h_target: [S, 2B, Ch, h, w]; sigmas: [S + 1]. On the CPU.
+    """
+
+    sigmas: Tensor
+    x: Tensor
+    source: Tensor
+    target: Tensor
+    h_source: Tensor
+    h_target: Tensor
+
+
+@torch.no_grad()
+def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, window: float = 0.0, batch: int = 8,
+                        device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> Trajectories:
+    """Sample from noise [B, C, H, W] (model space, at sigmas[0]) under both prompts while sigma > window.
+
+    ``batch`` noises at a time; callback() after each of their steps, two trajectories each. Raises EditError when no
+    step lies inside the window.
+    """
+    check_sigmas(sigmas)
+    count = int((sigmas[:-1] > window).sum())
+    if count == 0:
+        raise EditError(f"No step of this schedule lies inside the editing window (sigma above {window:.4g}); widen the window.")
+    parts = []
+    for prompt in (source, target):
+        for start in noise.split(batch):
+            parts.append(_follow(prompt, (source, target), start.to(device), sigmas[: count + 1], callback))
+    return Trajectories(sigmas[: count + 1].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts)))
+
+
+def _follow(prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sigmas: Tensor, callback) -> tuple[Tensor, ...]:
+    """One trajectory of x under ``prompt``; at each state both prompts' predictions and bottlenecks, [S, B, ...] each."""
+    rows = []
+    for i in range(len(sigmas) - 1):
+        seen: list[Tensor] = []
+
+        def record(h: Tensor) -> Tensor:
+            seen.append(h.detach().float().cpu())
+            return h
+
+        predictions = [denoise(x, sigmas[i], record) for denoise in prompts]
+        rows.append([part.float().cpu() for part in (x, *predictions, *seen)])
+        x = euler_step(x, predictions[prompts.index(prompt)], sigmas[i], sigmas[i + 1])
+        if callback is not None:
+            callback()
+    return tuple(torch.stack(column) for column in zip(*rows))
+
+
+def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str = "implicit", steps: int = 150, batch: int = 8,
+                    learning_rate: float = 3e-3, seed: int = 0, flow: bool = False, gain: str = "step", device: torch.device | str = "cpu",
+                    info: dict[str, str] | None = None, callback: Callable[[int, float], None] | None = None) -> tuple[HDirection, list[float]]:
+    """Fit one direction; returns it (on the CPU) and the loss of every step, relative to editing nothing (1 = no better).
+
+    denoise: under the source prompt, differentiable in h. method: implicit, global, vector or difference (which trains
+    nothing). gain: "step" as above, or "plain" for the paper's D_edit = D_t. Raises EditError for an unknown
+    method, and when both prompts predict the same.
+    """
+    t = trajectories
+    sigmas = t.sigmas[:-1]
+    info = {"method": method, **(info or {})}
+    if method == "difference":
+        return difference_direction(t.h_source, t.h_target, sigmas, info), []
+    generator = torch.Generator().manual_seed(seed)
+    direction = _start(method, t.h_source, sigmas, generator, info)
+    goals = t.source + _gains(t.sigmas, flow, gain)[:, None, None, None, None] * (t.target - t.source)
+    scale = (goals - t.source).square().mean()
+    if scale < 1e-10:
+        raise EditError("source and target predict the same picture, so there is nothing to learn; check that the two prompts differ.")
+    parameters = [tensor.requires_grad_() for tensor in direction.tensors.values()]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+    losses = []
+    for step in range(steps):
+        i = int(torch.randint(len(sigmas), (), generator=generator))
+        rows = torch.randperm(t.x.shape[1], generator=generator)[:batch]
+        x, goal, sigma = t.x[i, rows].to(device), goals[i, rows].to(device), sigmas[i].to(device)
+        with torch.enable_grad():
+            edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h))
+            loss = F.mse_loss(edited.float(), goal) / scale
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if callback is not None:
+            callback(step, losses[-1])
+    for tensor in parameters:
+        tensor.requires_grad_(False)
+    return direction, losses
+
+
+def _start(method: str, h: Tensor, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
+    channels = h.shape[2]
+    if method == "implicit":
+        return ImplicitDirection.start(channels, sigmas, generator, info)
+    if method == "global":
+        return TableDirection(sigmas, {"table": torch.zeros(1, *h.shape[2:])}, info)
+    if method == "vector":
+        return TableDirection(sigmas, {"table": torch.zeros(1, channels, 1, 1)}, info)
+    raise EditError(f"method is '{method}'; implicit, global, vector and difference are accepted.")
+
+
+def _gains(sigmas: Tensor, flow: bool, gain: str) -> Tensor:
+    if gain == "plain":
+        return torch.ones(len(sigmas) - 1)
+    if gain != "step":
+        raise EditError(f"gain is '{gain}'; step and plain are accepted.")
+    a_next = 1 - sigmas[1:] if flow else torch.ones(len(sigmas) - 1)
+    return (1 - sigmas[1:] / sigmas[:-1]) / a_next.clamp(min=1e-3)

@@ -1,0 +1,58 @@
+"""Channel-wise SVD of latents: a latent [B, C, H, W] is C matrices of H x W a sample, x_c = U diag(s) V^T.
+
+(u_j, v_j) carry a joint sign and, where singular values cluster, a joint rotation: keep u_j v_j^T together
+and compare subspaces by their principal angles. Nothing here is differentiable on purpose: the gradient of
+an SVD blows up at equal singular values. Source: arXiv 2502.02225, section 3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ChannelSVD(NamedTuple):
+    """u: [..., C, H, r], s: [..., C, r] descending, v: [..., C, W, r]."""
+
+    u: Tensor
+    s: Tensor
+    v: Tensor
+
+
+@torch.no_grad()
+def channel_svd(x: Tensor, rank: int | None = None) -> ChannelSVD:
+    """The thin SVD of every channel of x [..., C, H, W], or its ``rank`` leading atoms."""
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    rank = s.shape[-1] if rank is None else min(rank, s.shape[-1])
+    return ChannelSVD(u[..., :rank], s[..., :rank], vh.mT[..., :rank])
+
+
+def atoms(svd: ChannelSVD) -> Tensor:
+    """The rank-one matrices u_j v_j^T themselves: [..., C, r, H, W]."""
+    return torch.einsum("...hr,...wr->...rhw", svd.u, svd.v)
+
+
+def compose(svd: ChannelSVD) -> Tensor:
+    """sum_j s_j u_j v_j^T: [..., C, H, W]."""
+    return (svd.u * svd.s[..., None, :]) @ svd.v.mT
+
+
+def truncate(x: Tensor, rank: int) -> Tensor:
+    """The part of x in its ``rank`` leading atoms a channel."""
+    return compose(channel_svd(x, rank))
+
+
+def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x divided by each sample's own standard deviation, and that deviation [B, 1, 1, 1]; nothing is subtracted."""
+    std = x.flatten(1).std(dim=1).clamp(min=1e-12)[:, None, None, None]
+    return x / std, std
+
+
+def principal_angles(a: Tensor, b: Tensor) -> Tensor:
+    """Angles in radians between the column spaces of a and b ([..., n, r], orthonormal columns), ascending: [..., r]."""
+    cosines = torch.linalg.svdvals(a.mT @ b)
+    # Near zero the arc cosine loses half of the digits; the sine, from what b has outside of a, keeps them.
+    sines = torch.linalg.svdvals(b - a @ (a.mT @ b)).flip(-1)[..., : cosines.shape[-1]]
+    return torch.where(cosines > 0.7071, torch.asin(sines.clamp(max=1)), torch.acos(cosines.clamp(max=1)))

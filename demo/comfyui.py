@@ -1,0 +1,128 @@
+"""The embedded model as ComfyUI's own MODEL, CLIP and VAE, so that every stock node treats it like a checkpoint."""
+
+from __future__ import annotations
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from torch import Tensor, nn
+
+from .loader import read_weights
+from .models import CONTEXT_WIDTH, DOWNSCALE, LATENT_CHANNELS, FaceVAE, TextEncoder
+from .words import CONTEXT_LENGTH, tokenize
+
+
+class DemoLatent(comfy.latent_formats.LatentFormat):
+    """LATENT space is the VAE's own; model space is that times the latent scale."""
+
+    latent_channels = LATENT_CHANNELS
+
+    def __init__(self):
+        self.scale_factor = read_weights("vae")[1]["latent_scale"]
+
+
+class DemoConfig(comfy.supported_models_base.BASE):
+    """SD 1.x's U-Net, small; the counterpart of models.UNET_CONFIG."""
+
+    unet_config = {
+        "image_size": 16, "in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS, "model_channels": 64,
+        "num_res_blocks": [1, 1, 1], "channel_mult": [1, 2, 2], "transformer_depth": [0, 1, 1], "transformer_depth_middle": 1,
+        "transformer_depth_output": [0, 0, 1, 1, 1, 1], "context_dim": CONTEXT_WIDTH, "adm_in_channels": None,
+        "use_spatial_transformer": True, "use_linear_in_transformer": False, "use_checkpoint": False, "legacy": False,
+        "use_temporal_attention": False, "use_temporal_resblock": False,
+    }
+    unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
+    latent_format = DemoLatent
+    memory_usage_factor = 1.0
+
+
+class DemoTokenizer:
+    """Text with (weights:1.2) to [(token, weight)], as ComfyUI's CLIP object asks for it."""
+
+    def __init__(self, embedding_directory=None, tokenizer_data={}):
+        pass
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict:
+        weights: dict[int, float] = {}
+        for segment, weight in comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(text), 1.0):
+            for token in tokenize(comfy.sd1_clip.unescape_important(segment)):
+                weights[token] = weight if token else 1.0
+        pairs = sorted((token, weight) for token, weight in weights.items() if token)
+        pairs += [(0, 1.0)] * (CONTEXT_LENGTH - len(pairs))
+        return {"face": [[(*pair, 0) if return_word_ids else pair for pair in pairs]]}
+
+    def state_dict(self) -> dict:
+        return {}
+
+
+class DemoClip(nn.Module):
+    """The text encoder behind ComfyUI's CLIP interface; a weight scales a word's distance from padding."""
+
+    def __init__(self, device="cpu", dtype=None, model_options={}):
+        super().__init__()
+        self.text = TextEncoder(ops=comfy.ops.disable_weight_init).to(device, dtype)
+        self.dtypes = {dtype}
+
+    def set_clip_options(self, options) -> None:
+        """The word encoder has no layers to choose from and no pooled output to project."""
+
+    def reset_clip_options(self) -> None:
+        """See set_clip_options."""
+
+    def encode_token_weights(self, tokens: dict) -> tuple[Tensor, Tensor]:
+        pairs = tokens["face"][0]
+        device = self.text.embedding.weight.device
+        ids = torch.tensor([[pair[0] for pair in pairs]], device=device)
+        weights = torch.tensor([[pair[1] for pair in pairs]], device=device)[..., None]
+        words = self.text(ids).float()
+        padding = self.text(torch.zeros_like(ids)).float()
+        context = padding + weights * (words - padding)
+        return context, context.mean(dim=1)
+
+    def load_sd(self, sd: dict):
+        return self.text.load_state_dict(sd)
+
+
+def load():
+    """(MODEL, CLIP, VAE) of the embedded model, in float32."""
+    return _model(), _clip(), _vae()
+
+
+def _model():
+    config = DemoConfig(DemoConfig.unet_config)
+    config.set_inference_dtype(torch.float32, None)
+    offload = comfy.model_management.unet_offload_device()
+    weights = read_weights("unet")[0]
+    names = comfy.utils.unet_to_diffusers(config.unet_config)
+    # Not through load_model_weights, which only logs what is missing.
+    model = config.get_model({}, "", device=offload)
+    model.diffusion_model.load_state_dict({names[name]: value for name, value in weights.items()})
+    return comfy.model_patcher.ModelPatcher(model.to(offload), load_device=comfy.model_management.get_torch_device(), offload_device=offload)
+
+
+def _clip():
+    weights = read_weights("text")[0]
+    target = comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoClip)
+    clip = comfy.sd.CLIP(target, parameters=comfy.utils.calculate_parameters(weights), model_options={"dtype": torch.float32})
+    clip.load_sd(weights)
+    return clip
+
+
+def _vae():
+    # ComfyUI's VAE class builds only architectures it knows. Its trivial pixel-space one sets every attribute of the
+    # running version; then the network, and what depends on it, are ours.
+    vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+    network = FaceVAE(ops=comfy.ops.disable_weight_init)
+    network.load_state_dict(read_weights("vae")[0])
+    vae.first_stage_model = network.eval()
+    vae.patcher = type(vae.patcher)(network, load_device=vae.patcher.load_device, offload_device=vae.patcher.offload_device)
+    vae.latent_channels, vae.downscale_ratio, vae.upscale_ratio = LATENT_CHANNELS, DOWNSCALE, DOWNSCALE
+    vae.memory_used_encode = lambda shape, dtype: 500 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+    vae.memory_used_decode = lambda shape, dtype: 500 * DOWNSCALE**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+    return vae

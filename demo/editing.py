@@ -1,0 +1,122 @@
+"""The pack's main job on the embedded model, through diffusers: invert pictures, learn, edit. Each edit is a function of
+a Session, which holds the inverted pictures; the command line, the tests and the benchmarks all call these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..core import (HDirection, InversionReport, SVDAttribute, Weights, Window, apply_attribute, fixed_point_inversion, learn_attribute,
+                    learn_direction, record_trajectories, sample_asyrp, sample_euler)
+from ..core.asyrp import direction_edit
+from .faces import Faces, render
+from .loader import DemoModel
+from .words import caption
+
+STEPS = 25
+CFG = 1.5          # of inversion and of the way back
+LEARN_CFG = 2.0    # of what is learned from: prompts speak more clearly under guidance
+SVD_STEP = 11      # T_x: 11 of 25 steps are done, 0.55 T is left
+EDIT_PERCENT = 0.5
+SOURCE = caption([])
+
+
+@dataclass
+class Session:
+    """Held-out pictures of one attribute's absence, inverted. ``latents``, ``code``: [B, 4, 16, 16], model space."""
+
+    model: DemoModel
+    faces: Faces
+    attribute: str
+    cfg: float = CFG
+    steps: int = STEPS
+
+    def __post_init__(self):
+        self.faces = self.faces.with_attributes(**{self.attribute: False})
+        self.pictures = render(self.faces)
+        self.sigmas = self.model.sigmas(self.steps)
+        self.target = caption([self.attribute])
+
+    def denoiser(self, prompt: str = SOURCE):
+        return self.model.denoiser(prompt, cfg=self.cfg)
+
+    @cached_property
+    def latents(self) -> Tensor:
+        return self.model.encode(self.pictures)
+
+    @cached_property
+    def inversion(self) -> tuple[Tensor, InversionReport]:
+        return fixed_point_inversion(self.denoiser(), self.latents, self.sigmas, tolerance=1e-4)
+
+    @property
+    def code(self) -> Tensor:
+        return self.inversion[0]
+
+    def to_step(self, prompt: str, step: int) -> Tensor:
+        """The code carried down to a step under a prompt."""
+        return sample_euler(self.denoiser(prompt), self.code, self.sigmas[: step + 1])
+
+    def finish(self, x: Tensor, step: int) -> Tensor:
+        """From a code at a step to pictures, under the source prompt."""
+        return self.model.decode(sample_euler(self.denoiser(), x, self.sigmas[step:]))
+
+
+def unedited(s: Session) -> Tensor:
+    """The round trip: what the VAE and the inversion alone do to the picture."""
+    return s.finish(s.code, 0)
+
+
+def prompt_swap(s: Session) -> Tensor:
+    """The target prompt all the way from T."""
+    return s.model.decode(sample_euler(s.denoiser(s.target), s.code, s.sigmas))
+
+
+def svd_own_pair(s: Session, strength: float = 1.0, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(),
+                 keep: int | None = None) -> Tensor:
+    """Each picture edited with the attribute of its own pair of codes."""
+    source, target = s.to_step(SOURCE, step), s.to_step(s.target, step + delta)
+    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, keep), strength) for x, z in zip(source, target)]
+    return s.finish(torch.cat(edited), step)
+
+
+def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step: int = SVD_STEP, delta: int = 0, rank: int = 12,
+                  weights: Weights = Weights(), keep: int | None = None, steps: int = STEPS, cfg: float = LEARN_CFG) -> SVDAttribute:
+    """An attribute from pairs of codes sampled from noise: the mean edit of ``pairs`` faces nobody has seen."""
+    sigmas = model.sigmas(steps)
+    noise = starting_noise(model, pairs, seed, sigmas)
+    source, target = (sample_euler(model.denoiser(prompt, cfg=cfg), noise, sigmas[: stop + 1])
+                      for prompt, stop in ((SOURCE, step), (caption([attribute]), step + delta)))
+    return learn_attribute(source, target, rank, weights, keep, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
+                           info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
+
+
+def svd_apply(s: Session, attribute: SVDAttribute, strength: float = 1.0, step: int = SVD_STEP) -> Tensor:
+    """A learned attribute slid on every picture."""
+    return s.finish(apply_attribute(s.to_step(SOURCE, step), attribute, strength), step)
+
+
+def starting_noise(model: DemoModel, count: int, seed: int, sigmas: Tensor) -> Tensor:
+    """Pure noise at sigmas[0], scaled as ComfyUI scales it for full denoising: [count, 4, 16, 16]."""
+    noise = torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(seed)).to(model.device)
+    return noise * torch.sqrt(1 + sigmas[0] ** 2)
+
+
+def h_direction(model: DemoModel, attribute: str, method: str = "implicit", samples: int = 16, train_steps: int = 200, seed: int = 0,
+                steps: int = STEPS, cfg: float = LEARN_CFG, learning_rate: float = 3e-3, gain: str = "step", callback=None) -> HDirection:
+    """An h-space direction from the two prompts."""
+    sigmas = model.sigmas(steps)
+    source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
+    trajectories = record_trajectories(source, target, starting_noise(model, samples, seed, sigmas), sigmas, device=model.device)
+    return learn_direction(source, trajectories, method, train_steps, learning_rate=learning_rate, seed=seed, gain=gain, device=model.device,
+                           info={"name": attribute}, callback=callback)[0]
+
+
+def asyrp(s: Session, direction: HDirection, strength: float = 1.0, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
+    """The pictures resampled from their codes with the bottleneck edited."""
+    window = Window(s.model.percent_to_sigma(edit_percent))
+    edit = direction_edit(direction, strength, s.sigmas, window)
+    return s.model.decode(sample_asyrp(s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric))

@@ -1,0 +1,10 @@
+"""The nodes, one file a family. A node is a schema, a conversion, and one call into the core."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import asyrp, demo, files, hspace, invert, svd
+
+
+class SingularEditExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [node for family in (invert, svd, asyrp, hspace, files, demo) for node in family.NODES]

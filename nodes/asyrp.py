@@ -1,0 +1,68 @@
+"""Asyrp Sampler: euler with the U-Net's bottleneck edited in the predicted picture, not in the noise."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import torch
+from comfy_api.latest import io
+
+from ..backends.comfyui import ComfyDenoiser, is_flow, require_bottleneck
+from ..core.asyrp import Window, direction_edit, sample_asyrp
+from ..core.direction import HDirection
+from ..core.errors import EditError
+from .types import CATEGORY, HDirectionType, seed_input
+
+# ComfyUI draws a sampler's noise from the same seed as the start noise; the boost must not repeat it.
+SEED_SALT = 0x5E17A9
+
+
+def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable=None, *, direction: HDirection, strength: float = 1.0,
+                       edit_percent: float = 0.5, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0):
+    """A KSAMPLER function: core.sample_asyrp behind k-diffusion's signature. Raises EditError without a bottleneck."""
+    base_model = model.inner_model.inner_model
+    sampling = base_model.model_sampling
+    window = Window(float(sampling.percent_to_sigma(edit_percent)), float(sampling.percent_to_sigma(boost_percent)))
+    edit = direction_edit(direction, strength, sigmas, window)
+    if edit is not None:
+        require_bottleneck(base_model)
+    generator = torch.Generator().manual_seed((noise_seed + SEED_SALT) % 2**64)
+
+    def report(i, state, denoised):
+        if callback is not None:
+            callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+
+    return sample_asyrp(ComfyDenoiser(model, extra_args or {}, edit_uncond=edit_uncond), x, sigmas, edit, window, eta=eta, flow=is_flow(sampling),
+                        noise=lambda state: torch.randn(state.shape, generator=generator).to(state), callback=report)
+
+
+class AsyrpSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SingularEditAsyrpSampler",
+            display_name="Asyrp Sampler",
+            category=CATEGORY,
+            description="An euler sampler that edits the picture along an h-space direction while it forms (Asyrp). Start it from an inverted code to edit "
+                        "a picture. At strength 0 it is the stock euler sampler, bit for bit. For U-Net models (SD 1.x, SD 2.x, SDXL).",
+            inputs=[
+                HDirectionType.Input("direction", tooltip="From h-Space Direction Learn or Load h-Direction."),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, negative removes."),
+                io.Float.Input("edit_percent", default=0.5, min=0.0, max=1.0, step=0.01, round=False, tooltip="Edit while sampling progress is below this. Earlier end: coarser edit, better kept identity."),
+                io.Float.Input("boost_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="From this progress on, fresh noise sharpens texture (quality boost). 1 = off."),
+                io.Float.Input("eta", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Amount of fresh noise in boosted steps."),
+                io.Boolean.Input("edit_uncond", default=False, tooltip="Edit the negative prompt's half too. Off: guidance strengthens the edit as it does a prompt."),
+                seed_input("noise_seed", "Seed of the boost's noise, apart from the start noise."),
+            ],
+            outputs=[io.Sampler.Output("sampler", display_name="sampler", tooltip="Wire to SamplerCustom or SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, direction, strength, edit_percent, boost_percent, eta, edit_uncond, noise_seed) -> io.NodeOutput:
+        if not isinstance(direction, HDirection):
+            raise EditError(f"direction is a {type(direction).__name__}; wire h-Space Direction Learn or Load h-Direction.")
+        return io.NodeOutput(comfy.samplers.KSAMPLER(sample_asyrp_comfy, extra_options=dict(
+            direction=direction, strength=strength, edit_percent=edit_percent, boost_percent=boost_percent, eta=eta,
+            edit_uncond=edit_uncond, noise_seed=noise_seed)))
+
+
+NODES = [AsyrpSampler]

@@ -1,0 +1,93 @@
+"""Latent Invert: the noisy code from which the stock euler sampler gives the picture back."""
+
+from __future__ import annotations
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..backends.comfyui import ComfyDenoiser, InvertedNoise, latent_of, run
+from ..core.errors import EditError, check_sigmas
+from ..core.inversion import METHODS, ddim_inversion, fixed_point_inversion
+from .types import CATEGORY, cfg_input
+
+NO_LATENT = ("At sigma = 1 a flow model's code has no LATENT form (ComfyUI divides it by 1 - sigma = 0); "
+             "use the NOISE output with SamplerCustomAdvanced, or stop at a later step.")
+
+
+class LatentInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SingularEditLatentInvert",
+            display_name="Latent Invert",
+            category=CATEGORY,
+            description="Finds the noisy code from which the euler sampler, with the same model, prompts, cfg and sigmas, gives this picture back. "
+                        "Sample from it with SamplerCustom (add_noise off) or KSampler (Advanced) (add_noise disable), or use the NOISE output.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that will rebuild the picture, with its LoRAs and other patches already applied."),
+                io.Conditioning.Input("positive", tooltip="A prompt that describes the picture as it is. Use the same one on the way back."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt of the way back. Not evaluated at cfg 1."),
+                io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode. Its noise mask is not used."),
+                io.Sigmas.Input("sigmas", tooltip="The sampler's own schedule, descending, as it will be used on the way back. Do not flip it."),
+                cfg_input(1.0, "Guidance of the way back. 1 to 2 inverts best; high guidance may not be invertible, and the report says where."),
+                io.Combo.Input("method", options=list(METHODS), default="fixed_point",
+                               tooltip="fixed_point solves every step and comes back exactly. ddim takes one model call a step and drifts."),
+                io.Int.Input("max_iterations", default=20, min=1, max=200, tooltip="Model calls a step at most (fixed_point)."),
+                io.Float.Input("tolerance", default=1e-5, min=1e-8, max=0.1, step=1e-6, round=False,
+                               tooltip="A step is solved when its residual, relative to the latent, falls below this (fixed_point)."),
+                io.Int.Input("stop_at_step", default=0, min=0, max=10000,
+                             tooltip="0 inverts all the way to pure noise. Otherwise stop early and go on with KSampler (Advanced) from this start_at_step."),
+            ],
+            outputs=[
+                io.Latent.Output("latent", display_name="latent", tooltip="The code. Sample from it without adding noise. Carries no noise mask."),
+                io.Noise.Output("noise", display_name="noise", tooltip="The same code as NOISE for SamplerCustomAdvanced; exact for every model family, also with a mask."),
+                io.String.Output("report", display_name="report", tooltip="Model calls, worst residual, and the steps that could not be solved."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, positive, negative, latent_image, sigmas, cfg, method, max_iterations, tolerance, stop_at_step) -> io.NodeOutput:
+        check_sigmas(sigmas)
+        if not 0 <= stop_at_step < len(sigmas) - 1:
+            raise EditError(f"stop_at_step is {stop_at_step}; this schedule accepts 0 (all the way) to {len(sigmas) - 2}.")
+        start = sigmas[stop_at_step]
+        sampling = model.get_model_object("model_sampling")
+        has_latent = bool(torch.isfinite(sampling.inverse_noise_scaling(start, torch.ones(1, 1, 1, 1))).all())
+        if not has_latent and cls._latent_is_linked():
+            raise EditError(NO_LATENT)
+        samples = latent_of(latent_image, "latent_image", model)
+        bar = comfy.utils.ProgressBar(len(sigmas) - 1 - stop_at_step)
+
+        def algorithm(wrapped, extra_args, x, schedule):
+            denoise = ComfyDenoiser(wrapped, extra_args)
+            advance = lambda i, state: bar.update(1)
+            if method == "ddim":
+                return ddim_inversion(denoise, x, schedule, stop_at_step, callback=advance)
+            return fixed_point_inversion(denoise, x, schedule, tolerance, max_iterations, stop_at_step, callback=advance)
+
+        code, report = run(model, positive, negative, cfg, samples, sigmas, algorithm)
+        if "noise_mask" in latent_image:
+            report.notes.append("The noise mask was not used, and the LATENT output drops it: ComfyUI would paste the code itself outside of the mask. "
+                                "To rebuild only inside a mask, wire the original picture with its mask and the NOISE output.")
+        if latent_image["samples"].count_nonzero() == 0:
+            report.notes.append("The picture is an empty latent; wire VAE Encode to invert a picture.")
+        code = code.float().cpu()
+        latent = ExecutionBlocker(NO_LATENT)
+        if has_latent:
+            scaled = sampling.inverse_noise_scaling(start.cpu(), code)
+            latent = {k: v for k, v in latent_image.items() if k != "noise_mask"} | {"samples": model.model.process_latent_out(scaled)}
+        return io.NodeOutput(latent, InvertedNoise(model, code, float(start)), report.text())
+
+    @classmethod
+    def _latent_is_linked(cls) -> bool:
+        """Whether any node of the running prompt reads our first output."""
+        if cls.hidden is None or not cls.hidden.prompt:
+            return False
+        prompt, me = cls.hidden.prompt, str(cls.hidden.unique_id)
+        return any(value == [me, 0] for node in prompt.values() for value in node.get("inputs", {}).values() if isinstance(value, list))
+
+
+NODES = [LatentInvert]

@@ -1,0 +1,73 @@
+"""Plots as IMAGE. matplotlib is imported when one is drawn; without it a plain picture says so."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.attribute import SVDAttribute
+
+SIZE = (640, 400)
+
+
+def spectra(attribute: SVDAttribute) -> Tensor:
+    """Singular values of source, target and edit, a colour a channel: [1, H, W, 3]."""
+    def draw(axes) -> None:
+        for c in range(attribute.channels):
+            color = f"C{c % 10}"
+            axes.plot(range(1, attribute.source_spectrum.shape[1] + 1), attribute.source_spectrum[c], color=color, lw=1)
+            axes.plot(range(1, attribute.target_spectrum.shape[1] + 1), attribute.target_spectrum[c], color=color, lw=1, ls="--")
+            axes.plot(range(1, attribute.rank + 1), attribute.edit.s[c], color=color, lw=1.5, marker="o", ms=3)
+        axes.set(xlabel="atom", ylabel="singular value", yscale="log", title=f"{attribute.name}: source (line), target (dashed), edit (dots)")
+
+    return _figure(draw, f"{attribute.name}: {attribute.rank} atoms")
+
+
+def losses(values: list[float], title: str) -> Tensor:
+    """A learning curve, relative to editing nothing: [1, H, W, 3]."""
+    def draw(axes) -> None:
+        axes.plot(values, lw=0.6, alpha=0.5)
+        if len(values) > 20:
+            axes.plot(range(9, len(values) - 10), np.convolve(values, np.ones(20) / 20, mode="valid")[: len(values) - 19], lw=2)
+        axes.axhline(1, color="0.6", lw=1, ls=":")
+        axes.set(xlabel="step", ylabel="loss (1 = no edit)", ylim=(0, None), title=title)
+
+    return _figure(draw, f"{title}: last loss {values[-1]:.3f}" if values else title)
+
+
+def bars(values: Tensor, labels: list[str], title: str, ylabel: str) -> Tensor:
+    def draw(axes) -> None:
+        axes.bar(range(len(values)), values, tick_label=labels)
+        axes.tick_params(axis="x", rotation=60, labelsize=7)
+        axes.set(ylabel=ylabel, title=title)
+
+    return _figure(draw, title)
+
+
+def _figure(draw, fallback: str) -> Tensor:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        logging.info("Singular Edit: matplotlib is not installed, so plots are plain text. pip install matplotlib")
+        return _text(f"{fallback}\n\nInstall matplotlib to see the plot here.")
+    figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    draw(figure.add_subplot())
+    canvas.draw()
+    return _image(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _text(message: str) -> Tensor:
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", SIZE, "white")
+    ImageDraw.Draw(picture).multiline_text((24, 24), message, fill="black")
+    return _image(np.asarray(picture))
+
+
+def _image(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / 255)[None]

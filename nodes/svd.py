@@ -1,0 +1,93 @@
+"""Latent SVD: learn an attribute from a pair of codes, and slide it on a latent. No MODEL is needed."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from comfy_api.latest import io
+
+from ..backends.comfyui import latent_of
+from ..core.attribute import BANDS, apply_attribute, learn_attribute
+from ..core.avi import Weights
+from . import plots
+from .types import CATEGORY, SVDAttributeType, seed_input
+
+_WEIGHTS = Weights()
+
+
+def _weight(id: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(id, default=default, min=0.0, max=100.0, step=0.01, round=False, tooltip=tooltip)
+
+
+class SVDAttributeLearn(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SingularEditSVDAttributeLearn",
+            display_name="SVD Attribute Learn",
+            category=CATEGORY,
+            description="Learns an attribute from a pair of noisy codes: run two KSampler (Advanced) with the same seed, one with the source prompt "
+                        "and one with the target prompt, both stopping halfway with leftover noise. A batch of pairs learns their mean.",
+            inputs=[
+                io.Latent.Input("source", tooltip="The code under the source prompt: KSampler (Advanced) with end_at_step halfway and return_with_leftover_noise enabled."),
+                io.Latent.Input("target", tooltip="The code under the target prompt, from the same seed and initial noise, at the same or a slightly later step."),
+                io.Float.Input("source_sigma", default=0.0, min=0.0, max=10000.0, step=0.001, round=False, tooltip="Sigma of the source code, kept in the file. 0 = unknown."),
+                io.Float.Input("target_sigma", default=0.0, min=0.0, max=10000.0, step=0.001, round=False, tooltip="Sigma of the target code. 0 = unknown, or equal to the source's."),
+                io.Int.Input("rank", default=12, min=1, max=256, tooltip="Singular atoms a channel that take part. Few keep to the coarse layout; many let details in."),
+                io.Combo.Input("predictor", options=["closed_form"], default="closed_form", tooltip="How new singular values are found. closed_form: the exact minimum of the loss, at once."),
+                _weight("target_weight", _WEIGHTS.target, "How strongly the attribute is let in."),
+                _weight("source_weight", _WEIGHTS.source, "How strongly the source is kept."),
+                _weight("target_spectrum_weight", _WEIGHTS.target_spectrum, "Keeps the target's singular values near their own: against saturation."),
+                _weight("source_spectrum_weight", _WEIGHTS.source_spectrum, "Keeps the source's singular values near their own: for quality."),
+                io.Int.Input("steps", default=500, min=1, max=100000, tooltip="Training steps of a trained predictor. closed_form has none."),
+                io.Float.Input("learning_rate", default=1e-3, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Learning rate of a trained predictor. closed_form has none."),
+                seed_input("seed", "Seed of a trained predictor. closed_form draws nothing."),
+                io.String.Input("name", default="attribute", tooltip="What the attribute is called in reports and in its file."),
+            ],
+            outputs=[
+                SVDAttributeType.Output("attribute", display_name="attribute", tooltip="Wire to Latent SVD Edit or Save Attribute."),
+                io.Image.Output("plot", display_name="plot", tooltip="Spectra of source, target and edit, a line a channel."),
+                io.String.Output("report", display_name="report", tooltip="Rank, size of the edit, and the share of it that its leading atoms hold."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, source, target, source_sigma, target_sigma, rank, predictor, target_weight, source_weight, target_spectrum_weight,
+                source_spectrum_weight, steps, learning_rate, seed, name) -> io.NodeOutput:
+        weights = Weights(target_weight, source_weight, target_spectrum_weight, source_spectrum_weight)
+        attribute = learn_attribute(latent_of(source, "source"), latent_of(target, "target"), rank, weights,
+                                    sigma=source_sigma, target_sigma=target_sigma or source_sigma,
+                                    info={"name": name, "predictor": predictor, "pairs": str(len(source["samples"]))})
+        return io.NodeOutput(attribute, plots.spectra(attribute), attribute.report())
+
+
+class LatentSVDEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SingularEditLatentSVDEdit",
+            display_name="Latent SVD Edit",
+            category=CATEGORY,
+            description="Slides a learned attribute on a noisy code, between two KSampler (Advanced) nodes: the first stops halfway with leftover noise, "
+                        "the second goes on from there with the same prompt.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
+                SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, negative removes."),
+                io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
+                io.Combo.Input("band", options=list(BANDS), default="all", tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour."),
+                io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),
+            ],
+            outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],
+        )
+
+    @classmethod
+    def execute(cls, latent, attribute, strength, rank, band, mask=None) -> io.NodeOutput:
+        samples = latent_of(latent, "latent")
+        if mask is not None:
+            mask = F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
+        edited = apply_attribute(samples, attribute, strength, rank, band, mask)
+        # Strength 0 hands over the input's own numbers, in its own dtype.
+        return io.NodeOutput({**latent, "samples": edited if strength else latent["samples"].clone()})
+
+
+NODES = [SVDAttributeLearn, LatentSVDEdit]

@@ -1,0 +1,79 @@
+"""Where the tests find a ComfyUI, and the models they share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PACK = Path(__file__).resolve().parents[1]
+HOW_TO = "no ComfyUI found: set COMFYUI_PATH, or install one with 'pip install comfy-cli && comfy install'"
+
+
+def find_comfyui() -> Path | None:
+    """COMFYUI_PATH, else the folders above the pack when it sits in custom_nodes/, else comfy-cli's default workspace."""
+    candidates = [Path(os.environ["COMFYUI_PATH"])] if os.environ.get("COMFYUI_PATH") else []
+    here = Path(os.path.abspath(__file__))  # not resolved: the pack may be a link inside custom_nodes
+    candidates += [parent.parent for parent in here.parents if parent.name == "custom_nodes"]
+    candidates.append(Path.home() / "comfy" / "ComfyUI")
+    return next((path for path in candidates if (path / "main.py").is_file() and (path / "comfy").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def comfyui_path() -> Path:
+    path = find_comfyui()
+    if path is None:
+        pytest.skip(HOW_TO)
+    missing = [name for name in ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio") if not _installed(name)]
+    if missing:
+        pytest.skip(f"ComfyUI found at {path}, but {', '.join(missing)} not installed here: pip install -r {path / 'requirements.txt'}")
+    return path
+
+
+def _installed(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+@pytest.fixture(scope="session")
+def comfy(comfyui_path, tmp_path_factory):
+    """ComfyUI imported into this process, on the CPU, with our pack's models folder in a temporary place."""
+    sys.path.insert(0, str(comfyui_path))
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    import comfy as package
+    import folder_paths
+
+    folder_paths.models_dir = str(tmp_path_factory.mktemp("models"))
+    return package
+
+
+@pytest.fixture(scope="session")
+def pack_nodes(comfy) -> dict:
+    """Our node classes by id, from the entry point that ComfyUI calls."""
+    import singular_edit
+
+    async def nodes():
+        return await (await singular_edit.comfy_entrypoint()).get_node_list()
+
+    return {node.define_schema().node_id.removeprefix("SingularEdit"): node for node in asyncio.run(nodes())}
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """The embedded model through diffusers."""
+    pytest.importorskip("diffusers")
+    from singular_edit.demo import loader
+
+    return loader.load("cpu")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads():
+    torch.set_num_threads(min(2, os.cpu_count() or 1))

@@ -1,0 +1,131 @@
+"""The asymmetric sampler: by hand, against the paper's VP form, and at its edges."""
+
+import math
+
+import pytest
+import torch
+from closed_form import LinearBottleneck, karras
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from singular_edit.core import Window, sample_asyrp, sample_euler, step_asyrp
+from singular_edit.core.asyrp import direction_edit, step_boost
+from singular_edit.core.direction import TableDirection
+
+sigma_pairs = st.tuples(st.floats(0.05, 20), st.floats(0.0, 0.99)).map(lambda p: (p[0], p[0] * p[1]))
+
+
+def noise(shape=(2, 4, 8, 8), seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_one_step_by_hand():
+    x, d, e = torch.tensor([10.0]), torch.tensor([2.0]), torch.tensor([3.0])
+    # d = (10 - 2)/4 = 2; euler: 10 + (1 - 4)*2 = 4; the edit adds D_edit - D = 1 in full.
+    assert step_asyrp(x, d, e, torch.tensor(4.0), torch.tensor(1.0)).item() == pytest.approx(5.0)
+    # flow: d = (10 - 2)/0.8 = 10; euler: 10 - 0.3*10 = 7; the edit is scaled by 1 - 0.5.
+    assert step_asyrp(x, d, e, torch.tensor(0.8), torch.tensor(0.5), flow=True).item() == pytest.approx(7.5)
+
+
+def vp(x, sigma):
+    """Variance exploding to variance preserving: alpha_bar and the scaled state."""
+    alpha = 1 / (1 + sigma**2)
+    return alpha, x * math.sqrt(alpha)
+
+
+@given(sigma_pairs, st.integers(0, 999))
+@settings(max_examples=30, deadline=None)
+def test_it_is_the_papers_step_in_vp_form(sigmas, seed):
+    """x' = sqrt(a')*P(eps_edit) + sqrt(1 - a')*eps (equation 7), with P(eps) = (x - sqrt(1-a)*eps)/sqrt(a)."""
+    hi, lo = sigmas
+    x, d, e = (noise((3, 5), seed + i).double() for i in range(3))
+    alpha, x_vp = vp(x, hi)
+    alpha_next = 1 / (1 + lo**2)
+    eps, eps_edit = (x - d) / hi, (x - e) / hi
+    predicted = (x_vp - math.sqrt(1 - alpha) * eps_edit) / math.sqrt(alpha)
+    paper = math.sqrt(alpha_next) * predicted + math.sqrt(1 - alpha_next) * eps
+    ours = step_asyrp(x, d, e, torch.tensor(hi).double(), torch.tensor(lo).double()) * math.sqrt(alpha_next)
+    assert torch.allclose(ours, paper, atol=1e-6)
+
+
+@given(sigma_pairs, st.floats(0, 1), st.integers(0, 999))
+@settings(max_examples=30, deadline=None)
+def test_the_boost_is_ddims_eta_in_vp_form(sigmas, eta, seed):
+    """DDIM (Song et al., equations 12 and 16): sigma_t = eta*sqrt((1-a')/(1-a))*sqrt(1 - a/a')."""
+    hi, lo = sigmas
+    x, d, e, z = (noise((3, 5), seed + i).double() for i in range(4))
+    alpha, _ = vp(x, hi)
+    alpha_next = 1 / (1 + lo**2)
+    spread = eta * math.sqrt((1 - alpha_next) / (1 - alpha)) * math.sqrt(1 - alpha / alpha_next)
+    paper = math.sqrt(alpha_next) * e + math.sqrt(max(1 - alpha_next - spread**2, 0)) * (x - d) / hi + spread * z
+    ours = step_boost(x, d, e, torch.tensor(hi).double(), torch.tensor(lo).double(), z, eta) * math.sqrt(alpha_next)
+    assert torch.allclose(ours, paper, atol=1e-5)
+
+
+def test_the_boost_keeps_the_noise_level_in_flow_too():
+    x0, n, z = torch.tensor(0.0).expand(200_000), noise((200_000,), 1), noise((200_000,), 2)
+    for hi, lo in ((1.0, 0.9), (0.7, 0.4)):
+        x = hi * n
+        out = step_boost(x, x0, x0, torch.tensor(hi), torch.tensor(lo), z, 1.0, flow=True)
+        assert out.std().item() == pytest.approx(lo, rel=0.02)
+
+
+def table(value, sigmas):
+    return TableDirection(sigmas[:-1], {"table": torch.full((1, 4, 2, 2), value)})
+
+
+def test_strength_zero_and_an_empty_window_are_stock_euler_bit_for_bit():
+    sigmas, x, denoise = karras(10), 14 * noise(), LinearBottleneck()
+    stock = sample_euler(denoise, x, sigmas)
+    window = Window(edit=1.0)
+    assert direction_edit(table(1.0, sigmas), 0.0, sigmas, window) is None
+    assert torch.equal(sample_asyrp(denoise, x, sigmas, None, window), stock)
+    edit = direction_edit(table(1.0, sigmas), 1.0, sigmas, Window(edit=1e9))
+    assert torch.equal(sample_asyrp(denoise, x, sigmas, edit, Window(edit=1e9)), stock)
+    assert denoise.edited_calls == 0
+
+
+def test_only_steps_inside_the_window_pay_a_second_call():
+    sigmas, denoise = karras(10), LinearBottleneck()
+    window = Window(edit=float(sigmas[4]))
+    sample_asyrp(denoise, 14 * noise(), sigmas, direction_edit(table(1.0, sigmas), 1.0, sigmas, window), window)
+    assert denoise.edited_calls == 4  # steps 0..3: sigma > sigmas[4]
+
+
+def test_the_edit_adds_up_and_has_a_sign():
+    sigmas, denoise, x = karras(10), LinearBottleneck(gain=0.0), 14 * noise()
+    denoise.gain = 0.1
+    window = Window(edit=float(sigmas[-3]))
+    run = lambda strength: sample_asyrp(denoise, x, sigmas, direction_edit(table(1.0, sigmas), strength, sigmas, window), window)
+    stock, up, down = run(0.0), run(1.0), run(-1.0)
+    assert (up - stock).mean() > 0.01 and (down - stock).mean() < -0.01
+
+
+def test_symmetric_is_euler_of_the_edited_prediction():
+    sigmas, denoise, x = karras(6), LinearBottleneck(), 14 * noise()
+    edit = direction_edit(table(1.0, sigmas), 1.0, sigmas, Window())
+    got = sample_asyrp(denoise, x, sigmas, edit, Window(), symmetric=True)
+    want = sample_euler(lambda y, sigma: denoise(y, sigma, lambda h: h + 1.0), x, sigmas)
+    assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_fewer_steps_each_do_more():
+    """Section 5.2: dh learned on S steps is scaled by S/S' when S' steps fall inside the window."""
+    train, half = karras(20), karras(10)
+    window = Window(edit=1.0)
+    h = torch.zeros(1, 4, 2, 2)
+    inside = lambda s: int((s[:-1] > 1.0).sum())
+    moved = direction_edit(table(1.0, train), 1.0, half, window)(h, torch.tensor(5.0))
+    assert torch.allclose(moved, torch.full_like(h, inside(train) / inside(half)))
+    assert torch.allclose(direction_edit(table(1.0, train), 1.0, train, window)(h, torch.tensor(5.0)), torch.ones_like(h))
+
+
+def test_boost_is_seeded_and_off_by_default():
+    sigmas, denoise, x = karras(10), LinearBottleneck(), 14 * noise()
+
+    def run(seed, boost):
+        generator = torch.Generator().manual_seed(seed)
+        return sample_asyrp(denoise, x, sigmas, None, Window(boost=boost), noise=lambda y: torch.randn(y.shape, generator=generator))
+
+    assert torch.equal(run(0, 0.0), sample_euler(denoise, x, sigmas))
+    assert torch.equal(run(1, 2.0), run(1, 2.0)) and not torch.equal(run(1, 2.0), run(2, 2.0))

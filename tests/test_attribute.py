@@ -1,0 +1,123 @@
+"""SVD attributes: learned, applied, carried to other sizes, saved."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from singular_edit.core import EditError, SVDAttribute, Weights, apply_attribute, learn_attribute
+
+
+def pair(shape=(2, 4, 16, 16), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=generator)
+    bump = torch.outer(torch.hann_window(shape[2]), torch.hann_window(shape[3]))
+    return x, x + 1.5 * bump
+
+
+@pytest.fixture(scope="module")
+def bump():
+    return learn_attribute(*pair(), rank=16, weights=Weights(1, 0, 0, 0), info={"name": "bump"})
+
+
+def test_the_edit_carries_the_attribute_to_another_code(bump):
+    other = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(9))
+    change = apply_attribute(other, bump, 1.0) - other
+    wanted = pair()[1] - pair()[0]
+    cosine = torch.nn.functional.cosine_similarity(change.flatten(), wanted[:1].flatten(), dim=0)
+    assert cosine > 0.8
+
+
+def test_strength_has_a_sign(bump):
+    x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3))
+    centre = lambda t: t[..., 5:11, 5:11].mean()
+    assert centre(apply_attribute(x, bump, 1.0)) > centre(x) + 0.3
+    assert centre(apply_attribute(x, bump, -1.0)) < centre(x) - 0.3
+
+
+@given(st.sampled_from([torch.float32, torch.float16, torch.float64]), st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_strength_zero_is_the_input_bit_for_bit(dtype, seed):
+    attribute = learn_attribute(*pair())
+    x = torch.randn(2, 4, 12, 20, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    y = apply_attribute(x, attribute, 0.0)
+    assert torch.equal(x, y) and y.dtype == dtype and y.data_ptr() != x.data_ptr()
+
+
+@given(st.floats(-3, 3).filter(lambda s: abs(s) > 0.01), st.floats(0.1, 15))
+@settings(max_examples=20, deadline=None)
+def test_norms_are_kept_and_scale_passes_through(bump, strength, scale):
+    x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(5))
+    y = apply_attribute(x, bump, strength)
+    assert torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-4)
+    assert torch.allclose(apply_attribute(scale * x, bump, strength), scale * y, rtol=1e-3, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 40), (8, 8), (1, 5)])
+def test_other_sizes_and_aspect_ratios(bump, size):
+    x = torch.randn(1, 4, *size, generator=torch.Generator().manual_seed(6))
+    y = apply_attribute(x, bump, 1.0)
+    assert y.shape == x.shape and torch.isfinite(y).all()
+    if min(size) >= 16:
+        middle = (slice(None), slice(None), slice(size[0] // 3, -size[0] // 3), slice(size[1] // 3, -size[1] // 3))
+        assert (y - x)[middle].mean() > (y - x).mean() + 0.2
+
+
+def test_a_batch_of_pairs_gives_their_mean():
+    x, z = pair((6, 4, 16, 16))
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    many = learn_attribute(x, z + noise, rank=16, weights=Weights(1, 0, 0, 0))
+    one = learn_attribute(x[:1], (z + noise)[:1], rank=16, weights=Weights(1, 0, 0, 0))
+    clean = learn_attribute(x, z, rank=16, weights=Weights(1, 0, 0, 0))
+    probe = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    away = lambda a: (apply_attribute(probe, a, 0.5) - apply_attribute(probe, clean, 0.5)).norm()
+    assert away(many) < 0.6 * away(one)
+
+
+def test_bands_and_ranks_partition_the_edit(bump):
+    x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(7))
+    coarse, fine = (apply_attribute(x, bump, 0.5, band=band) - x for band in ("coarse", "fine"))
+    assert coarse.norm() > 5 * fine.norm()
+    assert torch.equal(apply_attribute(x, bump, 0.5, rank=bump.rank), apply_attribute(x, bump, 0.5))
+
+
+def test_mask_leaves_the_rest_alone(bump):
+    x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(8))
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    y = apply_attribute(x, bump, 1.0, mask=mask)
+    assert torch.equal(y[..., 8:], x[..., 8:]) and not torch.equal(y[..., :8], x[..., :8])
+    with pytest.raises(EditError, match="mask has shape"):
+        apply_attribute(x, bump, 1.0, mask=torch.zeros(3, 1, 16, 16))
+
+
+def test_the_latent_is_never_changed(bump):
+    x = torch.randn(1, 4, 16, 16)
+    before = x.clone()
+    apply_attribute(x, bump, 2.0)
+    assert torch.equal(x, before)
+
+
+def test_save_and_load_keep_everything(bump, tmp_path):
+    bump.save(tmp_path / "sub" / "bump.safetensors")
+    again = SVDAttribute.load(tmp_path / "sub" / "bump.safetensors")
+    x = torch.randn(1, 4, 16, 16)
+    assert torch.equal(apply_attribute(x, bump, 1.0), apply_attribute(x, again, 1.0))
+    assert again.name == "bump" and again.sigma == bump.sigma
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["bump.safetensors"]
+
+
+def test_bad_input_gets_a_sentence(bump):
+    x, z = pair()
+    with pytest.raises(EditError, match="16 channels but attribute 'bump' was learned on 4"):
+        apply_attribute(torch.randn(1, 16, 8, 8), bump, 1.0)
+    with pytest.raises(EditError, match="latent contains NaN"):
+        apply_attribute(x * float("nan"), bump, 1.0)
+    with pytest.raises(EditError, match="latent has 5 dimensions"):
+        apply_attribute(torch.randn(1, 4, 2, 8, 8), bump, 1.0)
+    with pytest.raises(EditError, match="band is 'loud'"):
+        apply_attribute(x, bump, 1.0, band="loud")
+    with pytest.raises(EditError, match="must be the same size"):
+        learn_attribute(x, z[..., :8])
+    with pytest.raises(EditError, match="nothing to learn"):
+        learn_attribute(x, x)
