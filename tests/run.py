@@ -1,0 +1,43 @@
+"""Make (once) an environment beside the pack and run the whole test suite in it: ``python tests/run.py``.
+
+Where a ComfyUI is found its requirements are installed too, with the torch release its torchvision and torchaudio
+go with; otherwise the tests that need one are skipped. Further arguments go to pytest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from environment import find_comfyui  # noqa: E402
+
+PACK = Path(__file__).resolve().parents[1]
+TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
+
+
+def main() -> int:
+    comfyui = find_comfyui()
+    home = PACK / (".venv-comfyui" if comfyui else ".venv")
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = [[*TORCH, "-r", str(comfyui / "requirements.txt")]] if comfyui else []
+    wanted.append(["-e", f"{PACK}[cli,test]"])
+    inputs = [PACK / "pyproject.toml"] + ([comfyui / "requirements.txt"] if comfyui else [])
+    stamp, fingerprint = home / "installed", hashlib.sha256(b"".join(p.read_bytes() for p in inputs)).hexdigest()
+    if not stamp.exists() or stamp.read_text() != fingerprint:
+        venv.create(home, with_pip=True)
+        for arguments in wanted:
+            subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
+        stamp.write_text(fingerprint)
+    if not comfyui:
+        print("No ComfyUI found: its tests will be skipped (set COMFYUI_PATH, or: pip install comfy-cli && comfy install).", flush=True)
+    # The console script, not "python -m pytest": that would put the root on the path, where nodes/ shadows ComfyUI's.
+    return subprocess.run([python.parent / "pytest", *sys.argv[1:]], cwd=PACK).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,243 @@
+"""Write the example workflows, in UI format and in API format, from the descriptions below.
+
+    python workflows/build.py http://127.0.0.1:8188
+
+asks a running ComfyUI for its node definitions, so that widgets land in the order it stores them. Each workflow is a
+list of nodes in columns; groups are drawn around the nodes that name them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+WIDTH, GAP, TOP = 320, 70, 90
+
+
+@dataclass
+class Node:
+    """inputs: widget values, or (name of a node, output slot). Widgets left out take their defaults."""
+
+    name: str
+    type: str
+    column: int
+    group: str
+    title: str
+    inputs: dict = field(default_factory=dict)
+    height: int = 0
+
+
+def note(column: int, group: str, text: str, height: int = 200) -> Node:
+    return Node(f"note {group}", "MarkdownNote", column, group, "Read me", {"text": text}, height)
+
+
+def model(column: int, group: str, *prompts: tuple[str, str]) -> list[Node]:
+    """The demo model and one CLIP Text Encode a (name, text). Replace the first by a checkpoint loader."""
+    return [Node("demo", "SingularEditDemoModel", column, group, "Demo Face Model (or your checkpoint loader)"),
+            *(Node(name, "CLIPTextEncode", column, group, f"{name}: \"{text}\"", {"text": text, "clip": ("demo", 1)}, 130) for name, text in prompts)]
+
+
+def decode(name: str, samples: tuple[str, int], column: int, group: str, title: str) -> list[Node]:
+    """VAE Decode and a preview, enlarged without smoothing."""
+    return [Node(f"{name} decode", "VAEDecode", column, group, "VAE Decode", {"samples": samples, "vae": ("demo", 2)}), *show(name, (f"{name} decode", 0), column, group, title)]
+
+
+def show(name: str, image: tuple[str, int], column: int, group: str, title: str) -> list[Node]:
+    return [Node(f"{name} large", "ImageScale", column, group, "4 times larger", {
+                "image": image, "upscale_method": "nearest-exact", "width": 256, "height": 256, "crop": "disabled"}),
+            Node(name, "PreviewImage", column, group, title, {"images": (f"{name} large", 0)}, 320)]
+
+
+def picture(seed: int, column: int, group: str, **attributes: str) -> list[Node]:
+    return [Node("face", "SingularEditDemoFace", column, group, "Demo Face (or Load Image)", {"seed": seed, **attributes}),
+            Node("encode", "VAEEncode", column, group, "VAE Encode", {"pixels": ("face", 0), "vae": ("demo", 2)}),
+            *show("original", ("face", 0), column, group, "The picture")]
+
+
+def schedule(column: int, group: str) -> list[Node]:
+    return [Node("sigmas", "BasicScheduler", column, group, "The sampler's own sigmas", {"model": ("demo", 0), "scheduler": "normal", "steps": 25, "denoise": 1.0})]
+
+
+def invert(column: int, group: str, cfg: float) -> list[Node]:
+    return [Node("invert", "SingularEditLatentInvert", column, group, "Latent Invert", {
+                "model": ("demo", 0), "positive": ("source", 0), "negative": ("negative", 0), "latent_image": ("encode", 0), "sigmas": ("sigmas", 0), "cfg": cfg}),
+            Node("report", "PreviewAny", column, group, "Report of the inversion", {"source": ("invert", 2)}, 140)]
+
+
+def sample(name: str, sampler: tuple[str, int], column: int, group: str, cfg: float, title: str) -> Node:
+    return Node(name, "SamplerCustom", column, group, title, {
+        "model": ("demo", 0), "add_noise": False, "noise_seed": 0, "cfg": cfg, "positive": ("source", 0), "negative": ("negative", 0),
+        "sampler": sampler, "sigmas": ("sigmas", 0), "latent_image": ("invert", 0)})
+
+
+def ksampler(name: str, prompt: str, start: int, end: int, seed: int, latent: tuple[str, int], column: int, group: str, title: str) -> Node:
+    first = start == 0
+    return Node(name, "KSamplerAdvanced", column, group, title, {
+        "model": ("demo", 0), "add_noise": "enable" if first else "disable", "noise_seed": seed, "steps": 25, "cfg": 2.0, "sampler_name": "euler",
+        "scheduler": "normal", "positive": (prompt, 0), "negative": ("negative", 0), "latent_image": latent, "start_at_step": start,
+        "end_at_step": end, "return_with_leftover_noise": "enable" if end < 25 else "disable"})
+
+
+def invert_and_rebuild() -> list[Node]:
+    g = ("1. A model and a picture", "2. Invert", "3. Rebuild with the stock sampler")
+    return [
+        note(0, g[0], "**Invert and rebuild.** Latent Invert finds the noise from which the stock euler sampler gives this very picture back. The report says how "
+             "well each step was solved.\n\nTo use your own model: replace *Demo Face Model* by your checkpoint loader and *Demo Face* by *Load Image*. Model, prompts, "
+             "cfg and sigmas must be the same on both ways."),
+        *model(0, g[0], ("source", "a face"), ("negative", "")), *picture(8, 1, g[0]), *schedule(2, g[1]), *invert(2, g[1], 1.5),
+        Node("euler", "KSamplerSelect", 3, g[2], "The stock sampler", {"sampler_name": "euler"}),
+        sample("rebuild", ("euler", 0), 3, g[2], 1.5, "SamplerCustom, add_noise off"), *decode("rebuilt", ("rebuild", 0), 4, g[2], "The same picture, rebuilt from noise")]
+
+
+def svd_attribute(step: int = 14) -> list[Node]:
+    g = ("1. A model and two prompts", f"2. A pair of codes: same seed, stopped at step {step}", "3. Learn the attribute", "4. Slide it on that face", "5. Slide it on another face")
+    learn, seed, other = 2, 24, 5
+    return [
+        note(0, g[0], f"**Latent SVD.** Two KSampler (Advanced) nodes start from the same noise and stop at step {step} with leftover noise: one says *a face*, one *a "
+             "face with a hat*. *SVD Attribute Learn* keeps what differs as a few singular atoms; *Latent SVD Edit* slides it on a code, and a third KSampler goes on "
+             "with the *source* prompt.\n\nA larger batch_size in *Shape* learns the mean of many pairs, which travels better to other faces.", 260),
+        *model(0, g[0], ("source", "a face"), ("target", "a face with a hat"), ("negative", "")),
+        Node("shape", "EmptyLatentImage", 1, g[1], "Shape: 128 gives this tiny model's 16x16 latent", {"width": 128, "height": 128, "batch_size": 1}),
+        ksampler("source code", "source", 0, step, seed, ("shape", 0), 1, g[1], "Source code"),
+        ksampler("target code", "target", 0, step, seed, ("shape", 0), 1, g[1], "Target code, same seed"),
+        Node("learn", "SingularEditSVDAttributeLearn", learn, g[2], "SVD Attribute Learn", {"source": ("source code", 0), "target": ("target code", 0), "name": "hat"}),
+        Node("spectra", "PreviewImage", learn, g[2], "Spectra", {"images": ("learn", 1)}, 300),
+        Node("learned", "PreviewAny", learn, g[2], "Report", {"source": ("learn", 2)}, 140),
+        Node("save", "SingularEditSaveAttribute", learn, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "hat"}),
+        Node("edit", "SingularEditLatentSVDEdit", 3, g[3], "Latent SVD Edit", {"latent": ("source code", 0), "attribute": ("learn", 0)}),
+        ksampler("finish", "source", step, 25, seed, ("edit", 0), 3, g[3], "Go on with the source prompt"),
+        *decode("edited", ("finish", 0), 3, g[3], "That face, edited"),
+        ksampler("finish plain", "source", step, 25, seed, ("source code", 0), 4, g[3], "Without the edit"),
+        *decode("plain", ("finish plain", 0), 4, g[3], "That face, unedited"),
+        ksampler("other code", "source", 0, step, other, ("shape", 0), 5, g[4], "Another seed"),
+        Node("edit other", "SingularEditLatentSVDEdit", 5, g[4], "Latent SVD Edit", {"latent": ("other code", 0), "attribute": ("learn", 0), "strength": 1.5}),
+        ksampler("finish other", "source", step, 25, other, ("edit other", 0), 5, g[4], "Go on with the source prompt"),
+        *decode("other edited", ("finish other", 0), 6, g[4], "The other face, edited"),
+        ksampler("finish other plain", "source", step, 25, other, ("other code", 0), 6, g[4], "Without the edit"),
+        *decode("other plain", ("finish other plain", 0), 6, g[4], "The other face, unedited")]
+
+
+def asyrp_edit() -> list[Node]:
+    g = ("1. A model and a picture", "2. Invert", "3. Learn a direction", "4. Edit the picture")
+    return [
+        note(0, g[0], "**Asyrp.** *h-Space Direction Learn* learns from the two prompts what to add to the U-Net's bottleneck; *Asyrp Sampler* resamples the inverted "
+             "picture with it. Strength 0 is the stock euler sampler, bit for bit; negative strength removes.\n\nLearning takes about a minute on a CPU. Saved with *Save "
+             "Attribute*, the direction is there at once next time: *Load h-Direction*."),
+        *model(0, g[0], ("source", "a face"), ("target", "a face with glasses"), ("negative", "")), *picture(8, 1, g[0], glasses="off"),
+        *schedule(2, g[1]), *invert(2, g[1], 1.5),
+        Node("batch", "RepeatLatentBatch", 3, g[2], "Eight at a time", {"samples": ("encode", 0), "amount": 8}),
+        Node("learn", "SingularEditHDirectionLearn", 3, g[2], "h-Space Direction Learn", {
+            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "name": "glasses"}),
+        Node("curve", "PreviewImage", 3, g[2], "Learning curve", {"images": ("learn", 1)}, 300),
+        Node("learned", "PreviewAny", 3, g[2], "Report", {"source": ("learn", 2)}, 140),
+        Node("save", "SingularEditSaveAttribute", 3, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "glasses"}),
+        Node("asyrp", "SingularEditAsyrpSampler", 4, g[3], "Asyrp Sampler", {"direction": ("learn", 0)}),
+        sample("edit", ("asyrp", 0), 4, g[3], 1.5, "SamplerCustom from the inverted code"), *decode("edited", ("edit", 0), 5, g[3], "The picture with glasses")]
+
+
+WORKFLOWS = {"invert_and_rebuild": invert_and_rebuild, "svd_attribute": svd_attribute, "asyrp_edit": asyrp_edit}
+
+
+def specification(info: dict, node: Node) -> list[tuple[str, str, dict, bool]]:
+    """(name, type, options, optional) of a node's inputs, in the order its widgets are stored."""
+    if node.type == "MarkdownNote":
+        return [("text", "STRING", {}, False)]
+    parts = []
+    for kind in ("required", "optional"):
+        for name, entry in info[node.type]["input"].get(kind, {}).items():
+            type_, options = entry[0], entry[1] if len(entry) > 1 else {}
+            if isinstance(type_, list):
+                type_, options = "COMBO", {"options": type_, **options}
+            parts.append((name, type_, options, kind == "optional"))
+    return parts
+
+
+def default(type_: str, options: dict):
+    if "default" in options:
+        return options["default"]
+    return options["options"][0] if type_ == "COMBO" else {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}[type_]
+
+
+def api(nodes: list[Node], info: dict) -> dict:
+    ids, prompt = {node.name: str(i) for i, node in enumerate(nodes, 1)}, {}
+    for node in nodes:
+        if node.type == "MarkdownNote":
+            continue
+        inputs = {}
+        for name, type_, options, optional in specification(info, node):
+            value = node.inputs.get(name)
+            if isinstance(value, tuple):
+                inputs[name] = [ids[value[0]], value[1]]
+            elif type_ in WIDGETS:
+                inputs[name] = default(type_, options) if value is None else value
+            elif not optional:
+                raise ValueError(f"{node.name}: input {name} is not wired")
+        unknown = set(node.inputs) - set(inputs)
+        if unknown:
+            raise ValueError(f"{node.name}: {node.type} has no input {unknown}")
+        prompt[ids[node.name]] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": node.title}}
+    return prompt
+
+
+def ui(nodes: list[Node], info: dict) -> dict:
+    ids, links, built, bottoms = {node.name: i for i, node in enumerate(nodes, 1)}, [], {}, {}
+    for order, node in enumerate(nodes):
+        sockets, widgets = [], []
+        for name, type_, options, _ in specification(info, node):
+            value = node.inputs.get(name)
+            if type_ in WIDGETS and not isinstance(value, tuple):
+                widgets.append(default(type_, options) if value is None else value)
+                if options.get("control_after_generate"):
+                    widgets.append("fixed")
+                continue
+            link = None
+            if value is not None:
+                link = len(links) + 1
+                links.append([link, ids[value[0]], value[1], ids[node.name], len(sockets), type_])
+            sockets.append({"name": name, "type": type_, "link": link})
+        definition = info.get(node.type, {"output": [], "output_name": []})
+        outputs = [{"name": name, "type": type_, "links": []} for name, type_ in zip(definition["output_name"], definition["output"])]
+        height = node.height or 50 + 22 * max(len(sockets), len(outputs)) + 28 * len(widgets)
+        y = bottoms.get(node.column, TOP)
+        bottoms[node.column] = y + height + 60
+        built[node.name] = {
+            "id": ids[node.name], "type": node.type, "pos": [40 + node.column * (WIDTH + GAP), y], "size": [WIDTH, height], "flags": {}, "order": order, "mode": 0,
+            "inputs": sockets, "outputs": outputs, "title": node.title, "properties": {"Node name for S&R": node.type}, "widgets_values": widgets}
+    by_id = {node["id"]: node for node in built.values()}
+    for link, origin, slot, _, _, _ in links:
+        by_id[origin]["outputs"][slot]["links"].append(link)
+        links[link - 1][5] = by_id[origin]["outputs"][slot]["type"]
+    return {"last_node_id": len(nodes), "last_link_id": len(links), "nodes": list(built.values()), "links": links, "groups": groups(nodes, built),
+            "config": {}, "extra": {"ds": {"scale": 0.6, "offset": [0, 0]}}, "version": 0.4}
+
+
+def groups(nodes: list[Node], built: dict) -> list[dict]:
+    colors = ("#3f789e", "#88AA88", "#8A8", "#b58b2a", "#a1309b")
+    boxes = []
+    for i, title in enumerate(dict.fromkeys(node.group for node in nodes)):
+        inside = [built[node.name] for node in nodes if node.group == title]
+        left, top = (min(n["pos"][axis] for n in inside) for axis in (0, 1))
+        right, bottom = (max(n["pos"][axis] + n["size"][axis] for n in inside) for axis in (0, 1))
+        boxes.append({"id": i + 1, "title": title, "bounding": [left - 20, top - 75, right - left + 40, bottom - top + 95], "color": colors[i], "font_size": 22, "flags": {}})
+    return boxes
+
+
+def main() -> None:
+    server = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8188"
+    with urllib.request.urlopen(f"{server}/object_info") as response:
+        info = json.load(response)
+    (HERE / "api").mkdir(exist_ok=True)
+    for name, workflow in WORKFLOWS.items():
+        nodes = workflow()
+        (HERE / f"{name}.json").write_text(json.dumps(ui(nodes, info), indent=1) + "\n")
+        (HERE / "api" / f"{name}.json").write_text(json.dumps(api(nodes, info), indent=1) + "\n")
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
