@@ -22,16 +22,18 @@ Edit = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Window:
-    """Absolute, like ControlNet's percents: steps with sigma > ``edit`` are edited, with sigma <= ``boost`` boosted.
+    """Absolute, like ControlNet's percents: edit < sigma <= start is edited, sigma <= boost is boosted.
 
-    ``edit`` = sigma at t_edit, ``boost`` = sigma at t_boost (0: off) of the paper; they may overlap.
+    ``edit`` = sigma at t_edit, ``boost`` = sigma at t_boost (0: off) of the paper; they may overlap. ``start`` is where
+    the direction was learned to begin: above it there is nothing to apply.
     """
 
     edit: float = 0.0
     boost: float = 0.0
+    start: float = float("inf")
 
-    def edits(self, sigma: Tensor) -> bool:
-        return bool(sigma > self.edit)
+    def edits(self, sigma: Tensor | float) -> bool:
+        return self.edit < float(sigma) <= self.start * (1 + 1e-4)
 
     def boosts(self, sigma: Tensor) -> bool:
         return bool(sigma <= self.boost)
@@ -44,8 +46,9 @@ def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, windo
     """
     if strength == 0:
         return None
-    here = [s for s in sigmas[:-1].tolist() if s > window.edit]
-    there = [s for s in direction.sigmas.tolist() if s > window.edit and here and s <= here[0] * (1 + 1e-4)]
+    here = [s for s in sigmas[:-1].tolist() if window.edits(s)]
+    # A sampler that starts late (partial denoise) is compared with the training steps it goes through.
+    there = [s for s in direction.sigmas.tolist() if here and window.edits(s) and s <= here[0] * (1 + 1e-4)]
     scale = strength * (len(there) / len(here) if here and there else 1.0)
     return lambda h, sigma: h + scale * direction.delta(h, sigma).to(h)
 

@@ -22,14 +22,14 @@ from torch.nn import functional as F
 from .errors import EditError
 from .files import read, read_kind, write
 
-METHODS = ("implicit", "global", "vector", "difference")
+METHODS = ("global", "implicit", "vector", "difference")
 GROUPS = 32
 TIME_WIDTH = 64
 
 
 @dataclass(frozen=True)
 class HDirection(ABC):
-    """``sigmas``: the schedule it was learned on, descending, without the final 0. ``info``: free text by key."""
+    """``sigmas``: the steps it was learned on, descending, without the final 0. ``info``: free text by key."""
 
     sigmas: Tensor
     tensors: dict[str, Tensor]
@@ -41,6 +41,11 @@ class HDirection(ABC):
     @property
     def name(self) -> str:
         return self.info.get("name", "direction")
+
+    @property
+    def start(self) -> float:
+        """The highest sigma it was learned at; there is nothing to apply above it."""
+        return float(self.sigmas[0])
 
     @property
     @abstractmethod
@@ -100,7 +105,7 @@ class ImplicitDirection(HDirection):
               "norm.weight": "C", "norm.bias": "C", "out.weight": "HC", "out.bias": "H"}
 
     @classmethod
-    def start(cls, channels: int, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> "ImplicitDirection":
+    def fresh(cls, channels: int, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> "ImplicitDirection":
         """Fresh weights; the last layer is zero, so learning starts from no edit at all."""
         if channels % GROUPS:
             raise EditError(f"The bottleneck has {channels} channels, which do not divide into {GROUPS} groups; use method global or vector.")

@@ -40,22 +40,28 @@ class Trajectories:
 
 
 @torch.no_grad()
-def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, window: float = 0.0, batch: int = 8,
+def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, onset: float = float("inf"), batch: int = 8,
                         device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> Trajectories:
-    """Sample from noise [B, C, H, W] (model space, at sigmas[0]) under both prompts while sigma > window.
+    """Sample from noise [B, C, H, W] (model space, at sigmas[0]) under both prompts, which part where sigma <= onset.
 
-    ``batch`` noises at a time; callback() after each of their steps, two trajectories each. Raises EditError when no
-    step lies inside the window.
+    Until then both follow the source prompt and nothing is kept: the layout that forms first stays the source's,
+    and with it every attribute that was not asked for. ``batch`` noises at a time; callback() after each of their
+    steps. Raises EditError when no step lies below the onset.
     """
     check_sigmas(sigmas)
-    count = int((sigmas[:-1] > window).sum())
-    if count == 0:
-        raise EditError(f"No step of this schedule lies inside the editing window (sigma above {window:.4g}); widen the window.")
-    parts = []
-    for prompt in (source, target):
-        for start in noise.split(batch):
-            parts.append(_follow(prompt, (source, target), start.to(device), sigmas[: count + 1], callback))
-    return Trajectories(sigmas[: count + 1].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts)))
+    first = int((sigmas > onset).sum())
+    if first >= len(sigmas) - 1:
+        raise EditError(f"No step of this schedule starts at or below sigma {onset:.4g}, where the two prompts part; let them part earlier.")
+    parts: list[list[tuple[Tensor, ...]]] = [[], []]
+    for x in noise.split(batch):
+        x = x.to(device)
+        for i in range(first):
+            x = euler_step(x, source(x, sigmas[i]), sigmas[i], sigmas[i + 1])
+            if callback is not None:
+                callback()
+        for rows, prompt in zip(parts, (source, target)):
+            rows.append(_follow(prompt, (source, target), x, sigmas[first:], callback))
+    return Trajectories(sigmas[first:].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts[0], *parts[1])))
 
 
 def _follow(prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sigmas: Tensor, callback) -> tuple[Tensor, ...]:
@@ -103,7 +109,7 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
     for step in range(steps):
         i = int(torch.randint(len(sigmas), (), generator=generator))
         rows = torch.randperm(t.x.shape[1], generator=generator)[:batch]
-        x, goal, sigma = t.x[i, rows].to(device), goals[i, rows].to(device), sigmas[i].to(device)
+        x, goal, sigma = (part.to(device) for part in (t.x[i, rows], goals[i, rows], sigmas[i]))
         with torch.enable_grad():
             edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h))
             loss = F.mse_loss(edited.float(), goal) / scale
@@ -122,7 +128,7 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
 def _start(method: str, h: Tensor, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
     channels = h.shape[2]
     if method == "implicit":
-        return ImplicitDirection.start(channels, sigmas, generator, info)
+        return ImplicitDirection.fresh(channels, sigmas, generator, info)
     if method == "global":
         return TableDirection(sigmas, {"table": torch.zeros(1, *h.shape[2:])}, info)
     if method == "vector":

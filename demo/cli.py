@@ -42,8 +42,7 @@ def run_demo(args: argparse.Namespace) -> int:
     model = loader.load()
     lines, rows = [_setting(args.count), _round_trip(model), ""], []
     print("\n".join(lines))
-    methods = 9
-    with tqdm(total=len(args.attributes) * (methods + 3), unit="run") as bar:
+    with tqdm(total=len(args.attributes) * 13, unit="run") as bar:
         for attribute in args.attributes:
             bar.set_description(attribute)
             s = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute)
@@ -51,8 +50,9 @@ def run_demo(args: argparse.Namespace) -> int:
             bar.update()
             svd = editing.svd_attribute(model, attribute, FOREIGN_PAIRS, args.seed)
             one = editing.svd_attribute(model, attribute, 1, args.seed + 1)
-            direction = editing.h_direction(model, attribute, seed=args.seed)
-            difference = editing.h_direction(model, attribute, "difference", seed=args.seed)
+            bar.update()
+            recorded = editing.trajectories(model, attribute, seed=args.seed)
+            direction, difference = (editing.h_direction(model, attribute, recorded, method, seed=args.seed) for method in ("global", "difference"))
             svd.save(args.output / f"{attribute}.svd.safetensors")
             direction.save(args.output / f"{attribute}.h.safetensors")
             bar.update()
@@ -63,9 +63,9 @@ def run_demo(args: argparse.Namespace) -> int:
                 ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
                 ("Latent SVD, one foreign pair", lambda: editing.svd_apply(s, one)),
                 (f"Latent SVD, mean of {FOREIGN_PAIRS} pairs", lambda: editing.svd_apply(s, svd)),
-                ("Asyrp, implicit direction", lambda: editing.asyrp(s, direction)),
+                ("Asyrp, global direction", lambda: editing.asyrp(s, direction)),
                 ("Asyrp, difference direction", lambda: editing.asyrp(s, difference)),
-                ("symmetric h-edit, implicit", lambda: editing.asyrp(s, direction, symmetric=True)),
+                ("symmetric h-edit, global", lambda: editing.asyrp(s, direction, symmetric=True)),
                 ("Asyrp, random direction", lambda: editing.asyrp(s, random_like(direction, args.seed))),
             ):
                 table.append(score(s, edit()).row(label))

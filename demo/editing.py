@@ -4,13 +4,13 @@ a Session, which holds the inverted pictures; the command line, the tests and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ..core import (HDirection, InversionReport, SVDAttribute, Weights, Window, apply_attribute, fixed_point_inversion, learn_attribute,
+from ..core import (HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, fixed_point_inversion, learn_attribute,
                     learn_direction, record_trajectories, sample_asyrp, sample_euler)
 from ..core.asyrp import direction_edit
 from .faces import Faces, render
@@ -19,9 +19,12 @@ from .words import caption
 
 STEPS = 25
 CFG = 1.5          # of inversion and of the way back
-LEARN_CFG = 2.0    # of what is learned from: prompts speak more clearly under guidance
-SVD_STEP = 11      # T_x: 11 of 25 steps are done, 0.55 T is left
-EDIT_PERCENT = 0.5
+LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak more clearly under guidance
+H_PART_STEP = 3    # where the prompts of an h-space direction part
+PART_STEP = 6      # until here both prompts of a pair share the source's trajectory
+SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
+EDIT_PERCENT = 0.8
+H_STRENGTH = 1.5    # makes up for what a bottleneck alone cannot say of the target
 SOURCE = caption([])
 
 
@@ -34,6 +37,7 @@ class Session:
     attribute: str
     cfg: float = CFG
     steps: int = STEPS
+    codes: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         self.faces = self.faces.with_attributes(**{self.attribute: False})
@@ -50,15 +54,18 @@ class Session:
 
     @cached_property
     def inversion(self) -> tuple[Tensor, InversionReport]:
-        return fixed_point_inversion(self.denoiser(), self.latents, self.sigmas, tolerance=1e-4)
+        return fixed_point_inversion(self.denoiser(), self.latents, self.sigmas, tolerance=1e-3)
 
     @property
     def code(self) -> Tensor:
         return self.inversion[0]
 
-    def to_step(self, prompt: str, step: int) -> Tensor:
-        """The code carried down to a step under a prompt."""
-        return sample_euler(self.denoiser(prompt), self.code, self.sigmas[: step + 1])
+    def to_step(self, prompt: str, step: int, part: int = PART_STEP) -> Tensor:
+        """The code carried down to a step: under the source prompt to step ``part``, then under ``prompt``. Kept."""
+        key = (prompt, step, part)
+        if key not in self.codes:
+            self.codes[key] = pair_code(self.denoiser(), self.denoiser(prompt), self.code, self.sigmas, part, step)
+        return self.codes[key]
 
     def finish(self, x: Tensor, step: int) -> Tensor:
         """From a code at a step to pictures, under the source prompt."""
@@ -88,8 +95,9 @@ def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step:
     """An attribute from pairs of codes sampled from noise: the mean edit of ``pairs`` faces nobody has seen."""
     sigmas = model.sigmas(steps)
     noise = starting_noise(model, pairs, seed, sigmas)
-    source, target = (sample_euler(model.denoiser(prompt, cfg=cfg), noise, sigmas[: stop + 1])
-                      for prompt, stop in ((SOURCE, step), (caption([attribute]), step + delta)))
+    shared = model.denoiser(SOURCE, cfg=cfg)
+    source = pair_code(shared, shared, noise, sigmas, PART_STEP, step)
+    target = pair_code(shared, model.denoiser(caption([attribute]), cfg=cfg), noise, sigmas, PART_STEP, step + delta)
     return learn_attribute(source, target, rank, weights, keep, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
                            info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
 
@@ -99,24 +107,34 @@ def svd_apply(s: Session, attribute: SVDAttribute, strength: float = 1.0, step: 
     return s.finish(apply_attribute(s.to_step(SOURCE, step), attribute, strength), step)
 
 
+def pair_code(source, target, code: Tensor, sigmas: Tensor, part: int, step: int) -> Tensor:
+    """From the code at sigmas[0] under ``source`` to step ``part``, then under ``target`` to ``step``."""
+    part = min(part, step)
+    return sample_euler(target, sample_euler(source, code, sigmas[: part + 1]), sigmas[part: step + 1])
+
+
 def starting_noise(model: DemoModel, count: int, seed: int, sigmas: Tensor) -> Tensor:
     """Pure noise at sigmas[0], scaled as ComfyUI scales it for full denoising: [count, 4, 16, 16]."""
     noise = torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(seed)).to(model.device)
     return noise * torch.sqrt(1 + sigmas[0] ** 2)
 
 
-def h_direction(model: DemoModel, attribute: str, method: str = "implicit", samples: int = 16, train_steps: int = 200, seed: int = 0,
-                steps: int = STEPS, cfg: float = LEARN_CFG, learning_rate: float = 3e-3, gain: str = "step", callback=None) -> HDirection:
-    """An h-space direction from the two prompts."""
+def trajectories(model: DemoModel, attribute: str, samples: int = 64, seed: int = 0, steps: int = STEPS, cfg: float = 1.0, part: int = H_PART_STEP) -> Trajectories:
+    """What directions are learned from: trajectories under both prompts, which part at a step."""
     sigmas = model.sigmas(steps)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
-    trajectories = record_trajectories(source, target, starting_noise(model, samples, seed, sigmas), sigmas, device=model.device)
-    return learn_direction(source, trajectories, method, train_steps, learning_rate=learning_rate, seed=seed, gain=gain, device=model.device,
-                           info={"name": attribute}, callback=callback)[0]
+    return record_trajectories(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), batch=16, device=model.device)
 
 
-def asyrp(s: Session, direction: HDirection, strength: float = 1.0, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
+def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "global", train_steps: int = 250, learning_rate: float = 3e-2,
+                seed: int = 0, cfg: float = 1.0, gain: str = "step", callback=None) -> HDirection:
+    """An h-space direction from the two prompts."""
+    return learn_direction(model.denoiser(SOURCE, cfg=cfg), recorded, method, train_steps, learning_rate=learning_rate, seed=seed, gain=gain,
+                           device=model.device, info={"name": attribute}, callback=callback)[0]
+
+
+def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
     """The pictures resampled from their codes with the bottleneck edited."""
-    window = Window(s.model.percent_to_sigma(edit_percent))
+    window = Window(s.model.percent_to_sigma(edit_percent), start=direction.start)
     edit = direction_edit(direction, strength, s.sigmas, window)
     return s.model.decode(sample_asyrp(s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric))

@@ -32,14 +32,16 @@ class HDirectionLearn(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="Gives the size and, by its batch, how many pictures learn at once. An empty latent will do."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule to learn on, from full noise: the one you will edit with."),
-                io.Combo.Input("method", options=list(METHODS), default="implicit",
-                               tooltip="implicit: a small network that answers each picture (best). global: one map. vector: one number a channel, fits any size. difference: no training."),
-                io.Int.Input("samples", default=16, min=1, max=1024, tooltip="Noises that trajectories are sampled from."),
-                io.Int.Input("steps", default=200, min=1, max=10000, tooltip="Training steps. difference has none."),
-                io.Float.Input("learning_rate", default=3e-3, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Peak learning rate."),
-                cfg_input(2.0, "Guidance while learning. Higher makes a stronger direction."),
+                io.Combo.Input("method", options=list(METHODS), default="global",
+                               tooltip="global: one map for all steps, keeps identity best. implicit: a small network that answers each picture; learning rate 0.005. vector: one number a channel, fits any size. difference: no training."),
+                io.Int.Input("samples", default=64, min=1, max=1024, tooltip="Noises that trajectories are sampled from."),
+                io.Int.Input("steps", default=250, min=1, max=10000, tooltip="Training steps. difference has none."),
+                io.Float.Input("learning_rate", default=0.03, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Peak learning rate."),
+                cfg_input(1.0, "Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it does a prompt."),
                 seed_input("seed", "Seed of the noises and of the training."),
                 io.String.Input("name", default="direction", tooltip="What the direction is called in reports and in its file."),
+                io.Float.Input("start_percent", default=0.12, min=0.0, max=0.95, step=0.01, round=False,
+                               tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute."),
             ],
             outputs=[
                 HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler or Save Attribute."),
@@ -49,11 +51,13 @@ class HDirectionLearn(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name) -> io.NodeOutput:
+    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.12) -> io.NodeOutput:
         check_sigmas(sigmas)
         require_bottleneck(model.model)
         shape = latent_of(latent_image, "latent_image", model)
-        bar = comfy.utils.ProgressBar(2 * (len(sigmas) - 1) * -(-samples // len(shape)) + (0 if method == "difference" else steps))
+        later = int((sigmas > float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))).sum())
+        passes = (2 * (len(sigmas) - 1) - later) * -(-samples // len(shape))
+        bar = comfy.utils.ProgressBar(passes + (0 if method == "difference" else steps))
         comfy.model_management.load_models_gpu([model])
 
         def algorithm(wrapped, extra_args, x, schedule):
@@ -62,8 +66,9 @@ class HDirectionLearn(io.ComfyNode):
             schedule, device = schedule.clone(), x.device
             noise = torch.randn((samples, *x.shape[1:]), generator=torch.Generator().manual_seed(seed))
             start = sampling.noise_scaling(schedule[0].cpu(), noise, torch.zeros_like(noise), is_max_denoise(sampling, float(schedule[0])))
+            onset = float(sampling.percent_to_sigma(start_percent))
             prompts = [ComfyDenoiser(wrapped, extra_args, prompt=prompt) for prompt in (POSITIVE, TARGET)]
-            trajectories = record_trajectories(*prompts, start, schedule, batch=len(x), device=device, callback=lambda: bar.update(1))
+            trajectories = record_trajectories(*prompts, start, schedule, onset, batch=len(x), device=device, callback=lambda: bar.update(1))
             student = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True)
             return learn_direction(student, trajectories, method, steps, len(x), learning_rate, seed, is_flow(sampling), device=device,
                                    info={"name": name}, callback=lambda i, loss: bar.update(1))

@@ -92,6 +92,17 @@ def test_only_steps_inside_the_window_pay_a_second_call():
     assert denoise.edited_calls == 4  # steps 0..3: sigma > sigmas[4]
 
 
+def test_nothing_is_applied_above_where_the_direction_was_learned():
+    sigmas, denoise = karras(10), LinearBottleneck()
+    late = TableDirection(sigmas[4:-1], {"table": torch.ones(1, 4, 2, 2)})
+    window = Window(edit=float(sigmas[7]), start=late.start)
+    edit = direction_edit(late, 1.0, sigmas, window)
+    sample_asyrp(denoise, 14 * noise(), sigmas, edit, window)
+    assert denoise.edited_calls == 3  # steps 4, 5, 6
+    h = torch.zeros(1, 4, 2, 2)
+    assert torch.allclose(edit(h, sigmas[5]), torch.ones_like(h))  # S = S'
+
+
 def test_the_edit_adds_up_and_has_a_sign():
     sigmas, denoise, x = karras(10), LinearBottleneck(gain=0.0), 14 * noise()
     denoise.gain = 0.1

@@ -66,7 +66,8 @@ def test_svd_from_the_pictures_own_pair(session):
 
 
 def test_asyrp_edits_where_baselines_do_not(session):
-    direction = editing.h_direction(session.model, session.attribute)
+    recorded = editing.trajectories(session.model, session.attribute, samples=24)
+    direction = editing.h_direction(session.model, session.attribute, recorded, train_steps=150)
     edited = score(session, editing.asyrp(session, direction))
     assert edited.success >= 0.75 and edited.kept >= 0.9
     symmetric = score(session, editing.asyrp(session, direction, symmetric=True))

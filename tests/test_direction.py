@@ -33,7 +33,7 @@ def test_maps_are_resized_and_vectors_fit_any_size():
 
 
 def test_implicit_starts_from_no_edit_and_answers_each_sample():
-    direction = ImplicitDirection.start(32, SIGMAS, torch.Generator().manual_seed(0), {})
+    direction = ImplicitDirection.fresh(32, SIGMAS, torch.Generator().manual_seed(0), {})
     assert direction.delta(h(), SIGMAS[0]).abs().max() == 0
     direction.tensors["out.weight"].normal_(generator=torch.Generator().manual_seed(1))
     a, b = direction.delta(h(), torch.tensor(4.0)), direction.delta(h(), torch.tensor(1.0))
@@ -41,7 +41,7 @@ def test_implicit_starts_from_no_edit_and_answers_each_sample():
 
 
 def test_random_has_equal_norm_and_no_likeness():
-    base = ImplicitDirection.start(32, SIGMAS, torch.Generator().manual_seed(0), {})
+    base = ImplicitDirection.fresh(32, SIGMAS, torch.Generator().manual_seed(0), {})
     base.tensors["out.weight"].normal_(generator=torch.Generator().manual_seed(1))
     dh, random = base.delta(h(), SIGMAS[0]), random_like(base, 3).delta(h(), SIGMAS[0])
     assert torch.allclose(random.flatten(1).norm(dim=1), dh.flatten(1).norm(dim=1), rtol=1e-4)
@@ -52,7 +52,7 @@ def test_another_bottleneck_gets_a_sentence():
     with pytest.raises(EditError, match="bottleneck of 32 channels but this model has 64"):
         TableDirection(SIGMAS, {"table": torch.ones(1, 32, 1, 1)}).delta(h(channels=64), SIGMAS[0])
     with pytest.raises(EditError, match="48 channels, which do not divide into 32 groups"):
-        ImplicitDirection.start(48, SIGMAS, torch.Generator(), {})
+        ImplicitDirection.fresh(48, SIGMAS, torch.Generator(), {})
 
 
 def trajectories(shift=0.4, samples=6, sigmas=None, **kwargs):
@@ -67,8 +67,16 @@ def test_trajectories_follow_both_prompts():
     assert t.x.shape == (8, 12, 4, 8, 8) and t.h_source.shape == (8, 12, 4, 2, 2)
     assert torch.equal(t.x[0, :6], t.x[0, 6:]) and not torch.allclose(t.x[-1, :6], t.x[-1, 6:])
     assert torch.allclose(t.h_target - t.h_source, torch.full_like(t.h_source, 0.4), atol=1e-5)
-    half, full = trajectories(batch=2)[1], trajectories(batch=6)[1]
-    assert torch.allclose(half.x, full.x, atol=1e-5)
+    small, full = trajectories(batch=2)[1], trajectories(batch=6)[1]
+    assert torch.allclose(small.source.mean(), full.source.mean(), atol=1e-5)
+
+
+def test_the_prompts_part_at_the_onset():
+    sigmas = karras(8)
+    t = trajectories(onset=float(sigmas[3]))[1]
+    assert torch.equal(t.sigmas, sigmas[3:]) and len(t.x) == 5
+    assert torch.equal(t.x[0, :6], t.x[0, 6:]) and not torch.allclose(t.x[1, :6], t.x[1, 6:])
+    assert torch.allclose(t.x[0, :6], trajectories()[1].x[3, :6], atol=1e-5)  # the source's own trajectory until then
 
 
 def test_difference_is_the_mean_shift_of_h():
@@ -110,4 +118,4 @@ def test_learning_is_repeatable_and_bad_input_gets_a_sentence():
     with pytest.raises(EditError, match="nothing to learn"):
         learn_direction(source, trajectories(shift=0.0)[1], "global")
     with pytest.raises(EditError, match="No step of this schedule"):
-        trajectories(window=100.0)
+        trajectories(onset=0.001)

@@ -80,7 +80,7 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
 @pytest.mark.parametrize("direction", [
     TableDirection(torch.tensor([4.0, 2.0, 1.0]), {"table": torch.randn(3, 32, 2, 2)}, {"name": "t"}),
     TableDirection(torch.tensor([4.0, 2.0, 1.0]), {"table": torch.randn(1, 32, 1, 1)}, {"name": "v"}),
-    ImplicitDirection.start(32, torch.tensor([4.0, 2.0]), torch.Generator().manual_seed(0), {"name": "i"})])
+    ImplicitDirection.fresh(32, torch.tensor([4.0, 2.0]), torch.Generator().manual_seed(0), {"name": "i"})])
 def test_directions_come_back(direction, tmp_path):
     if isinstance(direction, ImplicitDirection):
         direction.tensors["out.weight"].normal_()
