@@ -55,8 +55,8 @@ class DiffusersDenoiser:
 
 
 def sigmas_of(alphas_cumprod: Tensor) -> Tensor:
-    """sigma of every training timestep, ascending [T]."""
-    return ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
+    """sigma of every training timestep, ascending [T]; give alphas_cumprod in float64, for 1 - a loses digits."""
+    return (((1 - alphas_cumprod) / alphas_cumprod) ** 0.5).float()
 
 
 def normal_sigmas(alphas_cumprod: Tensor, steps: int) -> Tensor:

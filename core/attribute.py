@@ -75,7 +75,8 @@ class SVDAttribute:
 @torch.no_grad()
 def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Weights = Weights(), keep: int | None = None,
                     sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None) -> SVDAttribute:
-    """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit.
+    """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit, at the
+    mean size of one.
 
     source: from the source prompt; target: from the target prompt, same initial noise, same or cleaner step.
     rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: all that matter).
@@ -84,8 +85,12 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
     check_same_shape(check_latent(source, "source"), check_latent(target, "target"), "source", "target")
     x, z = standardise(source.float().cpu())[0], standardise(target.float().cpu())[0]
     result = integrate(x, z, rank, weights)
-    edit = channel_svd((result.y.double() - x.double()).mean(dim=0), keep)
-    if edit.s.max() < 1e-6:
+    edits = result.y.double() - x.double()
+    mean = edits.mean(dim=0)
+    # What differs among the pairs (the colours of hats) cancels; the mean gets back the size of a single edit.
+    mean = mean * (edits.flatten(1).norm(dim=1).mean() / mean.norm().clamp(min=1e-12))
+    edit = channel_svd(mean, keep)
+    if edits.abs().max() < 1e-6:
         raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
     used = max(1, int((edit.s > 1e-4 * edit.s.max()).any(dim=0).sum()))
     edit = ChannelSVD(*(part[..., :used].float().contiguous() for part in edit))

@@ -99,6 +99,6 @@ def unet():
 
 
 def alphas_cumprod() -> Tensor:
-    """SD 1.x's noise schedule ("scaled linear", 1000 steps), which ComfyUI assumes for eps models: [1000]."""
+    """SD 1.x's noise schedule ("scaled linear", 1000 steps), which ComfyUI assumes for eps models: [1000], float64."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, dim=0).float()
+    return torch.cumprod(1 - betas, dim=0)

@@ -133,7 +133,7 @@ def encoded_faces(vae: nn.Module, work: Path, count: int) -> tuple[Tensor, Tenso
 
 def train_unet(work: Path, steps: int, latents: Tensor, labels: Tensor) -> nn.Module:
     """Plain epsilon prediction on SD 1.x's schedule, batch 48."""
-    schedule = alphas_cumprod()
+    schedule = alphas_cumprod().float()
 
     def loss_of(model, step):
         rows = torch.randint(len(latents), (48,))

@@ -40,7 +40,7 @@ def losses(values: list[float], title: str) -> Tensor:
 
 def bars(values: Tensor, labels: list[str], title: str, ylabel: str) -> Tensor:
     def draw(axes) -> None:
-        axes.bar(range(len(values)), values, tick_label=labels)
+        axes.bar(range(len(values)), values.numpy(), tick_label=labels)
         axes.tick_params(axis="x", rotation=60, labelsize=7)
         axes.set(ylabel=ylabel, title=title)
 

@@ -96,7 +96,7 @@ def invert_and_rebuild() -> list[Node]:
 
 def svd_attribute(part: int = 6, step: int = 19) -> list[Node]:
     g = ("1. A model and two prompts", f"2. A pair of codes at step {step}", "3. Learn the attribute", "4. Slide it on that face", "5. Slide it on another face")
-    seed, other = 24, 5
+    seed, other = 0, 1
     return [
         note(0, g[0], f"**Latent SVD.** Two codes share their first {part} steps, where the layout forms; then one goes on with *a face*, the other with *a face with a "
              f"hat*, both to step {step} with leftover noise. *SVD Attribute Learn* keeps what differs as a few singular atoms; *Latent SVD Edit* slides it on a code, and "
