@@ -29,6 +29,7 @@ class InversionReport:
     residuals: list[float] = field(default_factory=list)
     capped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    first_step: int = 0
 
     @property
     def steps(self) -> int:
@@ -46,7 +47,7 @@ class InversionReport:
         elif self.residuals:
             lines.append(f"worst relative residual {self.worst:.2e}")
         if self.capped:
-            named = ", ".join(f"step {i} (sigma {self.sigmas[i]:.4g})" for i in self.capped)
+            named = ", ".join(f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g})" for i in self.capped)
             lines.append(f"not solved to tolerance: {named}. Lower the guidance, use more steps, or raise max_iterations.")
         return "\n".join(lines + self.notes)
 
@@ -69,7 +70,7 @@ def ddim_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, stop_at_step: i
     """
     sigmas = _descending(sigmas, stop_at_step)
     check_latent(x, "latent_image")
-    report = InversionReport("ddim", sigmas.tolist())
+    report = InversionReport("ddim", sigmas.tolist(), first_step=stop_at_step)
     for i in reversed(range(len(sigmas) - 1)):
         high, low = sigmas[i], sigmas[i + 1]
         at = low if low > 0 else high
@@ -88,27 +89,28 @@ def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, toleranc
 
     x_hi = x_lo - (sigma_lo - sigma_hi) * d(x_hi, sigma_hi), started from the previous step's direction, until
     |residual| < tolerance * |x_hi| for every sample or max_iterations model calls. Same arguments and return
-    as ddim_inversion; steps that hit the cap are named in the report, never hidden. The state is float64, the
-    model runs in x's own precision. Each sample keeps its own history, and stands still once it is solved.
+    as ddim_inversion; steps that hit the cap are named in the report, never hidden. The state is float64 where
+    the device has it, the model runs in x's own precision. Each sample keeps its own history, and stands still once it is solved.
     Raises EditError as ddim_inversion does, and when the model's prediction is not finite.
     """
     sigmas = _descending(sigmas, stop_at_step)
     check_latent(x, "latent_image")
-    dtype, state, direction = x.dtype, x.double(), None
-    report = InversionReport("fixed_point", sigmas.tolist())
+    dtype, direction = x.dtype, None
+    state = x.to(torch.float32 if x.device.type == "mps" else torch.float64)  # Apple's GPUs have no float64
+    levels = sigmas.to(state)
+    report = InversionReport("fixed_point", sigmas.tolist(), first_step=stop_at_step)
     for i in reversed(range(len(sigmas) - 1)):
-        high, low, exact = sigmas[i], sigmas[i + 1], state
+        high, gap, exact = levels[i], levels[i] - levels[i + 1], state
 
         def g(guess: Tensor) -> Tensor:
             report.calls += 1
-            d = to_d(guess, high.double(), denoise(guess.to(dtype), high).double())
-            return exact + (high - low).double() * d
+            return exact + gap * to_d(guess, high, denoise(guess.to(dtype), sigmas[i]).to(guess))
 
-        guess = state if direction is None else state + (high - low).double() * direction
+        guess = state if direction is None else state + gap * direction
         state, residual = anderson(g, guess, tolerance, max_iterations, depth)
         if not torch.isfinite(residual).all():
             raise EditError(f"The model's prediction is not finite at sigma {float(high):.4g}; check the model, its precision and the latent.")
-        direction = (state - exact) / (high - low).double()
+        direction = (state - exact) / gap
         report.residuals.insert(0, residual.max().item())
         if residual.max() >= tolerance:
             report.capped.insert(0, i)
@@ -143,7 +145,7 @@ def anderson(g: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, max_ite
             df = torch.stack([b - a for a, b in zip(history_f, history_f[1:])], dim=2)
             dx = torch.stack([b - a for a, b in zip(history_x, history_x[1:])], dim=2)
             gram = df.transpose(1, 2) @ df
-            ridge = 1e-12 * gram.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-300)
+            ridge = 1e-12 * gram.diagonal(dim1=1, dim2=2).sum(1).clamp(min=torch.finfo(gram.dtype).tiny)
             gram = gram + ridge[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
             gamma = torch.linalg.solve_ex(gram, df.transpose(1, 2) @ f[:, :, None]).result
             x = value - ((dx + df) @ gamma)[:, :, 0]

@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     demo.add_argument("--output", type=Path, default=Path("output"), help="folder for the contact sheet, the table and the attribute files")
     demo.add_argument("--count", type=int, default=48, help="held-out pictures an attribute is measured on")
     demo.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
+    demo.add_argument("--samples", type=int, default=64, help="noises that h-space directions are learned from")
     demo.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     demo.set_defaults(run=run_demo)
     args = parser.parse_args(argv)
@@ -35,12 +36,12 @@ def run_demo(args: argparse.Namespace) -> int:
     from .measure import HEADER, score
     from .sheet import contact_sheet
 
-    if args.count < 1:
-        raise SystemExit(f"--count is {args.count}; 1 or more is accepted.")
+    if min(args.count, args.samples) < 1:
+        raise SystemExit(f"--count is {args.count} and --samples is {args.samples}; 1 or more is accepted.")
     began = time.perf_counter()
     args.output.mkdir(parents=True, exist_ok=True)
     model = loader.load()
-    lines, rows = [_setting(args.count), _round_trip(model), ""], []
+    lines, rows = [_setting(args.count), _round_trip(model, min(16, args.count)), ""], []
     print("\n".join(lines))
     with tqdm(total=len(args.attributes) * 13, unit="run") as bar:
         for attribute in args.attributes:
@@ -51,7 +52,7 @@ def run_demo(args: argparse.Namespace) -> int:
             svd = editing.svd_attribute(model, attribute, FOREIGN_PAIRS, args.seed)
             one = editing.svd_attribute(model, attribute, 1, args.seed + 1)
             bar.update()
-            recorded = editing.trajectories(model, attribute, seed=args.seed)
+            recorded = editing.trajectories(model, attribute, args.samples, args.seed)
             direction, difference = (editing.h_direction(model, attribute, recorded, method, seed=args.seed) for method in ("global", "difference"))
             svd.save(args.output / f"{attribute}.svd.safetensors")
             direction.save(args.output / f"{attribute}.h.safetensors")
@@ -90,8 +91,8 @@ def _setting(count: int) -> str:
             "judge sees the attribute; others: share of the\nother attributes kept; PSNR: to the face's own counterfactual.\n")
 
 
-def _round_trip(model) -> str:
-    """Latent PSNR (peak-to-peak 4) of 16 held-out renders, inverted under their own captions and rebuilt by euler."""
+def _round_trip(model, count: int) -> str:
+    """Latent PSNR (peak-to-peak 4) of held-out renders, inverted under their own captions and rebuilt by euler."""
     import torch
 
     from ..core import ddim_inversion, fixed_point_inversion, sample_euler
@@ -99,7 +100,7 @@ def _round_trip(model) -> str:
     from .measure import psnr
     from .words import caption
 
-    drawn = faces.sample(range(SEED, SEED + 16))
+    drawn = faces.sample(range(SEED, SEED + count))
     latents = model.encode(faces.render(drawn))
     context = torch.cat([model.context(caption([n for n, on in zip(faces.ATTRIBUTES, row) if on])) for row in drawn.attributes])
     sigmas, out = model.sigmas(editing.STEPS), []
