@@ -55,8 +55,9 @@ class HDirectionLearn(io.ComfyNode):
         check_sigmas(sigmas)
         require_bottleneck(model.model)
         shape = latent_of(latent_image, "latent_image", model)
-        later = int((sigmas > float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))).sum())
-        passes = (2 * (len(sigmas) - 1) - later) * -(-samples // len(shape))
+        onset = float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))
+        shared = int((sigmas > onset).sum())
+        passes = (2 * (len(sigmas) - 1) - shared) * -(-samples // len(shape))
         bar = comfy.utils.ProgressBar(passes + (0 if method == "difference" else steps))
         comfy.model_management.load_models_gpu([model])
 
@@ -66,7 +67,6 @@ class HDirectionLearn(io.ComfyNode):
             schedule, device = schedule.clone(), x.device
             noise = torch.randn((samples, *x.shape[1:]), generator=torch.Generator().manual_seed(seed))
             start = sampling.noise_scaling(schedule[0].cpu(), noise, torch.zeros_like(noise), is_max_denoise(sampling, float(schedule[0])))
-            onset = float(sampling.percent_to_sigma(start_percent))
             prompts = [ComfyDenoiser(wrapped, extra_args, prompt=prompt) for prompt in (POSITIVE, TARGET)]
             trajectories = record_trajectories(*prompts, start, schedule, onset, batch=len(x), device=device, callback=lambda: bar.update(1))
             student = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True)
