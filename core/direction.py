@@ -3,6 +3,7 @@
     difference  mean of h(target prompt) - h(source prompt), one tensor a step; no training
     global      one tensor for all steps;  vector: one number a channel, which fits any resolution
     implicit    f_t(h), a small network that answers each h with its own dh (figure 4 of the paper)
+    combined    the sum of a global and an implicit one: where the attribute sits, and what this picture needs
 
 Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from .errors import EditError
 from .files import read, read_kind, write
 
-METHODS = ("global", "implicit", "vector", "difference")
+METHODS = ("global", "implicit", "vector", "difference", "combined")
 GROUPS = 32
 TIME_WIDTH = 64
 
@@ -37,6 +38,7 @@ class HDirection(ABC):
 
     kind: ClassVar[str]
     layout: ClassVar[dict[str, str]]
+    linear: ClassVar[tuple[str, ...]] = ()  # the tensors dh is proportional to, together
 
     @property
     def name(self) -> str:
@@ -61,6 +63,10 @@ class HDirection(ABC):
     @abstractmethod
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor: ...
 
+    def scaled(self, factor: float) -> "HDirection":
+        """The direction whose dh is factor times this one's."""
+        return replace(self, tensors={name: factor * t if name in self.linear else t for name, t in self.tensors.items()})
+
     def save(self, path: str | Path) -> None:
         write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info))
 
@@ -70,16 +76,22 @@ class TableDirection(HDirection):
 
     kind = "h_direction_table"
     layout = {"sigmas": "S", "table": "TChw"}
+    linear = ("table",)
 
     @property
     def channels(self) -> int:
         return self.tensors["table"].shape[1]
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        dh = _lookup(self.tensors["table"], self.sigmas, float(sigma)).to(h.device)
-        if dh.shape[-2:] not in ((1, 1), h.shape[-2:]):
-            dh = F.interpolate(dh[None], size=h.shape[-2:], mode="bilinear", antialias=True)[0]
-        return dh[None]
+        return _resized(_lookup(self.tensors["table"], self.sigmas, float(sigma)), h)
+
+
+def _resized(dh: Tensor, h: Tensor) -> Tensor:
+    """[C, h, w] to the size of this h; one number a channel stays as it is: [1, C, h', w']."""
+    dh = dh.to(h.device)[None]
+    if dh.shape[-2:] not in ((1, 1), h.shape[-2:]):
+        dh = F.interpolate(dh, size=h.shape[-2:], mode="bilinear", antialias=True)
+    return dh
 
 
 def _lookup(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
@@ -103,6 +115,7 @@ class ImplicitDirection(HDirection):
     kind = "h_direction_implicit"
     layout = {"sigmas": "S", "in.weight": "CH", "in.bias": "C", "time.weight": "CE", "time.bias": "C",
               "norm.weight": "C", "norm.bias": "C", "out.weight": "HC", "out.bias": "H"}
+    linear = ("out.weight", "out.bias")
 
     @classmethod
     def fresh(cls, channels: int, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> "ImplicitDirection":
@@ -129,6 +142,17 @@ class ImplicitDirection(HDirection):
         y = F.conv2d(h.float(), w["in.weight"][:, :, None, None], w["in.bias"]) + time[:, None, None]
         y = F.silu(F.group_norm(y, GROUPS, w["norm.weight"], w["norm.bias"]))
         return F.conv2d(y, w["out.weight"][:, :, None, None], w["out.bias"])
+
+
+class CombinedDirection(ImplicitDirection):
+    """f_t(h) + ``table`` [1, H, h, w]: the network sees one place at a time, the table knows where places are."""
+
+    kind = "h_direction_combined"
+    layout = {**ImplicitDirection.layout, "table": "1Hhw"}
+    linear = (*ImplicitDirection.linear, "table")
+
+    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        return super()._delta(h, sigma) + _resized(self.tensors["table"][0], h)
 
 
 def _time_embedding(sigma: float) -> Tensor:
@@ -172,7 +196,7 @@ def difference_direction(source_h: Tensor, target_h: Tensor, sigmas: Tensor, inf
 
 def load_hdirection(path: str | Path) -> HDirection:
     """Raises EditError for a file that is not a whole h-direction of a known version."""
-    kinds = {cls.kind: cls for cls in (TableDirection, ImplicitDirection)}
+    kinds = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}
     kind = read_kind(path)
     if kind not in kinds:
         raise EditError(f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(kinds)}) is accepted here.")

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .denoiser import Denoiser, euler_step
-from .direction import HDirection, ImplicitDirection, TableDirection, difference_direction
+from .direction import METHODS, CombinedDirection, HDirection, ImplicitDirection, TableDirection, difference_direction
 from .errors import EditError, check_sigmas
 
 
@@ -82,13 +82,15 @@ def _follow(prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sig
     return tuple(torch.stack(column) for column in zip(*rows))
 
 
-def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str = "implicit", steps: int = 150, batch: int = 8,
-                    learning_rate: float = 3e-3, seed: int = 0, flow: bool = False, gain: str = "step", device: torch.device | str = "cpu",
-                    info: dict[str, str] | None = None, callback: Callable[[int, float], None] | None = None) -> tuple[HDirection, list[float]]:
+def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str = "combined", steps: int = 500, batch: int = 8,
+                    learning_rate: float = 3e-2, seed: int = 0, flow: bool = False, gain: str = "step", end: float = 0.0,
+                    device: torch.device | str = "cpu", info: dict[str, str] | None = None,
+                    callback: Callable[[int, float], None] | None = None) -> tuple[HDirection, list[float]]:
     """Fit one direction; returns it (on the CPU) and the loss of every step, relative to editing nothing (1 = no better).
 
-    denoise: under the source prompt, differentiable in h. method: implicit, global, vector or difference (which trains
-    nothing). gain: "step" as above, or "plain" for the paper's D_edit = D_t. Raises EditError for an unknown
+    denoise: under the source prompt, differentiable in h. method: combined, global, implicit, vector or difference
+    (which trains nothing). learning_rate: of maps; networks learn at a tenth of it. gain: "step" as above, or "plain"
+    for the paper's D_edit = D_t. end: sigmas at or below it are not learned on. Raises EditError for an unknown
     method, and when both prompts predict the same.
     """
     t = trajectories
@@ -98,16 +100,17 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
         return difference_direction(t.h_source, t.h_target, sigmas, info), []
     generator = torch.Generator().manual_seed(seed)
     direction = _start(method, t.h_source, sigmas, generator, info)
+    used = max(1, int((sigmas > end).sum()))
     goals = t.source + _gains(t.sigmas, flow, gain)[:, None, None, None, None] * (t.target - t.source)
-    scale = (goals - t.source).square().mean()
+    scale = (goals - t.source)[:used].square().mean()
     if scale < 1e-10:
         raise EditError("source and target predict the same picture, so there is nothing to learn; check that the two prompts differ.")
-    parameters = [tensor.requires_grad_() for tensor in direction.tensors.values()]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    rates = {name: learning_rate if name == "table" else learning_rate / 10 for name in direction.tensors}
+    optimizer = torch.optim.Adam([{"params": [tensor.requires_grad_()], "lr": rates[name]} for name, tensor in direction.tensors.items()])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses = []
     for step in range(steps):
-        i = int(torch.randint(len(sigmas), (), generator=generator))
+        i = int(torch.randint(used, (), generator=generator))
         rows = torch.randperm(t.x.shape[1], generator=generator)[:batch]
         x, goal, sigma = (part.to(device) for part in (t.x[i, rows], goals[i, rows], sigmas[i]))
         with torch.enable_grad():
@@ -120,20 +123,21 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
         losses.append(loss.item())
         if callback is not None:
             callback(step, losses[-1])
-    for tensor in parameters:
+    for tensor in direction.tensors.values():
         tensor.requires_grad_(False)
     return direction, losses
 
 
 def _start(method: str, h: Tensor, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
     channels = h.shape[2]
-    if method == "implicit":
-        return ImplicitDirection.fresh(channels, sigmas, generator, info)
+    if method in ("implicit", "combined"):
+        network = ImplicitDirection.fresh(channels, sigmas, generator, info)
+        return network if method == "implicit" else CombinedDirection(sigmas, {**network.tensors, "table": torch.zeros(1, *h.shape[2:])}, info)
     if method == "global":
         return TableDirection(sigmas, {"table": torch.zeros(1, *h.shape[2:])}, info)
     if method == "vector":
         return TableDirection(sigmas, {"table": torch.zeros(1, channels, 1, 1)}, info)
-    raise EditError(f"method is '{method}'; implicit, global, vector and difference are accepted.")
+    raise EditError(f"method is '{method}'; {', '.join(METHODS)} are accepted.")
 
 
 def _gains(sigmas: Tensor, flow: bool, gain: str) -> Tensor:

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     demo.add_argument("--output", type=Path, default=Path("output"), help="folder for the contact sheet, the table and the attribute files")
     demo.add_argument("--count", type=int, default=48, help="held-out pictures an attribute is measured on")
     demo.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
-    demo.add_argument("--samples", type=int, default=64, help="noises that h-space directions are learned from")
+    demo.add_argument("--samples", type=int, default=128, help="noises that h-space directions are learned from")
     demo.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     demo.set_defaults(run=run_demo)
     args = parser.parse_args(argv)
@@ -53,7 +53,7 @@ def run_demo(args: argparse.Namespace) -> int:
             one = editing.svd_attribute(model, attribute, 1, args.seed + 1)
             bar.update()
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
-            direction, difference = (editing.h_direction(model, attribute, recorded, method, seed=args.seed) for method in ("global", "difference"))
+            direction, difference = (editing.h_direction(model, attribute, recorded, method, seed=args.seed) for method in ("combined", "difference"))
             svd.save(args.output / f"{attribute}.svd.safetensors")
             direction.save(args.output / f"{attribute}.h.safetensors")
             bar.update()
@@ -64,9 +64,9 @@ def run_demo(args: argparse.Namespace) -> int:
                 ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
                 ("Latent SVD, one foreign pair", lambda: editing.svd_apply(s, one)),
                 (f"Latent SVD, mean of {FOREIGN_PAIRS} pairs", lambda: editing.svd_apply(s, svd)),
-                ("Asyrp, global direction", lambda: editing.asyrp(s, direction)),
+                ("Asyrp, learned direction", lambda: editing.asyrp(s, direction)),
                 ("Asyrp, difference direction", lambda: editing.asyrp(s, difference)),
-                ("symmetric h-edit, global", lambda: editing.asyrp(s, direction, symmetric=True)),
+                ("symmetric h-edit", lambda: editing.asyrp(s, direction, symmetric=True)),
                 ("Asyrp, random direction", lambda: editing.asyrp(s, random_like(direction, args.seed))),
             ):
                 table.append(score(s, edit()).row(label))

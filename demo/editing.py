@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..core import (HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, fixed_point_inversion, learn_attribute,
-                    learn_direction, record_trajectories, sample_asyrp, sample_euler)
+from ..core import (HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
+                    fixed_point_inversion, learn_attribute, learn_direction, record_trajectories, sample_asyrp, sample_euler)
 from ..core.asyrp import direction_edit
 from .faces import Faces, render
 from .loader import DemoModel
@@ -20,11 +20,13 @@ from .words import caption
 STEPS = 25
 CFG = 1.5          # of inversion and of the way back
 LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak more clearly under guidance
-H_PART_STEP = 3    # where the prompts of an h-space direction part
-PART_STEP = 6      # until here both prompts of a pair share the source's trajectory
+H_PART_STEP = 7    # where the prompts of an h-space direction part: later keeps more of the picture
+PART_STEP = 8      # until here both prompts of a pair share the source's trajectory
 SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
+SVD_STRENGTH = 1.25  # makes up for what the pull towards the source holds back
 EDIT_PERCENT = 0.8
-H_STRENGTH = 1.5    # makes up for what a bottleneck alone cannot say of the target
+H_BATCH = 16
+H_STRENGTH = 1.25  # 1 is a whole edit on average; a little more convinces the last pictures
 SOURCE = caption([])
 
 
@@ -82,7 +84,7 @@ def prompt_swap(s: Session) -> Tensor:
     return s.model.decode(sample_euler(s.denoiser(s.target), s.code, s.sigmas))
 
 
-def svd_own_pair(s: Session, strength: float = 1.0, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(),
+def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(),
                  keep: int | None = None) -> Tensor:
     """Each picture edited with the attribute of its own pair of codes."""
     source, target = s.to_step(SOURCE, step), s.to_step(s.target, step + delta)
@@ -102,7 +104,7 @@ def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step:
                            info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
 
 
-def svd_apply(s: Session, attribute: SVDAttribute, strength: float = 1.0, step: int = SVD_STEP) -> Tensor:
+def svd_apply(s: Session, attribute: SVDAttribute, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
     """A learned attribute slid on every picture."""
     return s.finish(apply_attribute(s.to_step(SOURCE, step), attribute, strength), step)
 
@@ -119,18 +121,20 @@ def starting_noise(model: DemoModel, count: int, seed: int, sigmas: Tensor) -> T
     return noise * torch.sqrt(1 + sigmas[0] ** 2)
 
 
-def trajectories(model: DemoModel, attribute: str, samples: int = 64, seed: int = 0, steps: int = STEPS, cfg: float = 1.0, part: int = H_PART_STEP) -> Trajectories:
+def trajectories(model: DemoModel, attribute: str, samples: int = 128, seed: int = 0, steps: int = STEPS, cfg: float = 1.0, part: int = H_PART_STEP) -> Trajectories:
     """What directions are learned from: trajectories under both prompts, which part at a step."""
     sigmas = model.sigmas(steps)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
-    return record_trajectories(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), batch=16, device=model.device)
+    return record_trajectories(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), batch=32, device=model.device)
 
 
-def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "global", train_steps: int = 250, learning_rate: float = 3e-2,
+def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "combined", train_steps: int = 600, learning_rate: float = 3e-2,
                 seed: int = 0, cfg: float = 1.0, gain: str = "step", callback=None) -> HDirection:
-    """An h-space direction from the two prompts."""
-    return learn_direction(model.denoiser(SOURCE, cfg=cfg), recorded, method, train_steps, learning_rate=learning_rate, seed=seed, gain=gain,
-                           device=model.device, info={"name": attribute}, callback=callback)[0]
+    """An h-space direction from the two prompts, scaled so that strength 1 is a whole edit on average."""
+    source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(EDIT_PERCENT)
+    learned, _ = learn_direction(source, recorded, method, train_steps, H_BATCH, learning_rate, seed, gain=gain, end=end, device=model.device,
+                                 info={"name": attribute}, callback=callback)
+    return calibrate(source, learned, recorded, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
 
 
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:

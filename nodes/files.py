@@ -99,7 +99,7 @@ class LoadHDirection(_Load):
     def define_schema(cls):
         return cls.schema("SingularEditLoadHDirection", "Load h-Direction", "an h-space direction for Asyrp Sampler",
                           HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler."),
-                          ("h_direction_table", "h_direction_implicit"))
+                          ("h_direction_table", "h_direction_implicit", "h_direction_combined"))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

@@ -9,6 +9,8 @@ import torch
 from comfy_api.latest import io
 
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, is_max_denoise, latent_of, require_bottleneck, run, trainable
+from ..core.asyrp import Window
+from ..core.calibration import ROUNDS, calibrate
 from ..core.direction import METHODS, TableDirection
 from ..core.errors import check_sigmas
 from ..core.learning import learn_direction, record_trajectories
@@ -32,16 +34,18 @@ class HDirectionLearn(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="Gives the size and, by its batch, how many pictures learn at once. An empty latent will do."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule to learn on, from full noise: the one you will edit with."),
-                io.Combo.Input("method", options=list(METHODS), default="global",
-                               tooltip="global: one map for all steps, keeps identity best. implicit: a small network that answers each picture; learning rate 0.005. vector: one number a channel, fits any size. difference: no training."),
-                io.Int.Input("samples", default=64, min=1, max=1024, tooltip="Noises that trajectories are sampled from."),
-                io.Int.Input("steps", default=250, min=1, max=10000, tooltip="Training steps. difference has none."),
-                io.Float.Input("learning_rate", default=0.03, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Peak learning rate."),
+                io.Combo.Input("method", options=list(METHODS), default="combined",
+                               tooltip="combined: a map and a network, the strongest. global: one map for all steps. implicit: a small network that answers each picture. vector: one number a channel, fits any size. difference: no training."),
+                io.Int.Input("samples", default=128, min=1, max=1024, tooltip="Noises that trajectories are sampled from."),
+                io.Int.Input("steps", default=600, min=1, max=10000, tooltip="Training steps. difference has none."),
+                io.Float.Input("learning_rate", default=0.03, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Peak learning rate of maps; networks learn at a tenth of it."),
                 cfg_input(1.0, "Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it does a prompt."),
                 seed_input("seed", "Seed of the noises and of the training."),
                 io.String.Input("name", default="direction", tooltip="What the direction is called in reports and in its file."),
-                io.Float.Input("start_percent", default=0.12, min=0.0, max=0.95, step=0.01, round=False,
+                io.Float.Input("start_percent", default=0.28, min=0.0, max=0.95, step=0.01, round=False,
                                tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute."),
+                io.Float.Input("end_percent", default=0.8, min=0.05, max=1.0, step=0.01, round=False,
+                               tooltip="Sampling progress at which learning ends. Set Asyrp Sampler's edit_percent to the same."),
             ],
             outputs=[
                 HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler or Save Attribute."),
@@ -51,13 +55,16 @@ class HDirectionLearn(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.12) -> io.NodeOutput:
+    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.28, end_percent=0.8) -> io.NodeOutput:
         check_sigmas(sigmas)
         require_bottleneck(model.model)
         shape = latent_of(latent_image, "latent_image", model)
         onset = float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))
+        end = float(model.get_model_object("model_sampling").percent_to_sigma(end_percent))
         shared = int((sigmas > onset).sum())
         passes = (2 * (len(sigmas) - 1) - shared) * -(-samples // len(shape))
+        measured = min(32, samples)
+        passes += ROUNDS * (len(sigmas) - 1 - shared) * -(-measured // len(shape))
         bar = comfy.utils.ProgressBar(passes + (0 if method == "difference" else steps))
         comfy.model_management.load_models_gpu([model])
 
@@ -70,12 +77,20 @@ class HDirectionLearn(io.ComfyNode):
             prompts = [ComfyDenoiser(wrapped, extra_args, prompt=prompt) for prompt in (POSITIVE, TARGET)]
             trajectories = record_trajectories(*prompts, start, schedule, onset, batch=len(x), device=device, callback=lambda: bar.update(1))
             student = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True)
-            return learn_direction(student, trajectories, method, steps, len(x), learning_rate, seed, is_flow(sampling), device=device,
-                                   info={"name": name}, callback=lambda i, loss: bar.update(1))
+            flow = is_flow(sampling)
+            learned, curve = learn_direction(student, trajectories, method, steps, len(x), learning_rate, seed, flow, end=end, device=device,
+                                             info={"name": name}, callback=lambda i, loss: bar.update(1))
+            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device,
+                              callback=lambda: bar.update(1)), curve
 
         with torch.inference_mode(False):
-            direction, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
-        return io.NodeOutput(direction, _plot(direction, curve, name), _report(direction, curve, method, samples, cfg))
+            direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
+        report = _report(direction, curve, method, samples, cfg) + (
+            f"\nscaled by {scale:.2f}, so that strength 1 is the way from the source prompt's picture to the target prompt's "
+            f"(rate measured at {progress:.0%} of it, on {measured} noises)")
+        if progress < 0.5:
+            report += "\nIt comes less than half of the way: the bottleneck alone cannot say this attribute. An earlier start_percent or more samples may help."
+        return io.NodeOutput(direction, _plot(direction, curve, name), report)
 
 
 def _plot(direction, curve: list[float], name: str):

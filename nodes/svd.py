@@ -72,7 +72,7 @@ class LatentSVDEdit(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
-                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, negative removes."),
+                io.Float.Input("strength", default=1.25, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, a little more makes up for what the pull towards the source holds back, negative removes."),
                 io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
                 io.Combo.Input("band", options=list(BANDS), default="all", tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour."),
                 io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),

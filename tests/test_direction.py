@@ -4,8 +4,8 @@ import pytest
 import torch
 from closed_form import LinearBottleneck, karras
 
-from singular_edit.core import EditError, learn_direction, random_like, record_trajectories
-from singular_edit.core.direction import ImplicitDirection, TableDirection
+from singular_edit.core import EditError, Window, calibrate, learn_direction, random_like, record_trajectories
+from singular_edit.core.direction import CombinedDirection, ImplicitDirection, TableDirection
 
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0])
 
@@ -119,3 +119,45 @@ def test_learning_is_repeatable_and_bad_input_gets_a_sentence():
         learn_direction(source, trajectories(shift=0.0)[1], "global")
     with pytest.raises(EditError, match="No step of this schedule"):
         trajectories(onset=0.001)
+
+
+def combined():
+    generator = torch.Generator().manual_seed(1)
+    network = ImplicitDirection.fresh(32, SIGMAS, generator, {})
+    network.tensors["out.weight"].normal_(generator=generator)
+    return CombinedDirection(SIGMAS, {**network.tensors, "table": torch.randn(1, 32, 2, 2, generator=generator)}), network
+
+
+def test_combined_is_the_sum_of_a_map_and_a_network():
+    both, network = combined()
+    table = TableDirection(SIGMAS, {"table": both.tensors["table"]})
+    for size in ((2, 2), (4, 6)):
+        parts = table.delta(h(size), SIGMAS[1]) + network.delta(h(size), SIGMAS[1])
+        assert torch.allclose(both.delta(h(size), SIGMAS[1]), parts, atol=1e-5)
+
+
+def test_a_scaled_direction_adds_that_multiple():
+    both, network = combined()
+    for direction in (both, network, TableDirection(SIGMAS, {"table": both.tensors["table"]})):
+        dh = direction.delta(h(), SIGMAS[0])
+        assert torch.allclose(direction.scaled(-2.5).delta(h(), SIGMAS[0]), -2.5 * dh, atol=1e-4)
+        assert torch.equal(direction.delta(h(), SIGMAS[0]), dh)
+
+
+def test_calibration_makes_strength_one_the_whole_way():
+    """A linear model: progress is proportional to strength, so the right scale is known."""
+    source, t = trajectories()
+    right = learn_direction(source, t, "global", steps=200, learning_rate=0.05)[0]
+    unit, factor, made = calibrate(source, right, t, batch=4)
+    assert abs(made - 0.8) < 0.03
+    for wrong in (0.3, 3.0):
+        again, other, _ = calibrate(source, right.scaled(wrong), t, batch=4)
+        assert other == pytest.approx(factor / wrong, rel=0.05)
+        assert torch.allclose(again.tensors["table"], unit.tensors["table"], rtol=0.05, atol=1e-3)
+
+
+def test_calibration_of_a_direction_without_effect_stays_finite():
+    source, t = trajectories()
+    nothing = TableDirection(t.sigmas[:-1], {"table": torch.zeros(1, 4, 2, 2)})
+    scaled, factor, made = calibrate(source, nothing, t, Window(start=nothing.start))
+    assert made == pytest.approx(0, abs=1e-4) and 0 < factor <= 4 and torch.isfinite(scaled.tensors["table"]).all()

@@ -133,7 +133,7 @@ def asyrp_edit() -> list[Node]:
         *schedule(2, g[1]), *invert(2, g[1], 1.5),
         Node("batch", "RepeatLatentBatch", 3, g[2], "Eight at a time", {"samples": ("encode", 0), "amount": 8}),
         Node("learn", "SingularEditHDirectionLearn", 3, g[2], "h-Space Direction Learn", {
-            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "name": "glasses"}),
+            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "samples": 64, "steps": 400, "name": "glasses"}),
         Node("curve", "PreviewImage", 3, g[2], "Learning curve", {"images": ("learn", 1)}, 300),
         Node("learned", "PreviewAny", 3, g[2], "Report", {"source": ("learn", 2)}, 140),
         Node("save", "SingularEditSaveAttribute", 3, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "glasses"}),
