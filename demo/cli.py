@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     demo.add_argument("--count", type=int, default=48, help="held-out pictures an attribute is measured on")
     demo.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
     demo.add_argument("--samples", type=int, default=128, help="noises that h-space directions are learned from")
+    demo.add_argument("--steps", type=int, default=600, help="training steps of h-space directions")
     demo.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     demo.set_defaults(run=run_demo)
     args = parser.parse_args(argv)
@@ -36,8 +37,8 @@ def run_demo(args: argparse.Namespace) -> int:
     from .measure import HEADER, score
     from .sheet import contact_sheet
 
-    if min(args.count, args.samples) < 1:
-        raise SystemExit(f"--count is {args.count} and --samples is {args.samples}; 1 or more is accepted.")
+    if min(args.count, args.samples, args.steps) < 1:
+        raise SystemExit(f"--count is {args.count}, --samples is {args.samples} and --steps is {args.steps}; 1 or more is accepted.")
     began = time.perf_counter()
     args.output.mkdir(parents=True, exist_ok=True)
     model = loader.load()
@@ -53,7 +54,7 @@ def run_demo(args: argparse.Namespace) -> int:
             one = editing.svd_attribute(model, attribute, 1, args.seed + 1)
             bar.update()
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
-            direction, difference = (editing.h_direction(model, attribute, recorded, method, seed=args.seed) for method in ("combined", "difference"))
+            direction, difference = (editing.h_direction(model, attribute, recorded, method, args.steps, seed=args.seed) for method in ("combined", "difference"))
             svd.save(args.output / f"{attribute}.svd.safetensors")
             direction.save(args.output / f"{attribute}.h.safetensors")
             bar.update()
