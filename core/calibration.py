@@ -24,18 +24,19 @@ from .learning import Trajectories
 # Where the rate is measured: far enough to be about the whole edit, before it saturates.
 PROGRESS = 0.8
 ROUNDS = 4
+COUNT = 32  # noises it is measured on
 SCALES = (0.1, 4.0)
 
 
 @torch.no_grad()
-def calibrate(denoise: Denoiser, direction: HDirection, trajectories: Trajectories, window: Window = Window(), count: int = 32, batch: int = 8,
+def calibrate(denoise: Denoiser, direction: HDirection, trajectories: Trajectories, window: Window = Window(), count: int = COUNT, batch: int = 8,
               flow: bool = False, progress: float = PROGRESS, device: torch.device | str = "cpu",
               callback: Callable[[], None] | None = None) -> tuple[HDirection, float, float]:
     """The direction scaled to unit progress per strength; also the factor, and the progress its rate was measured at.
 
     denoise: under the source prompt. The first ``count`` of the recorded noises are sampled, ROUNDS times at most,
     ``batch`` at a time; callback() after each of their steps. A direction that cannot get so far is measured where it
-    came nearest, within SCALES, and is never scaled by more than their ends.
+    came nearest, within SCALES, and is never scaled up by more than their upper end.
     """
     sampled = trajectories.x.shape[1] // 2
     rows = torch.arange(min(count, sampled))

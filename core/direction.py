@@ -188,19 +188,15 @@ def random_like(direction: HDirection, seed: int) -> RandomDirection:
     return RandomDirection(direction, seed)
 
 
-def difference_direction(source_h: Tensor, target_h: Tensor, sigmas: Tensor, info: dict[str, str] | None = None) -> TableDirection:
-    """Mean over samples of h(target) - h(source): both [S, B, C, h, w] for the S given sigmas."""
-    table = (target_h.float() - source_h.float()).mean(dim=1).cpu()
-    return TableDirection(sigmas.float().cpu(), {"table": table}, dict(info or {}))
+SAVED = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}
 
 
 def load_hdirection(path: str | Path) -> HDirection:
     """Raises EditError for a file that is not a whole h-direction of a known version."""
-    kinds = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}
     kind = read_kind(path)
-    if kind not in kinds:
-        raise EditError(f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(kinds)}) is accepted here.")
-    cls = kinds[kind]
+    if kind not in SAVED:
+        raise EditError(f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(SAVED)}) is accepted here.")
+    cls = SAVED[kind]
     tensors, info, _ = read(path, kind, cls.layout, ())
     direction = cls(tensors.pop("sigmas"), tensors, info)
     table = tensors.get("table")

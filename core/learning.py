@@ -20,23 +20,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .denoiser import Denoiser, euler_step
-from .direction import METHODS, CombinedDirection, HDirection, ImplicitDirection, TableDirection, difference_direction
+from .direction import METHODS, CombinedDirection, HDirection, ImplicitDirection, TableDirection
 from .errors import EditError, check_sigmas
 
 
 @dataclass
 class Trajectories:
-    """Per step, over B source and B target trajectories: states, predictions and bottlenecks under both prompts.
+    """Per step, over B source and B target trajectories: states and predictions under both prompts.
 
-    x, source, target: [S, 2B, C, H, W]; h_source, h_target: [S, 2B, Ch, h, w]; sigmas: [S + 1]. On the CPU.
+    x, source, target: [S, 2B, C, H, W]; sigmas: [S + 1]. h_difference: the mean of h(target) - h(source), [S, Ch, h, w]
+    (a large model's bottlenecks, one by one, would fill the memory). On the CPU.
     """
 
     sigmas: Tensor
     x: Tensor
     source: Tensor
     target: Tensor
-    h_source: Tensor
-    h_target: Tensor
+    h_difference: Tensor
 
 
 @torch.no_grad()
@@ -53,6 +53,7 @@ def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigma
     if first >= len(sigmas) - 1:
         raise EditError(f"No step of this schedule starts at or below sigma {onset:.4g}, where the two prompts part; let them part earlier.")
     parts: list[list[tuple[Tensor, ...]]] = [[], []]
+    shift: Tensor | float = 0.0
     for x in noise.split(batch):
         x = x.to(device)
         for i in range(first):
@@ -60,26 +61,34 @@ def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigma
             if callback is not None:
                 callback()
         for rows, prompt in zip(parts, (source, target)):
-            rows.append(_follow(prompt, (source, target), x, sigmas[first:], callback))
-    return Trajectories(sigmas[first:].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts[0], *parts[1])))
+            *row, difference = _follow(prompt, (source, target), x, sigmas[first:], callback)
+            rows.append(row)
+            shift = shift + difference * (len(x) / (2 * len(noise)))
+    return Trajectories(sigmas[first:].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts[0], *parts[1])), shift)
 
 
 def _follow(prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sigmas: Tensor, callback) -> tuple[Tensor, ...]:
-    """One trajectory of x under ``prompt``; at each state both prompts' predictions and bottlenecks, [S, B, ...] each."""
+    """One trajectory of x under ``prompt``: its states, both prompts' predictions there, [S, B, ...] each, and the
+    difference of their mean bottlenecks, [S, Ch, h, w]."""
     rows = []
     for i in range(len(sigmas) - 1):
-        seen: list[Tensor] = []
-
-        def record(h: Tensor) -> Tensor:
-            seen.append(h.detach().float().cpu())
-            return h
-
-        predictions = [denoise(x, sigmas[i], record) for denoise in prompts]
-        rows.append([part.float().cpu() for part in (x, *predictions, *seen)])
+        predictions, bottlenecks = zip(*(_with_bottleneck(denoise, x, sigmas[i]) for denoise in prompts))
+        rows.append([part.float().cpu() for part in (x, *predictions, bottlenecks[1] - bottlenecks[0])])
         x = euler_step(x, predictions[prompts.index(prompt)], sigmas[i], sigmas[i + 1])
         if callback is not None:
             callback()
     return tuple(torch.stack(column) for column in zip(*rows))
+
+
+def _with_bottleneck(denoise: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """D, and the mean bottleneck of the batch [Ch, h, w]."""
+    seen: list[Tensor] = []
+
+    def record(h: Tensor) -> Tensor:
+        seen.append(h.detach().float().mean(dim=0))
+        return h
+
+    return denoise(x, sigma, record), torch.stack(seen).mean(dim=0)
 
 
 def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str = "combined", steps: int = 500, batch: int = 8,
@@ -97,9 +106,9 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
     sigmas = t.sigmas[:-1]
     info = {"method": method, **(info or {})}
     if method == "difference":
-        return difference_direction(t.h_source, t.h_target, sigmas, info), []
+        return TableDirection(sigmas, {"table": t.h_difference}, info), []
     generator = torch.Generator().manual_seed(seed)
-    direction = _start(method, t.h_source, sigmas, generator, info)
+    direction = _start(method, t.h_difference.shape[1:], sigmas, generator, info)
     used = max(1, int((sigmas > end).sum()))
     goals = t.source + _gains(t.sigmas, flow, gain)[:, None, None, None, None] * (t.target - t.source)
     scale = (goals - t.source)[:used].square().mean()
@@ -128,13 +137,14 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
     return direction, losses
 
 
-def _start(method: str, h: Tensor, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
-    channels = h.shape[2]
+def _start(method: str, shape: torch.Size, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
+    """A direction that does nothing yet, for a bottleneck of this shape [Ch, h, w]."""
+    channels = shape[0]
     if method in ("implicit", "combined"):
         network = ImplicitDirection.fresh(channels, sigmas, generator, info)
-        return network if method == "implicit" else CombinedDirection(sigmas, {**network.tensors, "table": torch.zeros(1, *h.shape[2:])}, info)
+        return network if method == "implicit" else CombinedDirection(sigmas, {**network.tensors, "table": torch.zeros(1, *shape)}, info)
     if method == "global":
-        return TableDirection(sigmas, {"table": torch.zeros(1, *h.shape[2:])}, info)
+        return TableDirection(sigmas, {"table": torch.zeros(1, *shape)}, info)
     if method == "vector":
         return TableDirection(sigmas, {"table": torch.zeros(1, channels, 1, 1)}, info)
     raise EditError(f"method is '{method}'; {', '.join(METHODS)} are accepted.")

@@ -9,7 +9,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..core.attribute import SVDAttribute
-from ..core.direction import HDirection, load_hdirection
+from ..core.direction import SAVED, HDirection, load_hdirection
 from ..core.errors import EditError
 from ..core.files import read_kind
 from .types import CATEGORY, HDirectionType, SVDAttributeType
@@ -98,8 +98,7 @@ class LoadHDirection(_Load):
     @classmethod
     def define_schema(cls):
         return cls.schema("SingularEditLoadHDirection", "Load h-Direction", "an h-space direction for Asyrp Sampler",
-                          HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler."),
-                          ("h_direction_table", "h_direction_implicit", "h_direction_combined"))
+                          HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler."), tuple(SAVED))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

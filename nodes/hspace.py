@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, is_max_denoise, latent_of, require_bottleneck, run, trainable
 from ..core.asyrp import Window
-from ..core.calibration import ROUNDS, calibrate
+from ..core.calibration import COUNT, ROUNDS, calibrate
 from ..core.direction import METHODS, TableDirection
 from ..core.errors import check_sigmas
 from ..core.learning import learn_direction, record_trajectories
@@ -61,11 +61,10 @@ class HDirectionLearn(io.ComfyNode):
         shape = latent_of(latent_image, "latent_image", model)
         onset = float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))
         end = float(model.get_model_object("model_sampling").percent_to_sigma(end_percent))
-        shared = int((sigmas > onset).sum())
-        passes = (2 * (len(sigmas) - 1) - shared) * -(-samples // len(shape))
-        measured = min(32, samples)
-        passes += ROUNDS * (len(sigmas) - 1 - shared) * -(-measured // len(shape))
-        bar = comfy.utils.ProgressBar(passes + (0 if method == "difference" else steps))
+        shared, measured = int((sigmas > onset).sum()), min(COUNT, samples)
+        recording = (2 * (len(sigmas) - 1) - shared) * -(-samples // len(shape))
+        measuring = ROUNDS * (len(sigmas) - 1 - shared) * -(-measured // len(shape))
+        bar = comfy.utils.ProgressBar(recording + (0 if method == "difference" else steps) + measuring)
         comfy.model_management.load_models_gpu([model])
 
         def algorithm(wrapped, extra_args, x, schedule):
@@ -85,6 +84,7 @@ class HDirectionLearn(io.ComfyNode):
 
         with torch.inference_mode(False):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
+        bar.update_absolute(bar.total)  # measuring may need fewer rounds
         report = _report(direction, curve, method, samples, cfg) + (
             f"\nscaled by {scale:.2f}, so that strength 1 is the way from the source prompt's picture to the target prompt's "
             f"(rate measured at {progress:.0%} of it, on {measured} noises)")

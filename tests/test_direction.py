@@ -64,9 +64,9 @@ def trajectories(shift=0.4, samples=6, sigmas=None, **kwargs):
 
 def test_trajectories_follow_both_prompts():
     _, t = trajectories(batch=4)
-    assert t.x.shape == (8, 12, 4, 8, 8) and t.h_source.shape == (8, 12, 4, 2, 2)
+    assert t.x.shape == (8, 12, 4, 8, 8) and t.h_difference.shape == (8, 4, 2, 2)
     assert torch.equal(t.x[0, :6], t.x[0, 6:]) and not torch.allclose(t.x[-1, :6], t.x[-1, 6:])
-    assert torch.allclose(t.h_target - t.h_source, torch.full_like(t.h_source, 0.4), atol=1e-5)
+    assert torch.allclose(t.h_difference, torch.full_like(t.h_difference, 0.4), atol=1e-5)
     small, full = trajectories(batch=2)[1], trajectories(batch=6)[1]
     assert torch.allclose(small.source.mean(), full.source.mean(), atol=1e-5)
 
