@@ -92,6 +92,22 @@ def is_flow(model_sampling) -> bool:
     return isinstance(model_sampling, comfy.model_sampling.CONST)
 
 
+def sampler_name(sampler) -> str:
+    """What a SAMPLER from KSamplerSelect is called: the name of its sampling function; euler where none is wired.
+
+    Raises EditError for one that draws noise on its way, by its options.
+    """
+    if sampler is None:
+        return "euler"
+    function = getattr(sampler, "sampler_function", sampler)
+    name = getattr(function, "__name__", type(function).__name__)
+    stock = getattr(function, "__module__", "") == "comfy.k_diffusion.sampling"  # another pack's sample_euler is not ours to know
+    name = name.removeprefix("sample_") if stock else name
+    if getattr(sampler, "extra_options", {}).get("s_churn", 0) > 0:
+        raise EditError(f"sampler is '{name}' with s_churn, which draws noise that is not in the picture and cannot be inverted; set s_churn to 0.")
+    return name
+
+
 class PromptGuider(comfy.samplers.CFGGuider):
     """CFGGuider with a second positive conditioning, so that two prompts share one sampling session."""
 
@@ -132,13 +148,14 @@ def run(model, positive, negative, cfg: float, latent: Tensor, sigmas: Tensor, a
 
 
 def latent_of(latent: dict, name: str, model=None) -> Tensor:
-    """A copy of a LATENT's samples, checked; with a model also against its channel count."""
+    """A copy of a LATENT's samples, checked; with a model also against its channel count. Video models have one axis more."""
     samples = latent["samples"]
     if not getattr(samples, "is_nested", False) and model is not None:
         samples = comfy.sample.fix_empty_latent_channels(model, samples)
-    check_latent(samples, name)
+    latent_format = None if model is None else model.get_model_object("latent_format")
+    check_latent(samples, name, video=getattr(latent_format, "latent_dimensions", 2) == 3)
     if model is not None:
-        wanted = model.get_model_object("latent_format").latent_channels
+        wanted = latent_format.latent_channels
         if samples.shape[1] != wanted:
             raise EditError(f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; use the VAE that belongs to the model.")
     return samples.clone().float()

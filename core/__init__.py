@@ -6,19 +6,23 @@
 from .asyrp import Window, sample_asyrp, step_asyrp
 from .attribute import SVDAttribute, apply_attribute, learn_attribute
 from .avi import Weights, integrate
+from .belm import belm_inversion, sample_belm
 from .calibration import calibrate
 from .denoiser import Denoiser, HEdit, denoise_pair, euler_step, sample_euler, to_d
+from .diagnostics import CodeStatistics, code_recovery, code_statistics
 from .direction import HDirection, load_hdirection, random_like
 from .errors import EditError
 from .files import read_kind
-from .inversion import InversionReport, ddim_inversion, fixed_point_inversion
+from .inversion import QUALITIES, InversionReport, ddim_inversion, fixed_point_inversion
 from .learning import Trajectories, learn_direction, record_trajectories
+from .samplers import SAMPLERS, sample
 from .svd import atoms, channel_svd, principal_angles, standardise, truncate
 
 __all__ = [
-    "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "SVDAttribute", "Trajectories", "Weights",
-    "Window", "apply_attribute", "atoms", "calibrate", "channel_svd", "ddim_inversion", "denoise_pair",
-    "euler_step", "fixed_point_inversion", "integrate", "learn_attribute", "learn_direction", "load_hdirection",
-    "principal_angles", "random_like", "read_kind", "record_trajectories", "sample_asyrp", "sample_euler",
-    "standardise", "step_asyrp", "to_d", "truncate",
+    "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "QUALITIES", "SAMPLERS", "SVDAttribute",
+    "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "belm_inversion", "calibrate", "channel_svd",
+    "code_recovery", "code_statistics", "ddim_inversion", "denoise_pair", "euler_step", "fixed_point_inversion",
+    "integrate", "learn_attribute", "learn_direction", "load_hdirection", "principal_angles", "random_like",
+    "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "standardise",
+    "step_asyrp", "to_d", "truncate",
 ]

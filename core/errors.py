@@ -10,11 +10,11 @@ class EditError(ValueError):
     """Bad input, said in one sentence: which input, what was found, what is accepted."""
 
 
-def check_latent(x: Tensor, name: str) -> Tensor:
-    """A finite floating-point latent [B, C, H, W], or an EditError that says what it is instead."""
+def check_latent(x: Tensor, name: str, video: bool = False) -> Tensor:
+    """A finite floating-point latent [B, C, H, W], with video [B, C, T, H, W] too, or an EditError that says what it is instead."""
     if not isinstance(x, Tensor) or getattr(x, "is_nested", False):
         raise EditError(f"{name} is a {type(x).__name__}; a plain latent tensor [batch, channels, height, width] is accepted.")
-    if x.ndim != 4:
+    if x.ndim != 4 and not (video and x.ndim == 5):
         raise EditError(f"{name} has {x.ndim} dimensions {tuple(x.shape)}; a picture latent has 4 [batch, channels, height, width].")
     if x.numel() == 0:
         raise EditError(f"{name} is empty {tuple(x.shape)}; at least one picture is needed.")

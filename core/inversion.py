@@ -1,35 +1,52 @@
-"""From a picture to the code from which the stock Euler sampler gives the picture back.
+"""From a picture to the code from which a stock sampler gives the picture back.
 
-A sampler's step from sigma_hi to sigma_lo is x_lo = x_hi + (sigma_lo - sigma_hi) * d(x_hi, sigma_hi). DDIM
-inversion evaluates d at x_lo instead of the unknown x_hi and so drifts; here each step is solved for x_hi.
-Everything is in model space.
+A step from sigma_hi to sigma_lo is x_lo = x_hi + (sigma_lo - sigma_hi) * slope(x_hi). DDIM inversion evaluates the slope
+at x_lo instead of the unknown x_hi and so drifts; here each step is solved for x_hi. Everything is in model space.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .denoiser import Denoiser, to_d
 from .errors import EditError, check_latent, check_sigmas
+from .samplers import SAMPLERS, Sampler, sampler_named
+from .solver import Solution, solve
 
 METHODS = ("fixed_point", "ddim")
 
 
+class Quality(NamedTuple):
+    """``tolerance``: of a step's residual, relative to the latent; ``max_iterations``: model evaluations a step at most."""
+
+    tolerance: float
+    max_iterations: int
+
+
+QUALITIES = {"fast": Quality(4e-3, 8), "good": Quality(1e-4, 20), "exact": Quality(1e-5, 40)}
+
+
 @dataclass
 class InversionReport:
-    """What an inversion cost and how well each step was solved (residual: |g(x) - x| / |x|, worst sample)."""
+    """What an inversion cost and how well each step was solved.
+
+    residuals: |g(x) - x| / |x| expected of each step's answer, worst sample. capped: the steps that were not solved to
+    tolerance, and for how many of the samples.
+    """
 
     method: str
     sigmas: list[float]
+    sampler: str = "euler"
     calls: int = 0
     residuals: list[float] = field(default_factory=list)
-    capped: list[int] = field(default_factory=list)
+    capped: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     first_step: int = 0
+    samples: int = 1
 
     @property
     def steps(self) -> int:
@@ -40,15 +57,19 @@ class InversionReport:
         return max(self.residuals, default=0.0)
 
     def text(self) -> str:
-        lines = [f"{self.method}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} up to {self.sigmas[0]:.4g}, "
+        lines = [f"{self.method} for {self.sampler}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} up to {self.sigmas[0]:.4g}, "
                  f"{self.calls} model calls ({self.calls / max(self.steps, 1):.2f} a step)"]
         if self.method == "ddim":
             lines.append("ddim solves nothing: the way back drifts. Use fixed_point for an exact round trip.")
         elif self.residuals:
-            lines.append(f"worst relative residual {self.worst:.2e}")
+            lines.append(f"worst relative residual {self.worst:.1e}")
         if self.capped:
-            named = ", ".join(f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g})" for i in self.capped)
-            lines.append(f"not solved to tolerance: {named}. Lower the guidance, use more steps, or raise max_iterations.")
+            named = ", ".join(f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g}, {count} of {self.samples})" for i, count in sorted(self.capped.items()))
+            lines.append(f"not solved to tolerance: {named}. The way back is off by about the residual above: lower the guidance, use more steps, "
+                         "or describe the picture with the prompt it is closest to.")
+            if self.steps - 1 in self.capped and self.sigmas[-1] == 0:
+                lines.append(f"the last step asks D(x) = picture at sigma {self.sigmas[-2]:.4g}, which need not have a solution: a schedule that ends lower "
+                             "(normal, karras, exponential) comes closer.")
         return "\n".join(lines + self.notes)
 
 
@@ -62,15 +83,15 @@ def _descending(sigmas: Tensor, stop_at_step: int) -> Tensor:
 @torch.no_grad()
 def ddim_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, stop_at_step: int = 0,
                    callback: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, InversionReport]:
-    """The explicit baseline (Song et al. 2021, section 4.3 run backwards): one call a step.
+    """The explicit baseline (Song et al. 2021, section 4.3 run backwards): one call a step, for euler.
 
-    x: model space [B, C, H, W] at sigmas[-1]; sigmas: the sampler's own, descending [n + 1]. Returns the code
+    x: model space [B, C, ..., H, W] at sigmas[-1]; sigmas: the sampler's own, descending [n + 1]. Returns the code
     at sigmas[stop_at_step]. Where sigma_lo is 0, d is taken at sigma_hi: it has no value at 0.
     Raises EditError on bad sigmas, stop_at_step or x.
     """
     sigmas = _descending(sigmas, stop_at_step)
-    check_latent(x, "latent_image")
-    report = InversionReport("ddim", sigmas.tolist(), first_step=stop_at_step)
+    check_latent(x, "latent_image", video=True)
+    report = InversionReport("ddim", sigmas.tolist(), first_step=stop_at_step, samples=len(x))
     for i in reversed(range(len(sigmas) - 1)):
         high, low = sigmas[i], sigmas[i + 1]
         at = low if low > 0 else high
@@ -82,71 +103,98 @@ def ddim_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, stop_at_step: i
 
 
 @torch.no_grad()
-def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, tolerance: float = 1e-5, max_iterations: int = 20,
-                          stop_at_step: int = 0, depth: int = 3,
+def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, tolerance: float = QUALITIES["good"].tolerance,
+                          max_iterations: int = QUALITIES["good"].max_iterations, stop_at_step: int = 0, sampler: str = "euler",
                           callback: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, InversionReport]:
-    """Solve every Euler step for its input by Anderson-accelerated fixed-point iteration.
+    """Solve every step of ``sampler`` for its input by Anderson-accelerated fixed-point iteration.
 
-    x_hi = x_lo - (sigma_lo - sigma_hi) * d(x_hi, sigma_hi), started from the previous step's direction, until
-    |residual| < tolerance * |x_hi| for every sample or max_iterations model calls. Same arguments and return
-    as ddim_inversion; steps that hit the cap are named in the report, never hidden. The state is float64 where
-    the device has it, the model runs in x's own precision. Each sample keeps its own history, and stands still once it is solved.
-    Raises EditError as ddim_inversion does, and when the model's prediction is not finite.
+    x_hi = x_lo + (sigma_hi - sigma_lo) * slope(x_hi), from a guess that carries the denoised prediction on linearly in
+    log sigma, until |residual| < tolerance * |x_hi| for every sample or max_iterations evaluations. A multistep
+    sampler's slope depends on the steps above, which are not known yet, so its whole trajectory is one fixed point,
+    begun at Euler's. Same arguments and return as ddim_inversion; what could not be solved is named in the report, never
+    hidden. The state is float64 where the device has it, the model runs in x's own precision.
+    Raises EditError as ddim_inversion does, for a sampler without inverse, and when the prediction is not finite.
     """
-    sigmas = _descending(sigmas, stop_at_step)
-    check_latent(x, "latent_image")
-    dtype, direction = x.dtype, None
-    state = x.to(torch.float32 if x.device.type == "mps" else torch.float64)  # Apple's GPUs have no float64
-    levels = sigmas.to(state)
-    report = InversionReport("fixed_point", sigmas.tolist(), first_step=stop_at_step)
-    for i in reversed(range(len(sigmas) - 1)):
-        high, gap, exact = levels[i], levels[i] - levels[i + 1], state
+    method, sigmas = sampler_named(sampler), _descending(sigmas, stop_at_step)
+    check_latent(x, "latent_image", video=True)
+    report = InversionReport("fixed_point", sigmas.tolist(), sampler, first_step=stop_at_step, samples=len(x))
+    end = x.to(torch.float32 if x.device.type == "mps" else torch.float64)  # Apple's GPUs have no float64
+    levels, quality = sigmas.to(end), Quality(tolerance, max_iterations)
 
-        def g(guess: Tensor) -> Tensor:
-            report.calls += 1
-            return exact + gap * to_d(guess, high, denoise(guess.to(dtype), sigmas[i]).to(guess))
+    def precise(y: Tensor, sigma: Tensor) -> Tensor:
+        report.calls += 1
+        return denoise(y.to(x.dtype), sigma.to(sigmas)).to(y)
 
-        guess = state if direction is None else state + gap * direction
-        state, residual = anderson(g, guess, tolerance, max_iterations, depth)
-        if not torch.isfinite(residual).all():
-            raise EditError(f"The model's prediction is not finite at sigma {float(high):.4g}; check the model, its precision and the latent.")
-        direction = (state - exact) / gap
-        report.residuals.insert(0, residual.max().item())
-        if residual.max() >= tolerance:
-            report.capped.insert(0, i)
+    if method.multistep:
+        start = _solve_in_turn(precise, end, levels, SAMPLERS["euler"], QUALITIES["fast"], report, callback)
+        states = _solve_together(precise, start, levels, method, quality, report, callback)
+    else:
+        states = _solve_in_turn(precise, end, levels, method, quality, report, callback)
+    return states[0].to(x.dtype), report
+
+
+def _solve_in_turn(denoise: Denoiser, end: Tensor, levels: Tensor, sampler: Sampler, quality: Quality, report: InversionReport, callback) -> list[Tensor]:
+    """The states of all levels, each step solved for its input from the last to the first."""
+    n = len(levels) - 1
+    states, effective = [end] * (n + 1), {}
+    report.residuals = [0.0] * n
+    for i in reversed(range(n)):
+        below, gap = states[i + 1], levels[i] - levels[i + 1]
+
+        def g(x: Tensor) -> Tensor:
+            return below + gap * sampler.slope(denoise, x, levels, i, None)[0]
+
+        solution = solve(g, _guess(below, effective, levels, i), *quality)
+        _check_finite(solution, levels[i])
+        states[i] = solution.x
+        effective[i] = solution.x - levels[i] * (solution.x - below) / gap
+        report.residuals[i] = solution.residual.max().item()
+        if not solution.solved.all():
+            report.capped[i] = int((~solution.solved).sum())
         if callback is not None:
-            callback(i, state)
-    return state.to(dtype), report
+            callback(i, solution.x)
+    return states
 
 
-def anderson(g: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, max_iterations: int, depth: int) -> tuple[Tensor, Tensor]:
-    """Solve x = g(x) for a batch [B, ...] by Anderson acceleration (Walker and Ni 2011, type II), row by row.
+def _guess(below: Tensor, effective: dict[int, Tensor], levels: Tensor, i: int) -> Tensor:
+    """The x_hi that steps to ``below`` if its effective D, x - sigma * slope, lies on the line, in log sigma, through the last two."""
+    if i + 1 not in effective:
+        return below
+    expected, high, low = effective[i + 1], levels[i], levels[i + 1]
+    if i + 2 in effective:
+        expected = expected + (expected - effective[i + 2]) * ((high / low).log() / (low / levels[i + 2]).log())
+    return (high * below - (high - low) * expected) / low
 
-    Returns the best x seen of each row and its relative residual |g(x) - x| / |x| [B]. Rows are independent:
-    a row's answer does not depend on its neighbours.
-    """
-    shape, x = x.shape, x.flatten(1)
-    best, best_residual = x, torch.full_like(x[:, 0], float("inf"))
-    history_x, history_f = [], []
-    for _ in range(max_iterations):
-        value = g(x.reshape(shape)).flatten(1)
-        f = value - x
-        residual = f.norm(dim=1) / x.norm(dim=1).clamp(min=1e-12)
-        solved = best_residual < tolerance
-        better = (residual < best_residual) & ~solved
-        # What is known best is g(x) only where x itself was not yet good enough to keep.
-        best = torch.where(better[:, None], x, best)
-        best_residual = torch.where(better, residual, best_residual)
-        if (best_residual < tolerance).all():
-            break
-        history_x, history_f = (history_x + [x])[-depth - 1:], (history_f + [f])[-depth - 1:]
-        x = value
-        if len(history_f) > 1:
-            df = torch.stack([b - a for a, b in zip(history_f, history_f[1:])], dim=2)
-            dx = torch.stack([b - a for a, b in zip(history_x, history_x[1:])], dim=2)
-            gram = df.transpose(1, 2) @ df
-            ridge = 1e-12 * gram.diagonal(dim1=1, dim2=2).sum(1).clamp(min=torch.finfo(gram.dtype).tiny)
-            gram = gram + ridge[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-            gamma = torch.linalg.solve_ex(gram, df.transpose(1, 2) @ f[:, :, None]).result
-            x = value - ((dx + df) @ gamma)[:, :, 0]
-    return best.reshape(shape), best_residual
+
+def _solve_together(denoise: Denoiser, states: list[Tensor], levels: Tensor, sampler: Sampler, quality: Quality, report: InversionReport,
+                    callback) -> list[Tensor]:
+    """The states of all levels as one fixed point: all slopes at the old states, then the states they lead up to."""
+    n, end = len(levels) - 1, states[-1]
+    scale = (1 + levels[:-1] ** 2).sqrt().reshape(-1, *[1] * (end.ndim - 1))
+
+    def g(stacked: Tensor) -> Tensor:
+        slopes, old = [], None
+        for i, x in enumerate((stacked * scale).unbind(1)):
+            slope, old = sampler.slope(denoise, x, levels, i, old)
+            slopes.append(slope)
+        above = [end]
+        for i in reversed(range(n)):
+            above.append(above[-1] + (levels[i] - levels[i + 1]) * slopes[i])
+        if callback is not None:
+            callback(0, above[-1])
+        return torch.stack(above[:0:-1], dim=1) / scale
+
+    # What is far from contracting makes no progress for a while and then all of it: patience is for single steps.
+    cap = 2 * quality.max_iterations
+    solution = solve(g, torch.stack(states[:-1], dim=1) / scale, quality.tolerance, cap, depth=8, patience=cap)
+    _check_finite(solution, levels[0])
+    report.residuals, report.capped = [solution.residual.max().item()], {}
+    if not solution.solved.all():
+        report.notes.append(f"not solved to tolerance: the trajectory of {int((~solution.solved).sum())} of {len(end)}. The way back is off by about the "
+                            f"residual above: lower the guidance, take more steps or a smoother schedule (karras), or invert for euler.")
+    return [*(solution.x * scale).unbind(1), end]
+
+
+def _check_finite(solution: Solution, sigma: Tensor) -> None:
+    if not torch.isfinite(solution.residual).all():
+        raise EditError(f"The model's prediction is not finite at sigma {float(sigma):.4g}; check the model, its precision and the latent.")

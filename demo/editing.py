@@ -26,7 +26,7 @@ SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.25  # makes up for what the pull towards the source holds back
 EDIT_PERCENT = 0.8
 H_BATCH = 16
-H_STRENGTH = 1.25  # 1 is a whole edit on average; a little more convinces the last pictures
+H_STRENGTH = 1.3   # 1 is nine tenths of an edit on average; more convinces the last pictures
 SOURCE = caption([])
 
 
@@ -130,7 +130,7 @@ def trajectories(model: DemoModel, attribute: str, samples: int = 128, seed: int
 
 def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "combined", train_steps: int = 600, learning_rate: float = 3e-2,
                 seed: int = 0, cfg: float = 1.0, gain: str = "step", callback=None) -> HDirection:
-    """An h-space direction from the two prompts, scaled so that strength 1 is a whole edit on average."""
+    """An h-space direction from the two prompts, scaled so that strength 1 is nine tenths of an edit on average."""
     source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(EDIT_PERCENT)
     learned, _ = learn_direction(source, recorded, method, train_steps, H_BATCH, learning_rate, seed, gain=gain, end=end, device=model.device,
                                  info={"name": attribute}, callback=callback)

@@ -86,8 +86,8 @@ class HDirectionLearn(io.ComfyNode):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
         bar.update_absolute(bar.total)  # measuring may need fewer rounds
         report = _report(direction, curve, method, samples, cfg) + (
-            f"\nscaled by {scale:.2f}, so that strength 1 is the way from the source prompt's picture to the target prompt's "
-            f"(rate measured at {progress:.0%} of it, on {measured} noises)")
+            f"\nscaled by {scale:.2f}: strength 1 makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
+            f"(mean of {measured} noises)")
         if progress < 0.5:
             report += "\nIt comes less than half of the way: the bottleneck alone cannot say this attribute. An earlier start_percent or more samples may help."
         return io.NodeOutput(direction, _plot(direction, curve, name), report)

@@ -157,7 +157,7 @@ def test_with_a_lora_and_a_controlnet(graph, what, learn):
             net = controlnet(graph)
             source, target = (nodes.ControlNetApply().apply_controlnet(c, net, hint, 1.0)[0] for c in (source, target))
     faces = graph.faces([21])
-    code, _, report = graph.invert(faces, model=model, positive=source, cfg=1.5)
+    code, _, report, _ = graph.invert(faces, model=model, positive=source, cfg=1.5)
     back = graph.sample(code, cfg=1.5, positive=source, model=model)
     assert relative(back, faces["samples"]) < 1e-3, report
     assert relative(graph.sample(code, cfg=1.5), back) > 1e-2  # the patches do act

@@ -19,7 +19,7 @@ def faces(graph):
 
 @pytest.mark.parametrize("cfg", [1.0, 1.5, 5.0])
 def test_samplercustom_gives_the_picture_back(graph, faces, cfg):
-    code, noise, report = graph.invert(faces, cfg=cfg, positive=graph.target)
+    code, noise, report, _ = graph.invert(faces, cfg=cfg, positive=graph.target)
     sampled = graph.sample(code, cfg=cfg, positive=graph.target)
     assert relative(sampled, faces["samples"]) < 1e-3, report
     assert "model calls" in report
@@ -29,6 +29,83 @@ def test_ddim_is_worse_and_says_so(graph, faces):
     exact, ddim = (graph.sample(graph.invert(faces, method=method)[0]) for method in ("fixed_point", "ddim"))
     assert psnr(exact, faces["samples"]) > psnr(ddim, faces["samples"]) + 20
     assert "drift" in graph.invert(faces, method="ddim")[2]
+
+
+@pytest.mark.parametrize("sampler, scheduler", [("euler", "kl_optimal"), ("ddim", "ddim_uniform"), ("heun", "karras"), ("dpm_2", "exponential"), ("dpmpp_2m", "karras")])
+def test_every_stock_sampler_gives_the_picture_back_on_the_sigmas_output(graph, faces, sampler, scheduler):
+    stock = graph.custom.KSamplerSelect().get_sampler(sampler)[0]
+    sigmas = graph.custom.BasicScheduler().get_sigmas(graph.model, scheduler, 14, 1.0)[0]
+    code, noise, report, matched = graph.invert(faces, cfg=1.5, sigmas=sigmas, sampler=stock)
+    back = graph.sample(code, stock, cfg=1.5, sigmas=matched)
+    assert relative(back, faces["samples"]) < 1e-3, report
+    assert relative(graph.sample_noise(noise, faces, cfg=1.5, sampler=stock, sigmas=matched), faces["samples"]) < 1e-3
+    if sampler not in ("euler", "ddim"):
+        assert relative(graph.sample(code, graph.euler, cfg=1.5, sigmas=matched), faces["samples"]) > 5e-3
+
+
+def test_partial_denoise_and_the_sigmas_output(graph, faces):
+    sigmas = graph.custom.BasicScheduler().get_sigmas(graph.model, "karras", 14, 0.6)[0]
+    stock = graph.custom.KSamplerSelect().get_sampler("dpmpp_2m")[0]
+    code, _, report, matched = graph.invert(faces, sigmas=sigmas, stop_at_step=3, sampler=stock)
+    assert torch.equal(matched, sigmas[3:]) and "Gaussian" not in report
+    assert relative(graph.sample(code, stock, sigmas=matched), faces["samples"]) < 1e-3, report
+
+
+@pytest.mark.parametrize("scheduler", ["simple", "sgm_uniform", "beta"])
+def test_a_last_step_too_wide_for_the_picture_is_named(graph, faces, scheduler):
+    """These schedules jump to 0 from where the model can no longer say every picture: D(x) = picture has no solution."""
+    sigmas = graph.custom.BasicScheduler().get_sigmas(graph.model, scheduler, 12, 1.0)[0]
+    code, _, report, _ = graph.invert(faces, sigmas=sigmas)
+    assert "not solved to tolerance: step 11" in report and "a schedule that ends lower" in report
+    assert 1e-3 < relative(graph.sample(code, sigmas=sigmas), faces["samples"]) < 5e-2, report
+
+
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m_sde", "dpm_adaptive", "uni_pc"])
+def test_samplers_that_cannot_be_inverted_are_refused_by_name(graph, faces, name):
+    with pytest.raises(EditError, match="cannot be inverted here.*euler, heun, dpm_2, dpmpp_2m"):
+        graph.invert(faces, sampler=graph.custom.KSamplerSelect().get_sampler(name)[0])
+
+
+def test_options_that_draw_noise_are_refused_and_ddim_is_for_euler(graph, faces):
+    import comfy.samplers
+
+    with pytest.raises(EditError, match="s_churn"):
+        graph.invert(faces, sampler=comfy.samplers.ksampler("heun", {"s_churn": 5.0}))
+    with pytest.raises(EditError, match="method ddim inverts euler, but the wired sampler is 'heun'"):
+        graph.invert(faces, method="ddim", sampler=comfy.samplers.ksampler("heun"))
+
+
+def test_quality_buys_accuracy_and_custom_reads_its_widgets(graph, faces):
+    def run(**inputs):
+        code, _, report, _ = graph.invert(faces, **inputs)
+        return psnr(graph.sample(code), faces["samples"]), float(report.split("(")[1].split(" a step")[0])
+
+    fast, good, exact = (run(quality=quality) for quality in ("fast", "good", "exact"))
+    assert fast[0] > 50 and good[0] > fast[0] + 15 and exact[0] > good[0] + 3
+    assert fast[1] < good[1] < exact[1]
+    assert run(quality="custom", tolerance=4e-3, max_iterations=8) == fast
+    assert run(quality="good", tolerance=0.1, max_iterations=1) == good
+
+
+def test_the_report_says_how_gaussian_the_code_is(graph, faces):
+    assert "code against Gaussian noise" in graph.invert(faces)[2]
+
+
+def test_cancelling_leaves_the_model_as_it_was(graph, faces, monkeypatch):
+    import comfy.model_management as management
+
+    before, stock = graph.sample(faces), repr(graph.model.model_options)
+    calls = []
+
+    def interrupt():
+        calls.append(None)
+        if len(calls) == 7:
+            raise management.InterruptProcessingException()
+
+    with monkeypatch.context() as patch, pytest.raises(management.InterruptProcessingException):
+        patch.setattr(management, "throw_exception_if_processing_interrupted", interrupt)
+        graph.invert(faces)
+    assert torch.equal(graph.sample(faces), before) and repr(graph.model.model_options) == stock
 
 
 def test_ksampler_advanced_starts_at_the_code(graph, faces):
@@ -56,7 +133,7 @@ def test_noise_starts_at_the_code_whatever_latent_is_wired(graph, faces, wired):
 
 def test_noise_with_a_mask_rebuilds_the_picture(graph, faces):
     masked = {**faces, "noise_mask": torch.ones(1, 1, 64, 64)}
-    code, noise, report = graph.invert(masked)
+    code, noise, report, _ = graph.invert(masked)
     assert "noise_mask" not in code and "noise mask" in report
     assert relative(graph.sample_noise(noise, masked), faces["samples"]) < 1e-3
 
@@ -77,7 +154,7 @@ def flow(graph):
 def test_v_prediction_comes_back(graph, faces):
     model = graph.advanced.ModelSamplingDiscrete().patch(graph.model, "v_prediction", False)[0]
     sigmas = graph.schedule(25, model)
-    code, _, report = graph.invert(faces, model=model, sigmas=sigmas)
+    code, _, report, _ = graph.invert(faces, model=model, sigmas=sigmas)
     assert relative(graph.sample(code, model=model, sigmas=sigmas), faces["samples"]) < 1e-3, report
 
 
@@ -86,7 +163,7 @@ def test_flow_noise_is_exact_and_its_latent_is_refused_in_a_sentence(graph, flow
 
     sigmas = graph.schedule(20, flow)
     assert sigmas[0] == 1
-    latent, noise, report = graph.invert(faces, model=flow, sigmas=sigmas, max_iterations=40)
+    latent, noise, report, _ = graph.invert(faces, model=flow, sigmas=sigmas, quality="exact")
     assert isinstance(latent, ExecutionBlocker) and "NOISE output" in latent.message
     for wired in ({"samples": torch.zeros(2, 4, 16, 16)}, faces):
         assert relative(graph.sample_noise(noise, wired, model=flow, sigmas=sigmas), faces["samples"]) < 1e-3, report
@@ -94,7 +171,7 @@ def test_flow_noise_is_exact_and_its_latent_is_refused_in_a_sentence(graph, flow
 
 def test_flow_below_one_has_a_latent(graph, flow, faces):
     sigmas = graph.schedule(20, flow)
-    code = graph.invert(faces, model=flow, sigmas=sigmas, stop_at_step=4, max_iterations=40)[0]
+    code = graph.invert(faces, model=flow, sigmas=sigmas, stop_at_step=4, quality="exact")[0]
     assert relative(graph.sample(code, model=flow, sigmas=sigmas[4:]), faces["samples"]) < 1e-3
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from closed_form import GaussianDenoiser, karras
 
-from singular_edit.core import EditError, ddim_inversion, fixed_point_inversion, sample_euler
-from singular_edit.core.inversion import anderson
+from singular_edit.core import QUALITIES, SAMPLERS, EditError, ddim_inversion, fixed_point_inversion, sample, sample_euler
 
 
 def picture(batch=3, seed=0):
@@ -37,7 +36,7 @@ def test_fixed_point_finds_the_code_known_on_paper():
 
 def test_round_trip_returns_the_picture_and_ddim_does_not():
     x, sigmas, denoise = picture(), karras(12), GaussianDenoiser()
-    exact = sample_euler(denoise, fixed_point_inversion(denoise, x, sigmas)[0], sigmas)
+    exact = sample_euler(denoise, fixed_point_inversion(denoise, x, sigmas, 1e-5)[0], sigmas)
     drifted = sample_euler(denoise, ddim_inversion(denoise, x, sigmas)[0], sigmas)
     assert relative(exact, x) < 1e-4
     assert relative(drifted, x) > 20 * relative(exact, x)
@@ -53,7 +52,7 @@ def test_ddim_makes_one_call_a_step():
 @pytest.mark.parametrize("stop", [0, 5, 11])
 def test_partial_inversion_rebuilds_from_its_step(stop):
     x, sigmas, denoise = picture(), karras(12), GaussianDenoiser()
-    code, report = fixed_point_inversion(denoise, x, sigmas, stop_at_step=stop)
+    code, report = fixed_point_inversion(denoise, x, sigmas, 1e-5, stop_at_step=stop)
     assert relative(sample_euler(denoise, code, sigmas[stop:]), x) < 1e-4
     assert report.steps == 12 - stop
 
@@ -72,7 +71,7 @@ def test_flow_convention_needs_no_other_code():
             return 0.25 * x + 0.1 * torch.tanh(x)
 
     x, sigmas = picture(), torch.linspace(1, 0, 11)
-    code, _ = fixed_point_inversion(Flow(), x, sigmas, max_iterations=60)
+    code, _ = fixed_point_inversion(Flow(), x, sigmas, 1e-5, 60)
     assert relative(sample_euler(Flow(), code, sigmas), x) < 1e-4
 
 
@@ -98,15 +97,41 @@ def test_a_step_without_a_solution_is_named_and_nothing_is_nan():
     assert "not solved" in report.text() and "guidance" in report.text()
 
 
-def test_anderson_beats_plain_iteration_on_a_stiff_linear_map():
-    torch.manual_seed(0)
-    q, _ = torch.linalg.qr(torch.randn(30, 30, dtype=torch.double))
-    matrix = q @ torch.diag(torch.linspace(-0.95, 0.95, 30, dtype=torch.double)) @ q.T
-    b = torch.randn(2, 30, dtype=torch.double)
-    solution, residual = anderson(lambda x: x @ matrix.T + b, b, 1e-8, 60, depth=8)
-    assert residual.max() < 1e-8
-    truth = torch.linalg.solve(torch.eye(30, dtype=torch.double) - matrix, b.T).T
-    assert relative(solution, truth) < 1e-6
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sigmas", [karras(12), karras(12)[3:9], karras(12)[:2]], ids=["full", "partial", "one step"])
+def test_every_sampler_gives_the_picture_back(sampler, sigmas):
+    def nonlinear(x, sigma, h_edit=None):
+        return GaussianDenoiser()(x, sigma) + 0.1 * torch.sin(x + x.roll(1, -1))
+
+    x = picture()
+    code, report = fixed_point_inversion(nonlinear, x, sigmas, *QUALITIES["exact"], sampler=sampler)
+    assert relative(sample(nonlinear, code, sigmas, sampler), x) < 2e-4, report.text()
+    assert sampler in report.text() and report.worst < 1e-4
+    others = [relative(sample(nonlinear, code, sigmas, name), x) for name in SAMPLERS if name != sampler]
+    assert len(sigmas) == 2 or min(others) > 1e-3  # each sampler has a code of its own
+
+
+def test_quality_buys_accuracy_with_calls():
+    x, sigmas = picture(), karras(12)
+    runs = {name: fixed_point_inversion(GaussianDenoiser(), x, sigmas, *quality) for name, quality in QUALITIES.items()}
+    errors = [relative(sample_euler(GaussianDenoiser(), runs[name][0], sigmas), x) for name in ("fast", "good", "exact")]
+    calls = [runs[name][1].calls for name in ("fast", "good", "exact")]
+    assert errors[0] > errors[1] > errors[2] and errors[0] < 3e-2 and errors[2] < 1e-4
+    assert calls[0] < calls[1] < calls[2]
+
+
+def test_video_latents_invert_and_other_shapes_get_a_sentence():
+    x, sigmas = torch.randn(1, 4, 3, 8, 6, generator=torch.Generator().manual_seed(0)), karras(6)
+    code, _ = fixed_point_inversion(GaussianDenoiser(), x, sigmas)
+    assert relative(sample_euler(GaussianDenoiser(), code, sigmas), x) < 1e-3
+    with pytest.raises(EditError, match="3 dimensions"):
+        fixed_point_inversion(GaussianDenoiser(), x[0, 0], sigmas)
+
+
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m_sde", "uni_pc"])
+def test_samplers_without_inverse_get_a_sentence_that_names_those_that_have_one(name):
+    with pytest.raises(EditError, match=f"'{name}', which cannot be inverted here.*euler, heun, dpm_2, dpmpp_2m"):
+        fixed_point_inversion(GaussianDenoiser(), picture(), karras(6), sampler=name)
 
 
 @pytest.mark.parametrize("sigmas, words", [
