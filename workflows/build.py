@@ -63,16 +63,17 @@ def schedule(column: int, group: str) -> list[Node]:
     return [Node("sigmas", "BasicScheduler", column, group, "The sampler's own sigmas", {"model": ("demo", 0), "scheduler": "normal", "steps": 25, "denoise": 1.0})]
 
 
-def invert(column: int, group: str, cfg: float) -> list[Node]:
+def invert(column: int, group: str, cfg: float, **inputs) -> list[Node]:
     return [Node("invert", "SingularEditLatentInvert", column, group, "Latent Invert", {
-                "model": ("demo", 0), "positive": ("source", 0), "negative": ("negative", 0), "latent_image": ("encode", 0), "sigmas": ("sigmas", 0), "cfg": cfg}),
+                "model": ("demo", 0), "positive": ("source", 0), "negative": ("negative", 0), "latent_image": ("encode", 0), "sigmas": ("sigmas", 0), "cfg": cfg, **inputs}),
             Node("report", "PreviewAny", column, group, "Report of the inversion", {"source": ("invert", 2)}, 140)]
 
 
 def sample(name: str, sampler: tuple[str, int], column: int, group: str, cfg: float, title: str) -> Node:
+    """The way back, on the schedule that the inversion hands over."""
     return Node(name, "SamplerCustom", column, group, title, {
         "model": ("demo", 0), "add_noise": False, "noise_seed": 0, "cfg": cfg, "positive": ("source", 0), "negative": ("negative", 0),
-        "sampler": sampler, "sigmas": ("sigmas", 0), "latent_image": ("invert", 0)})
+        "sampler": sampler, "sigmas": ("invert", 3), "latent_image": ("invert", 0)})
 
 
 def ksampler(name: str, prompt: str, start: int, end: int, seed: int, latent: tuple[str, int], column: int, group: str, title: str) -> Node:
@@ -86,11 +87,11 @@ def ksampler(name: str, prompt: str, start: int, end: int, seed: int, latent: tu
 def invert_and_rebuild() -> list[Node]:
     g = ("1. A model and a picture", "2. Invert", "3. Rebuild with the stock sampler")
     return [
-        note(0, g[0], "**Invert and rebuild.** Latent Invert finds the noise from which the stock euler sampler gives this very picture back. The report says how "
-             "well each step was solved.\n\nTo use your own model: replace *Demo Face Model* by your checkpoint loader and *Demo Face* by *Load Image*. Model, prompts, "
-             "cfg and sigmas must be the same on both ways."),
-        *model(0, g[0], ("source", "a face"), ("negative", "")), *picture(8, 1, g[0]), *schedule(2, g[1]), *invert(2, g[1], 1.5),
-        Node("euler", "KSamplerSelect", 3, g[2], "The stock sampler", {"sampler_name": "euler"}),
+        note(0, g[0], "**Invert and rebuild.** Latent Invert finds the noise from which the stock sampler gives this very picture back. The report says how "
+             "well each step was solved. Try heun or dpmpp_2m in *KSamplerSelect*.\n\nTo use your own model: replace *Demo Face Model* by your checkpoint loader and *Demo "
+             "Face* by *Load Image*. Model, prompts and cfg must be the same on both ways; sampler and sigmas are, by their wires."),
+        *model(0, g[0], ("source", "a face"), ("negative", "")), *picture(8, 1, g[0]), *schedule(2, g[1]),
+        Node("euler", "KSamplerSelect", 2, g[1], "The stock sampler, for both ways", {"sampler_name": "euler"}), *invert(2, g[1], 1.5, sampler=("euler", 0)),
         sample("rebuild", ("euler", 0), 3, g[2], 1.5, "SamplerCustom, add_noise off"), *decode("rebuilt", ("rebuild", 0), 4, g[2], "The same picture, rebuilt from noise")]
 
 
@@ -127,7 +128,7 @@ def asyrp_edit() -> list[Node]:
     g = ("1. A model and a picture", "2. Invert", "3. Learn a direction", "4. Edit the picture")
     return [
         note(0, g[0], "**Asyrp.** *h-Space Direction Learn* learns from the two prompts what to add to the U-Net's bottleneck; *Asyrp Sampler* resamples the inverted "
-             "picture with it. Strength 0 is the stock euler sampler, bit for bit; negative strength removes.\n\nLearning takes about a minute on a CPU. Saved with *Save "
+             "picture with it. Strength 0 is the stock euler sampler, bit for bit; negative strength removes.\n\nLearning takes a minute or two on a CPU. Saved with *Save "
              "Attribute*, the direction is there at once next time: *Load h-Direction*."),
         *model(0, g[0], ("source", "a face"), ("target", "a face with glasses"), ("negative", "")), *picture(8, 1, g[0], glasses="off"),
         *schedule(2, g[1]), *invert(2, g[1], 1.5),

@@ -1,0 +1,170 @@
+"""How well inversions come back, ours and others', on the embedded model: ``python benchmarks/inversion.py``.
+
+Per method: model calls a step; latent PSNR of the round trip (peak-to-peak 4); picture PSNR to the render, whose ceiling
+is the VAE's own; and, for pictures the model drew itself, the relative distance of the code to the noise they were
+drawn from. The others are diffusers' DDIMInverseScheduler (clip_sample off, its own timesteps) and, where a ComfyUI and
+its requirements are installed, FlipSigmas + euler through SamplerCustom.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from singular_edit.core import (QUALITIES, belm_inversion, code_recovery, ddim_inversion, fixed_point_inversion, sample, sample_belm, sample_euler)
+from singular_edit.demo import editing, faces, loader
+from singular_edit.demo.measure import psnr
+from singular_edit.demo.words import caption
+
+SEED = 50_000
+
+
+class Setting:
+    """One model, prompt, guidance and schedule; counts the model's calls."""
+
+    def __init__(self, model: loader.DemoModel, context: Tensor, cfg: float, steps: int):
+        self.model, self.cfg, self.steps, self.sigmas, self.calls = model, cfg, steps, model.sigmas(steps), 0
+        self.inner = model.denoiser("", cfg=cfg)
+        self.inner.context = context
+
+    def denoise(self, x: Tensor, sigma: Tensor, h_edit=None) -> Tensor:
+        self.calls += 1
+        return self.inner(x, sigma)
+
+    def unit(self, code: Tensor) -> Tensor:
+        """A code at sigmas[0] as noise of variance one."""
+        return code / (1 + self.sigmas[0] ** 2) ** 0.5
+
+
+# A method takes (setting, latents) and returns (way back, code as noise of variance one). Its ``draw`` makes a picture
+# from noise of variance one with the method's own sampler; euler where it has none.
+
+def draw_euler(s: Setting, noise: Tensor) -> Tensor:
+    return sample_euler(s.denoise, noise * (1 + s.sigmas[0] ** 2) ** 0.5, s.sigmas)
+
+
+def ours(quality: str, sampler: str = "euler"):
+    def method(s: Setting, latents: Tensor):
+        code, _ = fixed_point_inversion(s.denoise, latents, s.sigmas, *QUALITIES[quality], sampler=sampler)
+        return lambda: sample(s.denoise, code, s.sigmas, sampler), s.unit(code)
+
+    method.draw = lambda s, noise: sample(s.denoise, noise * (1 + s.sigmas[0] ** 2) ** 0.5, s.sigmas, sampler)
+    return method
+
+
+def explicit(s: Setting, latents: Tensor):
+    code, _ = ddim_inversion(s.denoise, latents, s.sigmas)
+    return lambda: sample_euler(s.denoise, code, s.sigmas), s.unit(code)
+
+
+def belm(s: Setting, latents: Tensor):
+    pair = belm_inversion(s.denoise, latents, s.sigmas)
+    return lambda: sample_belm(s.denoise, tuple(part.float() for part in pair), s.sigmas), s.unit(pair[0].float())
+
+
+belm.draw = lambda s, noise: sample_belm(s.denoise, noise * (1 + s.sigmas[0] ** 2) ** 0.5, s.sigmas)
+
+
+@torch.no_grad()
+def run_diffusers(name: str, s: Setting, x: Tensor) -> Tensor:
+    import diffusers
+
+    alphas = s.model.alphas_cumprod.double()
+    betas = (1 - alphas / torch.cat([torch.ones(1, dtype=alphas.dtype), alphas[:-1]])).float().numpy()
+    scheduler = getattr(diffusers, name)(trained_betas=betas, clip_sample=False, timestep_spacing="leading")
+    scheduler.set_timesteps(s.steps)
+    for t in scheduler.timesteps:
+        a = alphas[int(t)].float()
+        sigma, scaled = ((1 - a) / a) ** 0.5, x / a ** 0.5
+        x = scheduler.step((scaled - s.denoise(scaled, sigma)) / sigma, t, x).prev_sample
+    return x
+
+
+def diffusers_ddim(s: Setting, latents: Tensor):
+    code = run_diffusers("DDIMInverseScheduler", s, latents)
+    return lambda: run_diffusers("DDIMScheduler", s, code), code
+
+
+diffusers_ddim.draw = lambda s, noise: run_diffusers("DDIMScheduler", s, noise)
+
+
+class ComfyUI:
+    """FlipSigmas + euler as an artist wires it, in the ComfyUI that is installed."""
+
+    def __init__(self, path: Path):
+        import asyncio
+
+        sys.path.insert(0, str(path))
+        import comfy.cli_args
+
+        comfy.cli_args.args.cpu = not torch.cuda.is_available()
+        import singular_edit
+        from graph import Graph
+
+        async def nodes():
+            return await (await singular_edit.comfy_entrypoint()).get_node_list()
+
+        self.graph = Graph({n.define_schema().node_id.removeprefix("SingularEdit"): n for n in asyncio.run(nodes())})
+
+    def __call__(self, s: Setting, latents: Tensor):
+        graph, space = self.graph, self.graph.model.model
+        flipped = graph.custom.FlipSigmas().get_sigmas(s.sigmas.cpu())[0]
+        picture = {"samples": space.process_latent_out(latents.cpu())}
+        code = graph.sample(picture, cfg=s.cfg, sigmas=flipped)
+        s.calls += s.steps
+        back = lambda: space.process_latent_in(graph.sample({"samples": code}, cfg=s.cfg, sigmas=s.sigmas.cpu())).to(latents)
+        return back, s.unit(space.process_latent_in(code).to(latents))
+
+
+def find_comfyui() -> Path | None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from environment import find_comfyui
+
+    return find_comfyui()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=16, help="held-out renders, and as many drawn pictures")
+    parser.add_argument("--steps", type=int, nargs="+", default=[10, 25, 50])
+    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 5.0, 7.5])
+    parser.add_argument("--captions", action="store_true", help='invert each render under its own caption instead of "a face"; without ComfyUI, whose prompt is one')
+    parser.add_argument("--samplers", action="store_true", help="heun, dpm_2 and dpmpp_2m too")
+    args = parser.parse_args()
+    model, comfyui = loader.load(), None if args.captions else find_comfyui()
+    methods = {"ddim": explicit, **{f"fixed_point, {q}": ours(q) for q in QUALITIES}, "O-BELM (own sampler)": belm, "diffusers DDIMInverse": diffusers_ddim}
+    if args.samplers:
+        methods |= {f"fixed_point, good, {name}": ours("good", name) for name in ("heun", "dpm_2", "dpmpp_2m")}
+    if comfyui is not None:
+        try:
+            methods["ComfyUI FlipSigmas"] = ComfyUI(comfyui)
+        except ImportError as missing:
+            print(f"ComfyUI at {comfyui} left out: {missing}")
+    drawn = faces.sample(range(SEED, SEED + args.count))
+    renders = faces.render(drawn)
+    latents = model.encode(renders)
+    names = [caption([n for n, on in zip(faces.ATTRIBUTES, row) if on]) if args.captions else caption([]) for row in drawn.attributes]
+    context = torch.cat([model.context(name) for name in names])
+    ceiling = psnr(model.decode(latents).cpu(), renders).mean()
+    print(f"{args.count} held-out renders under {'their own captions' if args.captions else repr(caption([]))}; picture ceiling (VAE) {ceiling:.1f} dB\n")
+    for steps in args.steps:
+        for cfg in args.guidance:
+            s = Setting(model, context, cfg, steps)
+            noise = s.unit(editing.starting_noise(model, args.count, 1, s.sigmas))
+            print(f"{steps} steps, guidance {cfg:g}".ljust(34) + "calls/step  latent dB  picture dB  distance to the noise drawn from")
+            for name, method in methods.items():
+                s.calls = 0
+                back, _ = method(s, latents)
+                calls, returned = s.calls / steps, back()
+                own = getattr(method, "draw", draw_euler)(s, noise)
+                distance = code_recovery(method(s, own)[1], noise).mean()
+                print(f"{name:<34s}{calls:10.2f}{psnr(returned, latents, 4).mean():11.1f}{psnr(model.decode(returned).cpu(), renders).mean():12.1f}{distance:12.4f}", flush=True)
+            print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
