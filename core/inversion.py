@@ -21,7 +21,7 @@ METHODS = ("fixed_point", "ddim")
 
 
 class Quality(NamedTuple):
-    """``tolerance``: of a step's residual, relative to the latent; ``max_iterations``: model evaluations a step at most."""
+    """``tolerance``: of a step's residual, relative to the latent it returns; ``max_iterations``: model evaluations a step at most."""
 
     tolerance: float
     max_iterations: int
@@ -34,7 +34,7 @@ QUALITIES = {"fast": Quality(4e-3, 8), "good": Quality(1e-4, 20), "exact": Quali
 class InversionReport:
     """What an inversion cost and how well each step was solved.
 
-    residuals: |g(x) - x| / |x| expected of each step's answer, worst sample. capped: the steps that were not solved to
+    residuals: how far each step's answer is expected to miss x_lo, relative to |x_lo|, worst sample. capped: the steps that were not solved to
     tolerance, and for how many of the samples.
     """
 
@@ -109,7 +109,7 @@ def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, toleranc
     """Solve every step of ``sampler`` for its input by Anderson-accelerated fixed-point iteration.
 
     x_hi = x_lo + (sigma_hi - sigma_lo) * slope(x_hi), from a guess that carries the denoised prediction on linearly in
-    log sigma, until |residual| < tolerance * |x_hi| for every sample or max_iterations evaluations. A multistep
+    log sigma, until |residual| < tolerance * |x_lo| for every sample or max_iterations evaluations. A multistep
     sampler's slope depends on the steps above, which are not known yet, so its whole trajectory is one fixed point,
     begun at Euler's. Same arguments and return as ddim_inversion; what could not be solved is named in the report, never
     hidden. The state is float64 where the device has it, the model runs in x's own precision.
@@ -144,7 +144,9 @@ def _solve_in_turn(denoise: Denoiser, end: Tensor, levels: Tensor, sampler: Samp
         def g(x: Tensor) -> Tensor:
             return below + gap * sampler.slope(denoise, x, levels, i, None)[0]
 
-        solution = solve(g, _guess(below, effective, levels, i), *quality)
+        # Relative to what the step returns: at the first sigmas of some schedules, x is a thousand times larger.
+        size = below.flatten(1).norm(dim=1)
+        solution = solve(g, _guess(below, effective, levels, i), *quality, size=size)
         _check_finite(solution, levels[i])
         states[i] = solution.x
         effective[i] = solution.x - levels[i] * (solution.x - below) / gap

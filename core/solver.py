@@ -20,7 +20,7 @@ DAMPING = 0.5
 
 @dataclass
 class Solution:
-    """``x`` like the guess; ``residual`` [B]: |g(x) - x| / |x| expected at x; ``solved`` [B]."""
+    """``x`` like the guess; ``residual`` [B]: |g(x) - x| / size expected at x; ``solved`` [B]."""
 
     x: Tensor
     residual: Tensor
@@ -30,13 +30,15 @@ class Solution:
 
 @torch.no_grad()
 def solve(g: Callable[[Tensor], Tensor], guess: Tensor, tolerance: float, max_iterations: int, depth: int = 5,
-          patience: int = PATIENCE) -> Solution:
+          patience: int = PATIENCE, size: Tensor | None = None) -> Solution:
     """Anderson acceleration (Walker and Ni 2011, type II, memory ``depth``) from ``guess`` [B, ...] to ``tolerance``.
 
     At most max_iterations evaluations of g, always of the whole batch; a row's answer does not depend on its neighbours.
-    Rows that stay idle for ``patience`` evaluations are restarted once, then left at their best.
+    Rows that stay idle for ``patience`` evaluations are restarted once, then left at their best. size [B]: what residuals
+    are relative to; |guess| by default.
     """
     x = guess.flatten(1)
+    size = (x.norm(dim=1) if size is None else size).clamp(min=1e-12)
     rows, dtype = len(x), x.dtype
     best = answer = best_f = x
     best_residual = previous = torch.full((rows,), float("inf"), dtype=dtype, device=x.device)
@@ -47,7 +49,7 @@ def solve(g: Callable[[Tensor], Tensor], guess: Tensor, tolerance: float, max_it
     memory = _Memory(depth)
     for call in range(1, max_iterations + 1):
         f = g(x.reshape(guess.shape)).flatten(1) - x
-        residual = f.norm(dim=1) / x.norm(dim=1).clamp(min=1e-12)
+        residual = f.norm(dim=1) / size
         contraction = torch.where(torch.isfinite(previous), (residual / previous).clamp(0.02, 1.0), contraction)
         idle = torch.where(residual < best_residual * 2 / 3, 0, idle + 1)
         better = residual < best_residual

@@ -112,12 +112,14 @@ def test_every_sampler_gives_the_picture_back(sampler, sigmas):
 
 
 def test_quality_buys_accuracy_with_calls():
+    def rough(x, sigma, h_edit=None):
+        return GaussianDenoiser()(x, sigma) + 0.3 * torch.sin(2 * x + x.roll(1, -1)) / (1 + sigma)
+
     x, sigmas = picture(), karras(12)
-    runs = {name: fixed_point_inversion(GaussianDenoiser(), x, sigmas, *quality) for name, quality in QUALITIES.items()}
-    errors = [relative(sample_euler(GaussianDenoiser(), runs[name][0], sigmas), x) for name in ("fast", "good", "exact")]
-    calls = [runs[name][1].calls for name in ("fast", "good", "exact")]
-    assert errors[0] > errors[1] > errors[2] and errors[0] < 3e-2 and errors[2] < 1e-4
-    assert calls[0] < calls[1] < calls[2]
+    runs = [fixed_point_inversion(rough, x, sigmas, *QUALITIES[name]) for name in ("fast", "good", "exact")]
+    errors = [relative(sample_euler(rough, code, sigmas), x) for code, _ in runs]
+    assert errors[0] > 5 * errors[1] > 5 * errors[2] and errors[0] < 3e-2 and errors[2] < 1e-4
+    assert runs[0][1].calls < runs[1][1].calls < runs[2][1].calls
 
 
 def test_video_latents_invert_and_other_shapes_get_a_sentence():
