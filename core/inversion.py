@@ -112,7 +112,8 @@ def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, toleranc
     log sigma, until |residual| < tolerance * |x_lo| for every sample or max_iterations evaluations. A multistep
     sampler's slope depends on the steps above, which are not known yet, so its whole trajectory is one fixed point,
     begun at Euler's. Same arguments and return as ddim_inversion; what could not be solved is named in the report, never
-    hidden. The state is float64 where the device has it, the model runs in x's own precision.
+    hidden. callback(i, x) comes after each solved step, and with i = 0 after each round of a multistep sampler.
+    The state is float64 where the device has it, the model runs in x's own precision.
     Raises EditError as ddim_inversion does, for a sampler without inverse, and when the prediction is not finite.
     """
     method, sigmas = sampler_named(sampler), _descending(sigmas, stop_at_step)
@@ -145,7 +146,7 @@ def _solve_in_turn(denoise: Denoiser, end: Tensor, levels: Tensor, sampler: Samp
             return below + gap * sampler.slope(denoise, x, levels, i, None)[0]
 
         # Relative to what the step returns: at the first sigmas of some schedules, x is a thousand times larger.
-        size = below.flatten(1).norm(dim=1)
+        size = below.flatten(1).norm(dim=1).clamp(min=1e-3 * below[0].numel() ** 0.5)  # of an empty picture, a thousandth
         solution = solve(g, _guess(below, effective, levels, i), *quality, size=size)
         _check_finite(solution, levels[i])
         states[i] = solution.x

@@ -56,25 +56,21 @@ def solve(g: Callable[[Tensor], Tensor], guess: Tensor, tolerance: float, max_it
         best, best_f = torch.where(better[:, None], x, best), torch.where(better[:, None], f, best_f)
         best_residual = torch.where(better, residual, best_residual)
         onward = memory.mix(x, f, damping)
-        # The next iterate is taken unseen where the map contracts; elsewhere only what has been measured counts.
-        contracts = contraction < 0.9
-        here = torch.where(contracts, residual * contraction, best_residual)
-        now = (here < tolerance) & ~standing
-        answer = torch.where(now[:, None], torch.where(contracts[:, None], onward, best), answer)
-        expected, solved, standing = torch.where(now, here, expected), solved | now, standing | now
-        stuck = (idle >= patience) & ~standing
-        hopeless = stuck & (damping < 1)
-        answer, expected = torch.where(hopeless[:, None], best, answer), torch.where(hopeless, best_residual, expected)
-        standing = standing | hopeless
+        # Where the map contracts, the next iterate is better still, unseen; elsewhere only what has been measured counts.
+        unseen = better & (contraction < 0.9)
+        moving = ~standing
+        answer = torch.where(moving[:, None], torch.where(unseen[:, None], onward, best), answer)
+        expected = torch.where(moving, torch.where(unseen, residual * contraction, best_residual), expected)
+        stuck = moving & (idle >= patience)
+        solved = solved | (moving & (expected < tolerance))
+        standing = standing | solved | (stuck & (damping < 1))
         if standing.all():
             break
-        again = stuck & ~hopeless
+        again = stuck & ~standing
         damping, idle = torch.where(again, DAMPING, damping), torch.where(again, 0, idle)
         memory.restart(again, best, best_f)
         previous = torch.where(again, best_residual, residual)
         x = torch.where(standing[:, None], answer, torch.where(again[:, None], best + DAMPING * best_f, onward))
-    left = ~standing
-    answer, expected = torch.where(left[:, None], best, answer), torch.where(left, best_residual, expected)
     return Solution(answer.reshape(guess.shape), expected, solved, call)
 
 

@@ -63,3 +63,10 @@ def test_a_row_without_solution_stands_at_its_best_and_does_not_hold_up_the_othe
     assert torch.isfinite(solution.x).all()
     assert solution.residual[0] <= (g(guess) - guess)[0].norm() / guess[0].norm()
     assert solution.residual[0] == pytest.approx(((g(solution.x) - solution.x)[0].norm() / guess[0].norm()).item(), rel=1e-6)
+
+
+def test_a_single_evaluation_is_used_even_when_it_is_the_only_one_allowed():
+    g, _, truth = linear(torch.full((6,), 0.2, dtype=torch.double))
+    solution = solve(g, truth * 1.5, 1e-9, 1)
+    assert solution.calls == 1 and not solution.solved.any()
+    assert relative(solution.x, truth) == pytest.approx(0.1, rel=1e-6)  # g of the guess: a fifth of the error
