@@ -19,7 +19,7 @@ def code(graph):
 def learn(graph):
     def run(method="implicit", **inputs):
         return graph.run("HDirectionLearn", **{**dict(model=graph.model, source=graph.source, target=graph.target, negative=graph.negative, method=method,
-                         latent_image={"samples": torch.zeros(4, 4, 16, 16)}, sigmas=graph.sigmas, samples=4, steps=12, name="glasses"), **inputs})
+                         latent_image={"samples": torch.zeros(4, 4, 16, 16)}, sigmas=graph.schedule(12), samples=4, steps=12, name="glasses"), **inputs})
     return run
 
 
