@@ -16,7 +16,9 @@ def tiny(family: str, seed: int = 0):
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models as known
+    from comfy.ldm.flux.model import FluxParams
 
+    newer = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__dataclass_fields__ else {}
     cls, config = {
         "sd15": (known.SD15, UNET),
         "sd2_v": (known.SD20, {**UNET, "use_linear_in_transformer": True}),
@@ -24,7 +26,7 @@ def tiny(family: str, seed: int = 0):
         "sd3": (known.SD3, {"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 2, "input_size": None, "adm_in_channels": 32, "qk_norm": None, "pos_embed_max_size": 64,
                             "num_patches": 4096, "pos_embed_scaling_factor": None, "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128}}}),
         "flux": (known.Flux, {"image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 32, "context_in_dim": 64, "hidden_size": 64, "mlp_ratio": 2.0, "num_heads": 4,
-                              "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 2, "qkv_bias": True, "guidance_embed": True}),
+                              "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 2, "qkv_bias": True, "guidance_embed": True, **newer}),
         "wan": (known.WAN21_T2V, {"image_model": "wan2.1", "model_type": "t2v", "dim": 48, "ffn_dim": 96, "num_heads": 4, "num_layers": 1, "in_dim": 16, "out_dim": 16, "freq_dim": 32,
                                   "text_dim": 64, "text_len": 16, "patch_size": (1, 2, 2), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6, "window_size": (-1, -1)}),
     }[family]
