@@ -39,12 +39,16 @@ class Setting:
         """A code at sigmas[0] as noise of variance one."""
         return code / (1 + self.sigmas[0] ** 2) ** 0.5
 
+    def code(self, noise: Tensor) -> Tensor:
+        """The way back of unit."""
+        return noise * (1 + self.sigmas[0] ** 2) ** 0.5
+
 
 # A method takes (setting, latents) and returns (way back, code as noise of variance one). Its ``draw`` makes a picture
 # from noise of variance one with the method's own sampler; euler where it has none.
 
 def draw_euler(s: Setting, noise: Tensor) -> Tensor:
-    return sample_euler(s.denoise, noise * (1 + s.sigmas[0] ** 2) ** 0.5, s.sigmas)
+    return sample_euler(s.denoise, s.code(noise), s.sigmas)
 
 
 def ours(quality: str, sampler: str = "euler"):
@@ -52,7 +56,7 @@ def ours(quality: str, sampler: str = "euler"):
         code, _ = fixed_point_inversion(s.denoise, latents, s.sigmas, *QUALITIES[quality], sampler=sampler)
         return lambda: sample(s.denoise, code, s.sigmas, sampler), s.unit(code)
 
-    method.draw = lambda s, noise: sample(s.denoise, noise * (1 + s.sigmas[0] ** 2) ** 0.5, s.sigmas, sampler)
+    method.draw = lambda s, noise: sample(s.denoise, s.code(noise), s.sigmas, sampler)
     return method
 
 
@@ -66,7 +70,7 @@ def belm(s: Setting, latents: Tensor):
     return lambda: sample_belm(s.denoise, tuple(part.float() for part in pair), s.sigmas), s.unit(pair[0].float())
 
 
-belm.draw = lambda s, noise: sample_belm(s.denoise, noise * (1 + s.sigmas[0] ** 2) ** 0.5, s.sigmas)
+belm.draw = lambda s, noise: sample_belm(s.denoise, s.code(noise), s.sigmas)
 
 
 @torch.no_grad()

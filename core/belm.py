@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, euler_step, to_d
+from .denoiser import Denoiser, euler_step, in_full, to_d
 from .errors import EditError, check_latent, check_same_shape, check_sigmas
 
 Pair = tuple[Tensor, Tensor]
@@ -48,7 +48,7 @@ def belm_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Pair:
     _check(sigmas)
     check_latent(x, "latent_image")
     dtype = x.dtype
-    state = x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+    state = in_full(x)
     levels = sigmas.to(state)
 
     def d(y: Tensor, i: int) -> Tensor:

@@ -33,6 +33,11 @@ def denoise_pair(denoise: Denoiser, x: Tensor, sigma: Tensor, h_edit: HEdit) -> 
     return pair(x, sigma, h_edit) if pair else (denoise(x, sigma), denoise(x, sigma, h_edit))
 
 
+def in_full(x: Tensor) -> Tensor:
+    """x in float64, or in float32 on Apple's GPUs, which have no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
 def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
     """dx/dsigma (Karras et al. 2022, equation 3)."""
     return (x - denoised) / sigma

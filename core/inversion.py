@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, to_d
+from .denoiser import Denoiser, in_full, to_d
 from .errors import EditError, check_latent, check_sigmas
 from .samplers import SAMPLERS, Sampler, sampler_named
 from .solver import Solution, solve
@@ -25,6 +25,11 @@ class Quality(NamedTuple):
 
     tolerance: float
     max_iterations: int
+
+    @property
+    def rounds(self) -> int:
+        """Rounds at most over the whole trajectory of a multistep sampler, one evaluation a step each."""
+        return 2 * self.max_iterations
 
 
 QUALITIES = {"fast": Quality(4e-3, 8), "good": Quality(1e-4, 20), "exact": Quality(1e-5, 40)}
@@ -119,7 +124,7 @@ def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, toleranc
     method, sigmas = sampler_named(sampler), _descending(sigmas, stop_at_step)
     check_latent(x, "latent_image", video=True)
     report = InversionReport("fixed_point", sigmas.tolist(), sampler, first_step=stop_at_step, samples=len(x))
-    end = x.to(torch.float32 if x.device.type == "mps" else torch.float64)  # Apple's GPUs have no float64
+    end = in_full(x)
     levels, quality = sigmas.to(end), Quality(tolerance, max_iterations)
 
     def precise(y: Tensor, sigma: Tensor) -> Tensor:
@@ -188,8 +193,7 @@ def _solve_together(denoise: Denoiser, states: list[Tensor], levels: Tensor, sam
         return torch.stack(above[:0:-1], dim=1) / scale
 
     # What is far from contracting makes no progress for a while and then all of it: patience is for single steps.
-    cap = 2 * quality.max_iterations
-    solution = solve(g, torch.stack(states[:-1], dim=1) / scale, quality.tolerance, cap, depth=8, patience=cap)
+    solution = solve(g, torch.stack(states[:-1], dim=1) / scale, quality.tolerance, quality.rounds, depth=8, patience=quality.rounds)
     _check_finite(solution, levels[0])
     report.residuals, report.capped = [solution.residual.max().item()], {}
     if not solution.solved.all():

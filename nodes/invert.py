@@ -61,7 +61,7 @@ class LatentInvert(io.ComfyNode):
         if method == "ddim" and name not in ("euler", "ddim"):
             raise EditError(f"method ddim inverts euler, but the wired sampler is '{name}'; use fixed_point, or wire euler.")
         wanted = Quality(tolerance, max_iterations) if quality == "custom" else QUALITIES[quality]
-        together = 2 * wanted.max_iterations if sampler_named(name).multistep else 0
+        together = wanted.rounds if sampler_named(name).multistep else 0
         if not 0 <= stop_at_step < len(sigmas) - 1:
             raise EditError(f"stop_at_step is {stop_at_step}; this schedule accepts 0 (all the way) to {len(sigmas) - 2}.")
         start = sigmas[stop_at_step]

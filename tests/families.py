@@ -13,6 +13,7 @@ UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels":
 
 def tiny(family: str, seed: int = 0):
     """A MODEL of this family with a small random network, in float32."""
+    import comfy.model_base
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models as known
@@ -30,16 +31,11 @@ def tiny(family: str, seed: int = 0):
         "wan": (known.WAN21_T2V, {"image_model": "wan2.1", "model_type": "t2v", "dim": 48, "ffn_dim": 96, "num_heads": 4, "num_layers": 1, "in_dim": 16, "out_dim": 16, "freq_dim": 32,
                                   "text_dim": 64, "text_len": 16, "patch_size": (1, 2, 2), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6, "window_size": (-1, -1)}),
     }[family]
-    settings = known.SD20 if family == "sd2_v" else cls
-    config = type("Tiny" + family, (settings,), {"unet_extra_config": {}})(dict(config))
-    if family == "sd2_v":
-        import comfy.model_base
-
-        config.model_type = lambda state_dict, prefix="": comfy.model_base.ModelType.V_PREDICTION
-    if family == "sdxl":
-        import comfy.model_base
-
-        config.model_type = lambda state_dict, prefix="": comfy.model_base.ModelType.EPS
+    config = type("Tiny" + family, (cls,), {"unet_extra_config": {}})(dict(config))
+    # These two read their kind from the weights.
+    kind = {"sd2_v": comfy.model_base.ModelType.V_PREDICTION, "sdxl": comfy.model_base.ModelType.EPS}.get(family)
+    if kind is not None:
+        config.model_type = lambda state_dict, prefix="": kind
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu")).float()
     generator = torch.Generator().manual_seed(seed)
