@@ -172,6 +172,12 @@ def is_max_denoise(model_sampling, sigma: float) -> bool:
     return math.isclose(most, sigma, rel_tol=1e-05) or sigma > most
 
 
+def starting_noise(model_sampling, like: Tensor, count: int, sigma: Tensor, seed: int) -> Tensor:
+    """``count`` pure noises as a stock sampler starts from at sigma, of the size of ``like`` [B, C, H, W]: model space, on the CPU."""
+    noise = torch.randn((count, *like.shape[1:]), generator=torch.Generator().manual_seed(seed))
+    return model_sampling.noise_scaling(sigma.cpu(), noise, torch.zeros_like(noise), is_max_denoise(model_sampling, float(sigma)))
+
+
 class InvertedNoise:
     """A NOISE that makes ComfyUI's samplers start exactly at ``code``, whatever latent is wired beside it.
 

@@ -5,9 +5,11 @@
 
 from .asyrp import Window, sample_asyrp, step_asyrp
 from .attribute import SVDAttribute, apply_attribute, learn_attribute
+from .average import average_direction, over_steps, step_likeness
 from .avi import Weights, integrate
 from .belm import belm_inversion, sample_belm
 from .calibration import calibrate
+from .combine import combine
 from .denoiser import Denoiser, HEdit, denoise_pair, euler_step, sample_euler, to_d
 from .diagnostics import CodeStatistics, code_recovery, code_statistics
 from .direction import HDirection, load_hdirection, random_like
@@ -15,14 +17,15 @@ from .errors import EditError
 from .files import read_kind
 from .inversion import QUALITIES, InversionReport, ddim_inversion, fixed_point_inversion
 from .learning import Trajectories, learn_direction, record_trajectories
+from .pca import pca_directions
 from .samplers import SAMPLERS, sample
 from .svd import atoms, channel_svd, principal_angles, standardise, truncate
 
 __all__ = [
     "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "QUALITIES", "SAMPLERS", "SVDAttribute",
-    "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "belm_inversion", "calibrate", "channel_svd",
-    "code_recovery", "code_statistics", "ddim_inversion", "denoise_pair", "euler_step", "fixed_point_inversion",
-    "integrate", "learn_attribute", "learn_direction", "load_hdirection", "principal_angles", "random_like",
+    "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "average_direction", "belm_inversion", "calibrate", "channel_svd",
+    "code_recovery", "code_statistics", "combine", "ddim_inversion", "denoise_pair", "euler_step", "fixed_point_inversion",
+    "integrate", "learn_attribute", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_like",
     "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "standardise",
-    "step_asyrp", "to_d", "truncate",
+    "step_asyrp", "step_likeness", "to_d", "truncate",
 ]

@@ -8,7 +8,7 @@ step, so outside of the editing window, and at strength 0, this *is* the stock s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 import torch
@@ -40,17 +40,37 @@ class Window:
 
 
 def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:
-    """h -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add.
+    """h -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add."""
+    move = direction_move(direction, strength, sigmas, window)
+    return None if move is None else lambda h, sigma: h + move(h, sigma).to(h)
 
-    S and S' count the steps inside the window in training and here: fewer steps must each do more (section 5.2).
+
+def direction_move(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:
+    """What direction_edit adds: (h, sigma) -> [R, Ch, h, w] in float32; None when there is nothing to add.
+
+    S and S' count the steps inside the window in training and here: fewer steps must each do more (section 5.2). Of a
+    sum each part keeps its own start and its own S.
     """
-    if strength == 0:
+    moves = []
+    for weight, part in direction.parts:
+        own = replace(window, start=min(window.start, part.start))
+        if strength * weight != 0:
+            moves.append((strength * weight * _step_ratio(part.sigmas, sigmas, own), part, own))
+    if not moves:
         return None
+
+    def move(h: Tensor, sigma: Tensor) -> Tensor:
+        return sum((scale * part.delta(h, sigma) for scale, part, own in moves if own.edits(sigma)), torch.zeros_like(h, dtype=torch.float32))
+
+    return move
+
+
+def _step_ratio(learned: Tensor, sigmas: Tensor, window: Window) -> float:
+    """S / S' of a direction learned on these sigmas for a sampler with this schedule."""
     here = [s for s in sigmas[:-1].tolist() if window.edits(s)]
     # A sampler that starts late (partial denoise) is compared with the training steps it goes through.
-    there = [s for s in direction.sigmas.tolist() if here and window.edits(s) and s <= here[0] * (1 + 1e-4)]
-    scale = strength * (len(there) / len(here) if here and there else 1.0)
-    return lambda h, sigma: h + scale * direction.delta(h, sigma).to(h)
+    there = [s for s in learned.tolist() if here and window.edits(s) and s <= here[0] * (1 + 1e-4)]
+    return len(there) / len(here) if here and there else 1.0
 
 
 def step_asyrp(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, flow: bool = False) -> Tensor:
@@ -75,17 +95,20 @@ def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma
 @torch.no_grad()
 def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None, window: Window = Window(), *, eta: float = 1.0,
                  flow: bool = False, noise: Callable[[Tensor], Tensor] | None = None, symmetric: bool = False,
-                 callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+                 mask: Tensor | None = None, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
     """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
 
     edit(h, sigma) returns the edited bottleneck; None edits nothing. noise(x) draws z for boosted steps; without it
     there is no boost. symmetric applies the edit to the direction term as well, which Asyrp's theorem 1 says
-    cancels: a baseline, not a tool. callback(i, x, denoised) is called once a step.
+    cancels: a baseline, not a tool. mask, broadcastable to x: edit only there, D + mask * (D_edit - D).
+    callback(i, x, denoised) is called once a step.
     """
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
         if edit is not None and window.edits(sigma):
             denoised, edited = denoise_pair(denoise, x, sigma, lambda h: edit(h, sigma))
+            if mask is not None:
+                edited = denoised + mask * (edited - denoised)
         else:
             denoised = edited = denoise(x, sigma)
         if callback is not None:

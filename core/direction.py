@@ -5,7 +5,7 @@
     implicit    f_t(h), a small network that answers each h with its own dh (figure 4 of the paper)
     combined    the sum of a global and an implicit one: where the attribute sits, and what this picture needs
 
-Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
+core.combine adds several into one, core.average makes a table of any, core.pca finds tables without prompts. Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
 """
 
 from __future__ import annotations
@@ -63,12 +63,32 @@ class HDirection(ABC):
     @abstractmethod
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor: ...
 
+    @property
+    def parts(self) -> tuple[tuple[float, "HDirection"], ...]:
+        """(weight, direction) of what it is a sum of; for most itself alone."""
+        return ((1.0, self),)
+
     def scaled(self, factor: float) -> "HDirection":
         """The direction whose dh is factor times this one's."""
         return replace(self, tensors={name: factor * t if name in self.linear else t for name, t in self.tensors.items()})
 
     def save(self, path: str | Path) -> None:
         write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "HDirection":
+        """Raises EditError for a file that is not a whole direction of this kind."""
+        tensors, info, _ = read(path, cls.kind, cls.layout, ())
+        return cls.of(tensors, info, path)
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], info: dict[str, str], path: str | Path) -> "HDirection":
+        """From what was read from a file, "sigmas" among the tensors. Raises EditError for a table of another length."""
+        table = tensors.get("table")
+        direction = cls(tensors["sigmas"], {name: tensor for name, tensor in tensors.items() if name != "sigmas"}, info)
+        if table is not None and len(table) not in (1, len(direction.sigmas)):
+            raise EditError(f"'{Path(path).name}' has {len(table)} directions for {len(direction.sigmas)} sigmas; save the direction again.")
+        return direction
 
 
 class TableDirection(HDirection):
@@ -188,7 +208,7 @@ def random_like(direction: HDirection, seed: int) -> RandomDirection:
     return RandomDirection(direction, seed)
 
 
-SAVED = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}
+SAVED: dict[str, type[HDirection]] = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}  # core.combine adds its own
 
 
 def load_hdirection(path: str | Path) -> HDirection:
@@ -196,10 +216,4 @@ def load_hdirection(path: str | Path) -> HDirection:
     kind = read_kind(path)
     if kind not in SAVED:
         raise EditError(f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(SAVED)}) is accepted here.")
-    cls = SAVED[kind]
-    tensors, info, _ = read(path, kind, cls.layout, ())
-    direction = cls(tensors.pop("sigmas"), tensors, info)
-    table = tensors.get("table")
-    if table is not None and len(table) not in (1, len(direction.sigmas)):
-        raise EditError(f"'{Path(path).name}' has {len(table)} directions for {len(direction.sigmas)} sigmas; save the direction again.")
-    return direction
+    return SAVED[kind].load(path)

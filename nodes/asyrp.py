@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import comfy.samplers
+import comfy.utils
 import torch
+import torch.nn.functional as F
 from comfy_api.latest import io
 
 from ..backends.comfyui import ComfyDenoiser, is_flow, require_bottleneck
@@ -17,7 +19,8 @@ SEED_SALT = 0x5E17A9
 
 
 def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable=None, *, direction: HDirection, strength: float = 1.3,
-                       edit_percent: float = 0.8, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0):
+                       edit_percent: float = 0.8, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0,
+                       symmetric: bool = False, mask: torch.Tensor | None = None):
     """A KSAMPLER function: core.sample_asyrp behind k-diffusion's signature. Raises EditError without a bottleneck."""
     base_model = model.inner_model.inner_model
     sampling = base_model.model_sampling
@@ -32,7 +35,14 @@ def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable
             callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
 
     return sample_asyrp(ComfyDenoiser(model, extra_args or {}, edit_uncond=edit_uncond), x, sigmas, edit, window, eta=eta, flow=is_flow(sampling),
-                        noise=lambda state: torch.randn(state.shape, generator=generator).to(state), callback=report)
+                        noise=lambda state: torch.randn(state.shape, generator=generator).to(state), symmetric=symmetric,
+                        mask=None if mask is None else _mask_like(mask, x), callback=report)
+
+
+def _mask_like(mask: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A MASK, [H, W] or [M, H, W], at the size of x [B, C, h, w]: [B, 1, h, w]. Fewer masks than pictures are repeated."""
+    small = F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=x.shape[-2:], mode="area")
+    return comfy.utils.repeat_to_batch_size(small, len(x)).to(x)
 
 
 class AsyrpSampler(io.ComfyNode):
@@ -52,17 +62,19 @@ class AsyrpSampler(io.ComfyNode):
                 io.Float.Input("eta", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Amount of fresh noise in boosted steps."),
                 io.Boolean.Input("edit_uncond", default=False, tooltip="Edit the negative prompt's half too. Off: guidance strengthens the edit as it does a prompt."),
                 seed_input("noise_seed", "Seed of the boost's noise, apart from the start noise."),
+                io.Boolean.Input("symmetric", default=False, tooltip="Edit the direction to the noise as well as the predicted picture, as plain sampling would. For comparison: most of the edit cancels."),
+                io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white. What is not edited may still answer to what is."),
             ],
             outputs=[io.Sampler.Output("sampler", display_name="sampler", tooltip="Wire to SamplerCustom or SamplerCustomAdvanced.")],
         )
 
     @classmethod
-    def execute(cls, direction, strength, edit_percent, boost_percent, eta, edit_uncond, noise_seed) -> io.NodeOutput:
+    def execute(cls, direction, strength, edit_percent, boost_percent, eta, edit_uncond, noise_seed, symmetric=False, mask=None) -> io.NodeOutput:
         if not isinstance(direction, HDirection):
             raise EditError(f"direction is a {type(direction).__name__}; wire h-Space Direction Learn or Load h-Direction.")
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_asyrp_comfy, extra_options=dict(
             direction=direction, strength=strength, edit_percent=edit_percent, boost_percent=boost_percent, eta=eta,
-            edit_uncond=edit_uncond, noise_seed=noise_seed)))
+            edit_uncond=edit_uncond, noise_seed=noise_seed, symmetric=symmetric, mask=mask)))
 
 
 NODES = [AsyrpSampler]

@@ -8,7 +8,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, is_max_denoise, latent_of, require_bottleneck, run, trainable
+from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
 from ..core.calibration import COUNT, ROUNDS, calibrate
 from ..core.direction import METHODS, TableDirection
@@ -71,8 +71,7 @@ class HDirectionLearn(io.ComfyNode):
             # The session's own tensors are inference tensors when it runs in inference mode; ours are not.
             sampling = wrapped.inner_model.inner_model.model_sampling
             schedule, device = schedule.clone(), x.device
-            noise = torch.randn((samples, *x.shape[1:]), generator=torch.Generator().manual_seed(seed))
-            start = sampling.noise_scaling(schedule[0].cpu(), noise, torch.zeros_like(noise), is_max_denoise(sampling, float(schedule[0])))
+            start = starting_noise(sampling, x, samples, schedule[0], seed)
             prompts = [ComfyDenoiser(wrapped, extra_args, prompt=prompt) for prompt in (POSITIVE, TARGET)]
             trajectories = record_trajectories(*prompts, start, schedule, onset, batch=len(x), device=device, callback=lambda: bar.update(1))
             student = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True)

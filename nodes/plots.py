@@ -47,6 +47,22 @@ def bars(values: Tensor, labels: list[str], title: str, ylabel: str) -> Tensor:
     return _figure(draw, title)
 
 
+def curves(x: list[float], lines: dict[str, list[float]], title: str, xlabel: str, ylabel: str, marks: dict[str, float] | None = None,
+           falling: bool = False) -> Tensor:
+    """One line a name over x, and a vertical mark a name. falling: x runs from large to small, on a log scale."""
+    def draw(axes) -> None:
+        for name, values in lines.items():
+            axes.plot(x, values, lw=1.8, marker=".", label=name)
+        for i, (name, place) in enumerate((marks or {}).items()):
+            axes.axvline(place, color=f"C{i % 10}", ls="--", lw=1, label=name)
+        if falling:
+            axes.set(xscale="log", xlim=(max(x) * 1.1, min(x) / 1.1))
+        axes.legend(fontsize=8)
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+
+    return _figure(draw, title)
+
+
 def _figure(draw, fallback: str) -> Tensor:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
