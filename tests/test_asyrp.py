@@ -140,3 +140,69 @@ def test_boost_is_seeded_and_off_by_default():
 
     assert torch.equal(run(0, 0.0), sample_euler(denoise, x, sigmas))
     assert torch.equal(run(1, 2.0), run(1, 2.0)) and not torch.equal(run(1, 2.0), run(2, 2.0))
+
+
+def test_one_boosted_step_by_hand():
+    x, d, e, z = torch.tensor([10.0]), torch.tensor([2.0]), torch.tensor([3.0]), torch.tensor([2.0])
+    hi, lo = torch.tensor(4.0), torch.tensor(1.0)
+    # ratio 1/4: up = sqrt(1 - 1/16), down = sqrt(1 - 15/16) = 1/4; n = (10 - 2)/4 = 2, of the unedited prediction.
+    assert step_boost(x, d, e, hi, lo, z, 1.0).item() == pytest.approx(3 + 0.25 * 2 + math.sqrt(15 / 16) * 2)
+    # eta 0.5: up = sqrt(15)/8, down = sqrt(1 - 15/64) = 7/8. eta 0: nothing new, the plain step.
+    assert step_boost(x, d, e, hi, lo, z, 0.5).item() == pytest.approx(3 + 0.875 * 2 + math.sqrt(15) / 8 * 2)
+    assert step_boost(x, d, e, hi, lo, z, 0.0).item() == pytest.approx(step_asyrp(x, d, e, hi, lo).item()) == pytest.approx(5.0)
+    # flow, 0.8 to 0.5: s = 4 to 1, so the same up and down; n = (10 - 0.2*2)/0.8 = 12, all scaled by a' = 0.5.
+    got = step_boost(x, d, e, torch.tensor(0.8), torch.tensor(0.5), z, 1.0, flow=True).item()
+    assert got == pytest.approx(0.5 * (3 + 0.25 * 12 + math.sqrt(15 / 16) * 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("strength, eta, edit_to, boost_from", [(1.0, 1.0, 4, 8), (-1.5, 0.5, 6, 3), (0.7, 1.0, 0, 12), (0.0, 1.0, 6, 6)])
+def test_the_whole_process_is_the_papers_in_vp_form(strength, eta, edit_to, boost_from):
+    """Algorithm 1: from t = T down, edited while t >= t_edit, noised while t <= t_boost, each z drawn in that order."""
+    sigmas, denoise = karras(12).double(), LinearBottleneck(gain=0.1)
+    dh = torch.randn(11, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+    direction = TableDirection(sigmas[:11].float(), {"table": dh})
+    window = Window(edit=float(sigmas[edit_to]), boost=float(sigmas[boost_from]) if boost_from < 12 else 0.0)
+    z = [noise(seed=10 + i).double() for i in range(12)]
+    drawn = iter(z)
+    x = 14 * noise().double()
+    got = sample_asyrp(denoise, x, sigmas, direction_edit(direction, strength, sigmas, window), window, eta=eta, noise=lambda _: next(drawn))
+
+    alphas = [1 / (1 + float(s) ** 2) for s in sigmas]
+    y, boosts = x * math.sqrt(alphas[0]), 0
+    for t in range(12):
+        a, a_next = alphas[t], alphas[t + 1]
+
+        def eps(h_edit=None):
+            scaled = y / math.sqrt(a)
+            return (scaled - denoise(scaled, sigmas[t], h_edit)) / sigmas[t]
+
+        plain = eps()
+        edited = eps(lambda h: h + strength * dh[t]) if t < edit_to else plain
+        boosted = boost_from < 12 and t >= boost_from
+        spread = eta * math.sqrt((1 - a_next) / (1 - a)) * math.sqrt(1 - a / a_next) if boosted else 0.0
+        y = math.sqrt(a_next) * (y - math.sqrt(1 - a) * edited) / math.sqrt(a) + math.sqrt(max(1 - a_next - spread**2, 0)) * plain
+        if boosted:
+            y, boosts = y + spread * z[boosts], boosts + 1
+    assert torch.allclose(got, y / math.sqrt(alphas[-1]), atol=1e-4)
+
+
+@given(st.floats(0, 1), st.floats(-2, 2))
+@settings(max_examples=15, deadline=None)
+def test_a_mask_edits_there_and_only_there(level, strength):
+    """A denoiser that answers each place on its own: outside of the mask nothing changes at all, inside all of it does."""
+    class Pointwise(LinearBottleneck):
+        def __call__(self, x, sigma, h_edit=None):
+            h = torch.zeros(len(x), 4, 2, 2) if h_edit is None else h_edit(torch.zeros(len(x), 4, 2, 2))
+            return 0.5 * x + torch.nn.functional.interpolate(h, size=x.shape[-2:])
+
+    sigmas, x, denoise, window = karras(6), 14 * noise(), Pointwise(), Window(edit=0.5)
+    edit = direction_edit(table(1.0, sigmas), strength, sigmas, window)
+    run = lambda **inputs: sample_asyrp(denoise, x, sigmas, edit, window, **inputs)
+    stock, whole = sample_euler(denoise, x, sigmas), run()
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = level
+    got = run(mask=mask)
+    assert torch.equal(got[..., 4:], stock[..., 4:])
+    assert torch.allclose(got[..., :4] - stock[..., :4], level * (whole - stock)[..., :4], atol=1e-4)
+    assert torch.allclose(run(mask=torch.ones(2, 1, 8, 8)), whole, atol=1e-5)
+    assert torch.equal(run(mask=torch.zeros(1, 1, 8, 8)), stock)

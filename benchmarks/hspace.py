@@ -1,0 +1,155 @@
+"""h-space on the embedded model, as numbers.
+
+    python benchmarks/hspace.py properties    the paper's five properties (arXiv 2210.10960, section 5), a table a direction
+    python benchmarks/hspace.py schedule      the course of editing strength and quality deficiency that thresholds are set on
+
+Directions are learned as ``singular-edit demo`` learns them, or read from its output with --directions. Pictures are
+held-out renders without the attribute, inverted; *success* is the share in which the judge sees it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from singular_edit.core import HDirection, Window, average_direction, combine, load_hdirection, over_steps, random_like, sample_asyrp, step_likeness
+from singular_edit.core.asyrp import direction_edit
+from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity
+from singular_edit.core.schedule import course, trace
+from singular_edit.demo import editing, faces, loader
+from singular_edit.demo.words import caption
+
+SEED = 50_000
+STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+ERROR_SIGMA = 0.5  # where the model's denoising error judges quality
+
+
+def edited_latents(s: editing.Session, direction: HDirection, strength: float = editing.H_STRENGTH, steps: int = editing.STEPS, seed_in_x: int | None = None) -> Tensor:
+    """The session's pictures edited along a direction: latents in model space. seed_in_x: by noise beside h-space instead."""
+    if steps != s.steps:
+        key = ("resampled", steps)
+        if key not in s.codes:
+            s.codes[key] = editing.Session(s.model, s.faces, s.attribute, s.cfg, steps)
+        s = s.codes[key]
+    window = Window(s.model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
+    denoise = s.denoiser() if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x)
+    return sample_asyrp(denoise, s.code, s.sigmas, direction_edit(direction, strength, s.sigmas, window), window)
+
+
+class Judge:
+    """Scores of latents: the judge's logits, and shares."""
+
+    def __init__(self, model: loader.DemoModel, attribute: str):
+        self.model, self.index = model, faces.ATTRIBUTES.index(attribute)
+
+    def logits(self, latents: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.model.judge(self.model.decode(latents))[:, self.index].cpu()
+
+    def success(self, latents: Tensor) -> float:
+        return float((self.logits(latents) > 0).float().mean())
+
+    def kept(self, latents: Tensor, drawn: faces.Faces) -> float:
+        seen = self.model.judged(self.model.decode(latents)).cpu()
+        others = [i for i in range(len(faces.ATTRIBUTES)) if i != self.index]
+        return float((seen == drawn.attributes)[:, others].float().mean())
+
+
+def mean_direction(model: loader.DemoModel, direction: HDirection, count: int, seed: int):
+    """mean_t of a direction over fresh noises, under the prompt and window it was learned with."""
+    sigmas = model.sigmas(editing.STEPS)
+    window = Window(model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
+    return average_direction(model.denoiser(editing.SOURCE), direction, editing.starting_noise(model, count, seed, sigmas), sigmas, window, batch=16, device=model.device)
+
+
+def properties(model: loader.DemoModel, attribute: str, direction: HDirection, other: tuple[str, HDirection], args: argparse.Namespace) -> None:
+    s, judge = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute), Judge(model, attribute)
+    row = lambda name, text: print(f"  {name:<16s}{text}", flush=True)
+    print(f"\n{attribute}: {direction.info.get('method', direction.kind)}, {args.count} held-out faces without it, strength {editing.H_STRENGTH:g}")
+    plain, own = edited_latents(s, direction, 0.0), edited_latents(s, direction)
+    before, after = judge.success(plain), judge.success(own)
+
+    mean = mean_direction(model, direction, args.samples_mean, args.seed + 1)
+    flat, by_mean = over_steps(mean), edited_latents(s, mean)
+    row("homogeneity", f"success {after:.2f} (unedited {before:.2f}); with the mean of {args.samples_mean} other faces' dh {judge.success(by_mean):.2f}; "
+                       f"cosine of the changes of different faces {likeness(own - plain):.2f}")
+
+    scores = torch.stack([judge.logits(edited_latents(s, direction, strength) if strength else plain) for strength in STRENGTHS])
+    strengths = torch.tensor(STRENGTHS)
+    row("linearity", f"strength -2..2: Spearman {linearity(scores, strengths):.3f} (mean over faces), of the mean score {linearity(scores.mean(dim=1, keepdim=True), strengths):.3f}; "
+                     f"R^2 of a line {explained_by_a_line(scores, strengths):.2f}")
+    row("", "mean score " + ", ".join(f"{strength:+g}: {value:.1f}" for strength, value in zip(STRENGTHS, scores.mean(dim=1).tolist())))
+
+    name, second = other
+    both = editing.Session(model, s.faces.with_attributes(**{name: False}), attribute)
+    together, parts = edited_latents(both, combine([(1.0, direction), (1.0, second)])), (edited_latents(both, direction), edited_latents(both, second))
+    judges = (judge, Judge(model, name))
+    row("compositionality", f"with {name}: " + ", ".join(f"{label} {j.success(together):.2f} (alone {j.success(part):.2f})" for label, j, part in zip((attribute, name), judges, parts)))
+
+    sigma, denoise = torch.tensor(ERROR_SIGMA, device=model.device), model.denoiser(editing.SOURCE)
+    error = lambda latents: float(denoising_error(denoise, latents, sigma).mean())
+    swap = error(model.encode(editing.prompt_swap(s)))
+    random, beside = edited_latents(s, random_like(direction, args.seed)), edited_latents(s, direction, seed_in_x=args.seed)
+    row("robustness", f"denoising error {error(own):.3f}; unedited {error(plain):.3f}, prompt swap {swap:.3f}, random direction {error(random):.3f}, as much noise in x0 {error(beside):.3f}")
+    row("", f"others kept {judge.kept(own, s.faces):.2f}; random direction {judge.kept(random, s.faces):.2f}, as much noise in x0 {judge.kept(beside, s.faces):.2f}")
+
+    cosines = step_likeness(mean)
+    off = (cosines.sum() - len(cosines)) / max(len(cosines) * (len(cosines) - 1), 1)
+    row("consistency", f"cosine between steps: mean {off:.2f}, least {cosines.min():.2f}; success with dh each picture's own {after:.2f}, mean_t {judge.success(by_mean):.2f}, "
+                       f"one map for all steps {judge.success(edited_latents(s, flat)):.2f}")
+    row("", "success at steps " + ", ".join(f"{steps}: {judge.success(own if steps == s.steps else edited_latents(s, direction, steps=steps)):.2f}" for steps in args.steps_compared))
+
+
+def run_properties(args: argparse.Namespace) -> None:
+    model, directions = loader.load(), {}
+    for attribute in args.attributes:
+        if args.directions:
+            directions[attribute] = load_hdirection(args.directions / f"{attribute}.h.safetensors")
+        else:
+            recorded = editing.trajectories(model, attribute, args.samples, args.seed)
+            directions[attribute] = editing.h_direction(model, attribute, recorded, args.method, args.steps, seed=args.seed)
+    names = list(directions)
+    for i, name in enumerate(names):
+        other = names[(i + 1) % len(names)]
+        properties(model, name, directions[name], (other, directions[other]), args)
+
+
+def run_schedule(args: argparse.Namespace) -> None:
+    from kornia.losses import MS_SSIMLoss
+
+    loss, model = MS_SSIMLoss(alpha=1.0, compensation=1.0, reduction="none"), loader.load()
+    x0, sigmas = model.encode(faces.render(faces.sample(range(SEED, SEED + args.count)))), model.sigmas(editing.STEPS)
+    traced = trace(model.denoiser(caption([]), cfg=editing.CFG), x0, sigmas)
+    found = course(*traced, x0.cpu(), sigmas.cpu(), model.percent_to_sigma, lambda x: model.decode(x.to(model.device)).cpu(), lambda a, b: loss(a, b).flatten(1).mean(dim=1))
+    print(f"{args.count} held-out renders under '{caption([])}', guidance {editing.CFG:g}; 1 - MS-SSIM")
+    print("progress   sigma  dist(x, P_t)  editing strength  dist(x, x_t)")
+    for values in zip(found.percents, sigmas.tolist(), found.predicted, found.strengths, found.noisy):
+        print("{:8.3f}{:8.3f}{:14.4f}{:18.4f}{:14.4f}".format(*values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    table = commands.add_parser("properties")
+    table.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
+    table.add_argument("--directions", type=Path, help="folder of ATTRIBUTE.h.safetensors, as singular-edit demo leaves them; learned anew without it")
+    table.add_argument("--method", default="combined")
+    table.add_argument("--samples", type=int, default=128, help="noises that directions are learned from")
+    table.add_argument("--steps", type=int, default=600, help="training steps")
+    table.add_argument("--samples-mean", type=int, default=32, help="noises that mean directions are taken over")
+    table.add_argument("--steps-compared", type=int, nargs="+", default=[10, 25, 50])
+    table.add_argument("--seed", type=int, default=0)
+    table.set_defaults(run=run_properties)
+    when = commands.add_parser("schedule")
+    when.set_defaults(run=run_schedule)
+    for command, count in ((table, 48), (when, 16)):
+        command.add_argument("--count", type=int, default=count, help="held-out faces")
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
