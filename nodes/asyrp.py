@@ -62,7 +62,7 @@ class AsyrpSampler(io.ComfyNode):
                 io.Float.Input("eta", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Amount of fresh noise in boosted steps."),
                 io.Boolean.Input("edit_uncond", default=False, tooltip="Edit the negative prompt's half too. Off: guidance strengthens the edit as it does a prompt."),
                 seed_input("noise_seed", "Seed of the boost's noise, apart from the start noise."),
-                io.Boolean.Input("symmetric", default=False, tooltip="Edit the direction to the noise as well as the predicted picture, as plain sampling would. For comparison: most of the edit cancels."),
+                io.Boolean.Input("symmetric", default=False, optional=True, tooltip="Edit the direction to the noise as well as the predicted picture, as plain sampling would. For comparison: most of the edit cancels."),
                 io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white. What is not edited may still answer to what is."),
             ],
             outputs=[io.Sampler.Output("sampler", display_name="sampler", tooltip="Wire to SamplerCustom or SamplerCustomAdvanced.")],

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import comfy.model_management
-import comfy.sample
 import comfy.utils
 import torch
 from comfy_api.latest import io
 
+from ..backends.clip import PictureEmbedding, check_same_clip, text_direction
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
 from ..core.calibration import COUNT, ROUNDS, calibrate
+from ..core.clip import learn_clip_direction
 from ..core.direction import METHODS, TableDirection
-from ..core.errors import check_sigmas
+from ..core.errors import EditError, check_sigmas
 from ..core.learning import learn_direction, record_trajectories
 from . import plots
 from .types import CATEGORY, HDirectionType, cfg_input, seed_input
@@ -34,8 +35,8 @@ class HDirectionLearn(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="Gives the size and, by its batch, how many pictures learn at once. An empty latent will do."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule to learn on, from full noise: the one you will edit with."),
-                io.Combo.Input("method", options=list(METHODS), default="combined",
-                               tooltip="combined: a map and a network, the strongest. global: one map for all steps. implicit: a small network that answers each picture. vector: one number a channel, fits any size. difference: no training."),
+                io.Combo.Input("method", options=[*METHODS, "clip"], default="combined",
+                               tooltip="combined: a map and a network, the strongest. global: one map for all steps. implicit: a small network that answers each picture. vector: one number a channel, fits any size. difference: no training. clip: from two texts through CLIP (wire vae, clip_vision and clip)."),
                 io.Int.Input("samples", default=128, min=1, max=1024, tooltip="Noises that trajectories are sampled from."),
                 io.Int.Input("steps", default=600, min=1, max=10000, tooltip="Training steps. difference has none."),
                 io.Float.Input("learning_rate", default=0.03, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Peak learning rate of maps; networks learn at a tenth of it."),
@@ -46,6 +47,12 @@ class HDirectionLearn(io.ComfyNode):
                                tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute."),
                 io.Float.Input("end_percent", default=0.8, min=0.05, max=1.0, step=0.01, round=False,
                                tooltip="Sampling progress at which learning ends. Set Asyrp Sampler's edit_percent to the same."),
+                io.String.Input("source_text", default="", optional=True, tooltip="Method clip: what the pictures are, for CLIP: 'face'."),
+                io.String.Input("target_text", default="", optional=True, tooltip="Method clip: what they shall become, for CLIP: 'smiling face'."),
+                io.Float.Input("identity_weight", default=3.0, min=0.0, max=100.0, step=0.1, round=False, optional=True, tooltip="Method clip: how strongly the picture is held back while it changes."),
+                io.Vae.Input("vae", optional=True, tooltip="Method clip: the VAE of the model, for CLIP sees pictures."),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="Method clip: the picture half of a CLIP model, from Load CLIP Vision."),
+                io.Clip.Input("clip", optional=True, tooltip="Method clip: the text half of the same CLIP model, with its text projection. SD 1.5's own text encoder has none."),
             ],
             outputs=[
                 HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler or Save Attribute."),
@@ -55,15 +62,17 @@ class HDirectionLearn(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.28, end_percent=0.8) -> io.NodeOutput:
+    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.28, end_percent=0.8,
+                source_text="", target_text="", identity_weight=3.0, vae=None, clip_vision=None, clip=None) -> io.NodeOutput:
         check_sigmas(sigmas)
         require_bottleneck(model.model)
+        text = _clip_text(clip, clip_vision, vae, source_text, target_text) if method == "clip" else None
         shape = latent_of(latent_image, "latent_image", model)
         onset = float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))
         end = float(model.get_model_object("model_sampling").percent_to_sigma(end_percent))
         shared, measured = int((sigmas > onset).sum()), min(COUNT, samples)
         recording = (2 * (len(sigmas) - 1) - shared) * -(-samples // len(shape))
-        measuring = ROUNDS * (len(sigmas) - 1 - shared) * -(-measured // len(shape))
+        measuring = 0 if method == "clip" else ROUNDS * (len(sigmas) - 1 - shared) * -(-measured // len(shape))
         bar = comfy.utils.ProgressBar(recording + (0 if method == "difference" else steps) + measuring)
         comfy.model_management.load_models_gpu([model])
 
@@ -76,6 +85,11 @@ class HDirectionLearn(io.ComfyNode):
             trajectories = record_trajectories(*prompts, start, schedule, onset, batch=len(x), device=device, callback=lambda: bar.update(1))
             student = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True)
             flow = is_flow(sampling)
+            if method == "clip":
+                embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
+                learned, curve = learn_clip_direction(student, trajectories, embed, text.clone(), steps=steps, batch=len(x), learning_rate=learning_rate, identity=identity_weight,
+                                                      seed=seed, flow=flow, end=end, device=device, info={"name": name}, callback=lambda i, loss: bar.update(1))
+                return learned, None, None, curve
             learned, curve = learn_direction(student, trajectories, method, steps, len(x), learning_rate, seed, flow, end=end, device=device,
                                              info={"name": name}, callback=lambda i, loss: bar.update(1))
             return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device,
@@ -84,12 +98,23 @@ class HDirectionLearn(io.ComfyNode):
         with torch.inference_mode(False):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
         bar.update_absolute(bar.total)  # measuring may need fewer rounds
-        report = _report(direction, curve, method, samples, cfg) + (
-            f"\nscaled by {scale:.2f}: strength 1 makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
-            f"(mean of {measured} noises)")
-        if progress < 0.5:
-            report += "\nIt comes less than half of the way: the bottleneck alone cannot say this attribute. An earlier start_percent or more samples may help."
+        report = _report(direction, curve, method, samples, cfg)
+        if scale is not None:
+            report += (f"\nscaled by {scale:.2f}: strength 1 makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
+                       f"(mean of {measured} noises)")
+            if progress < 0.5:
+                report += "\nIt comes less than half of the way: the bottleneck alone cannot say this attribute. An earlier start_percent or more samples may help."
         return io.NodeOutput(direction, _plot(direction, curve, name), report)
+
+
+def _clip_text(clip, clip_vision, vae, source_text: str, target_text: str) -> torch.Tensor:
+    """The direction between the texts, when everything that method clip needs is there. Raises EditError otherwise."""
+    missing = [name for name, value in (("vae", vae), ("clip_vision", clip_vision), ("clip", clip), ("source_text", source_text), ("target_text", target_text)) if not value]
+    if missing:
+        raise EditError(f"method clip lacks {', '.join(missing)}; wire a VAE, a CLIP Vision and a CLIP, and say both texts.")
+    text = text_direction(clip, source_text, target_text)
+    check_same_clip(clip_vision, text)
+    return text
 
 
 def _plot(direction, curve: list[float], name: str):
@@ -103,7 +128,8 @@ def _report(direction, curve: list[float], method: str, samples: int, cfg: float
     lines = [f"{direction.name}: {method}, {samples} noises, {len(direction.sigmas)} steps from sigma {direction.sigmas[0]:.4g}, cfg {cfg:g}"]
     if curve:
         tail = curve[-max(1, len(curve) // 10):]
-        lines.append(f"loss {sum(tail) / len(tail):.3f} at the end (1 = no edit, 0 = every step as under the target prompt)")
+        meaning = "CLIP and identity together; strength is as learned" if method == "clip" else "1 = no edit, 0 = every step as under the target prompt"
+        lines.append(f"loss {sum(tail) / len(tail):.3f} at the end ({meaning})")
     else:
         assert isinstance(direction, TableDirection)
         lines.append("difference of the two prompts' bottlenecks; nothing was trained")

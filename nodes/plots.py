@@ -49,16 +49,16 @@ def bars(values: Tensor, labels: list[str], title: str, ylabel: str) -> Tensor:
 
 def curves(x: list[float], lines: dict[str, list[float]], title: str, xlabel: str, ylabel: str, marks: dict[str, float] | None = None,
            falling: bool = False) -> Tensor:
-    """One line a name over x, and a vertical mark a name. falling: x runs from large to small, on a log scale."""
+    """One line a name over x; a mark stands at a place under the name of its line. falling: x runs from large to small, on a log scale."""
     def draw(axes) -> None:
-        for name, values in lines.items():
-            axes.plot(x, values, lw=1.8, marker=".", label=name)
-        for i, (name, place) in enumerate((marks or {}).items()):
-            axes.axvline(place, color=f"C{i % 10}", ls="--", lw=1, label=name)
+        for i, (name, values) in enumerate(lines.items()):
+            axes.plot(x, values, lw=1.8, marker=".", color=f"C{i}", label=name)
+            if name in (marks or {}):
+                axes.axvline(marks[name], color=f"C{i}", ls="--", lw=1)
         if falling:
             axes.set(xscale="log", xlim=(max(x) * 1.1, min(x) / 1.1))
-        axes.legend(fontsize=8)
-        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(min(0, *(min(values) for values in lines.values())), None), title=title)
 
     return _figure(draw, title)
 

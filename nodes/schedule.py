@@ -68,7 +68,7 @@ class AsyrpSchedule(io.ComfyNode):
         boost = found.boost_percent(quality_threshold or own.quality)
         plot = plots.curves(found.percents, {"dist(x, P_t)": found.predicted, "editing strength": found.strengths, "quality deficiency dist(x, x_t)": found.noisy},
                             f"edit until {edit:.2f}, boost " + (f"from {boost:.2f}" if boost < 1 else "off") + f" ({distance})", "sampling progress", "distance",
-                            {"edit_percent": edit, "boost_percent": boost})
+                            {"dist(x, P_t)": edit, "quality deficiency dist(x, x_t)": boost})
         return io.NodeOutput(round(edit, 3), round(boost, 3), plot)
 
 
