@@ -23,7 +23,7 @@ from singular_edit.demo import editing, faces, loader
 from singular_edit.demo.words import caption
 
 SEED = 50_000
-STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+STRENGTHS = (0.5, 1.0, 1.5, 2.0)  # and the same below 0
 ERROR_SIGMA = 0.5  # where the model's denoising error judges quality
 
 
@@ -67,7 +67,7 @@ def mean_direction(model: loader.DemoModel, direction: HDirection, count: int, s
 
 def properties(model: loader.DemoModel, attribute: str, direction: HDirection, other: tuple[str, HDirection], args: argparse.Namespace) -> None:
     s, judge = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute), Judge(model, attribute)
-    row = lambda name, text: print(f"  {name:<16s}{text}", flush=True)
+    row = lambda name, text: print(f"  {name:<17s}{text}", flush=True)
     print(f"\n{attribute}: {direction.info.get('method', direction.kind)}, {args.count} held-out faces without it, strength {editing.H_STRENGTH:g}")
     plain, own = edited_latents(s, direction, 0.0), edited_latents(s, direction)
     before, after = judge.success(plain), judge.success(own)
@@ -77,11 +77,16 @@ def properties(model: loader.DemoModel, attribute: str, direction: HDirection, o
     row("homogeneity", f"success {after:.2f} (unedited {before:.2f}); with the mean of {args.samples_mean} other faces' dh {judge.success(by_mean):.2f}; "
                        f"cosine of the changes of different faces {likeness(own - plain):.2f}")
 
-    scores = torch.stack([judge.logits(edited_latents(s, direction, strength) if strength else plain) for strength in STRENGTHS])
-    strengths = torch.tensor(STRENGTHS)
-    row("linearity", f"strength -2..2: Spearman {linearity(scores, strengths):.3f} (mean over faces), of the mean score {linearity(scores.mean(dim=1, keepdim=True), strengths):.3f}; "
-                     f"R^2 of a line {explained_by_a_line(scores, strengths):.2f}")
-    row("", "mean score " + ", ".join(f"{strength:+g}: {value:.1f}" for strength, value in zip(STRENGTHS, scores.mean(dim=1).tolist())))
+    # An attribute that is not there cannot be taken away: strengths below 0 are measured on the same faces with it.
+    worn = editing.Session(model, s.faces, attribute)
+    worn.faces = s.faces.with_attributes(**{attribute: True})
+    worn.pictures = faces.render(worn.faces)
+    ways = {"adding": (s, 1), "removing": (worn, -1)}
+    for way, (session, sign) in ways.items():
+        strengths = torch.tensor([0.0, *(sign * strength for strength in STRENGTHS)])
+        scores = torch.stack([judge.logits(plain if session is s and strength == 0 else edited_latents(session, direction, strength)) for strength in strengths.tolist()])
+        row("linearity" if session is s else "", f"{way}: Spearman {linearity(scores, strengths):.2f} (mean over faces), {linearity(scores.mean(dim=1, keepdim=True), strengths):.2f} (mean score), "
+            f"R^2 of a line {explained_by_a_line(scores, strengths):.2f}; mean score " + ", ".join(f"{strength:+g}: {value:.1f}" for strength, value in zip(strengths.tolist(), scores.mean(dim=1).tolist())))
 
     name, second = other
     both = editing.Session(model, s.faces.with_attributes(**{name: False}), attribute)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from families import conditioning, latent, tiny
-from graph import Graph, relative
+from graph import Graph
 
 from singular_edit.core import EditError
 
@@ -45,7 +45,7 @@ def test_learning_and_editing_leave_nothing_behind(graph, family, method):
     before, options, stock = state(model), repr(model.model_options), sample(graph, name, model, graph.euler)
     direction = learn(graph, name, shared, method)
     edited = sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0])
-    assert torch.isfinite(edited).all() and relative(edited, stock) > 1e-4
+    assert torch.isfinite(edited).all() and not torch.equal(edited, stock)
     # Other sizes too: a vector fits, a map is resized.
     other = latent(name, (16, 8))
     assert sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0], picture=other).shape == other["samples"].shape
@@ -68,7 +68,7 @@ def test_derived_directions(graph, family):
     stock = sample(graph, name, model, graph.euler)
     for made in (mean, principal, both):
         edited = sample(graph, name, model, graph.run("AsyrpSampler", direction=made)[0])
-        assert torch.isfinite(edited).all() and relative(edited, stock) > 1e-4
+        assert torch.isfinite(edited).all() and not torch.equal(edited, stock)
 
 
 def test_a_direction_of_another_width_gets_a_sentence(graph, family):
