@@ -9,6 +9,7 @@ from .average import average_direction, over_steps, step_likeness
 from .avi import Weights, integrate
 from .belm import belm_inversion, sample_belm
 from .calibration import calibrate
+from .clip import learn_clip_direction
 from .combine import combine
 from .denoiser import Denoiser, HEdit, denoise_pair, euler_step, sample_euler, to_d
 from .diagnostics import CodeStatistics, code_recovery, code_statistics
@@ -25,7 +26,7 @@ __all__ = [
     "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "QUALITIES", "SAMPLERS", "SVDAttribute",
     "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "average_direction", "belm_inversion", "calibrate", "channel_svd",
     "code_recovery", "code_statistics", "combine", "ddim_inversion", "denoise_pair", "euler_step", "fixed_point_inversion",
-    "integrate", "learn_attribute", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_like",
+    "integrate", "learn_attribute", "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_like",
     "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "standardise",
     "step_asyrp", "step_likeness", "to_d", "truncate",
 ]
