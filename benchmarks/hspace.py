@@ -1,6 +1,7 @@
 """h-space on the embedded model, as numbers.
 
     python benchmarks/hspace.py properties    the paper's five properties (arXiv 2210.10960, section 5), a table a direction
+    python benchmarks/hspace.py strengths     beyond strength 1: more of dh, or more of its effect
     python benchmarks/hspace.py schedule      the course of editing strength and quality deficiency that thresholds are set on
 
 Directions are learned as ``singular-edit demo`` learns them, or read from its output with --directions. Pictures are
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from singular_edit.core import HDirection, Window, average_direction, combine, load_hdirection, over_steps, random_like, sample_asyrp, step_likeness
-from singular_edit.core.asyrp import direction_edit
+from singular_edit.core.asyrp import direction_edit, slide
 from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity
 from singular_edit.core.schedule import course, trace
 from singular_edit.demo import editing, faces, loader
+from singular_edit.demo.measure import HEADER, score
 from singular_edit.demo.words import caption
 
 SEED = 50_000
@@ -36,7 +38,8 @@ def edited_latents(s: editing.Session, direction: HDirection, strength: float = 
         s = s.codes[key]
     window = Window(s.model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
     denoise = s.denoiser() if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x)
-    return sample_asyrp(denoise, s.code, s.sigmas, direction_edit(direction, strength, s.sigmas, window), window)
+    edit, amount = slide(direction, strength, s.sigmas, window)
+    return sample_asyrp(denoise, s.code, s.sigmas, edit, window, amount=amount)
 
 
 class Judge:
@@ -108,14 +111,35 @@ def properties(model: loader.DemoModel, attribute: str, direction: HDirection, o
     row("", "success at steps " + ", ".join(f"{steps}: {judge.success(own if steps == s.steps else edited_latents(s, direction, steps=steps)):.2f}" for steps in args.steps_compared))
 
 
-def run_properties(args: argparse.Namespace) -> None:
-    model, directions = loader.load(), {}
+def learned(model: loader.DemoModel, args: argparse.Namespace) -> dict[str, HDirection]:
+    """A direction an attribute: from the files of args.directions, or learned anew."""
+    directions = {}
     for attribute in args.attributes:
         if args.directions:
             directions[attribute] = load_hdirection(args.directions / f"{attribute}.h.safetensors")
         else:
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
             directions[attribute] = editing.h_direction(model, attribute, recorded, args.method, args.steps, seed=args.seed)
+    return directions
+
+
+def run_strengths(args: argparse.Namespace) -> None:
+    model = loader.load()
+    for attribute, direction in learned(model, args).items():
+        s = editing.Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), attribute)
+        window = Window(model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
+        sampled = lambda of_dh, amount: sample_asyrp(s.denoiser(), s.code, s.sigmas, direction_edit(direction, of_dh, s.sigmas, window), window, amount=amount)
+        print(f"{attribute:<34s}" + HEADER[34:])
+        for strength in args.strengths:
+            ways = {"learned": (1.0, 1.0)} if strength == 1 else {"dh": (strength, 1.0), "effect": (1.0, strength)}
+            for name, way in ways.items():
+                print(score(s, model.decode(sampled(*way))).row(f"{name} times {strength:g}"), flush=True)
+        print()
+
+
+def run_properties(args: argparse.Namespace) -> None:
+    model = loader.load()
+    directions = learned(model, args)
     names = list(directions)
     for i, name in enumerate(names):
         other = names[(i + 1) % len(names)]
@@ -135,22 +159,30 @@ def run_schedule(args: argparse.Namespace) -> None:
         print("{:8.3f}{:8.3f}{:14.4f}{:18.4f}{:14.4f}".format(*values))
 
 
+def learning_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
+    command.add_argument("--directions", type=Path, help="folder of ATTRIBUTE.h.safetensors, as singular-edit demo leaves them; learned anew without it")
+    command.add_argument("--method", default="combined")
+    command.add_argument("--samples", type=int, default=128, help="noises that directions are learned from")
+    command.add_argument("--steps", type=int, default=600, help="training steps")
+    command.add_argument("--seed", type=int, default=0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    table = commands.add_parser("properties")
-    table.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
-    table.add_argument("--directions", type=Path, help="folder of ATTRIBUTE.h.safetensors, as singular-edit demo leaves them; learned anew without it")
-    table.add_argument("--method", default="combined")
-    table.add_argument("--samples", type=int, default=128, help="noises that directions are learned from")
-    table.add_argument("--steps", type=int, default=600, help="training steps")
+    table, compared = commands.add_parser("properties"), commands.add_parser("strengths")
+    for command in (table, compared):
+        learning_arguments(command)
     table.add_argument("--samples-mean", type=int, default=32, help="noises that mean directions are taken over")
     table.add_argument("--steps-compared", type=int, nargs="+", default=[10, 25, 50])
-    table.add_argument("--seed", type=int, default=0)
     table.set_defaults(run=run_properties)
+    compared.add_argument("--strengths", type=float, nargs="+", default=[1.0, 1.3, 1.6, 2.0, 2.5])
+    compared.add_argument("--first-seed", type=int, default=60_000, help="of the faces; other ones than defaults are reported on")
+    compared.set_defaults(run=run_strengths)
     when = commands.add_parser("schedule")
     when.set_defaults(run=run_schedule)
-    for command, count in ((table, 48), (when, 16)):
+    for command, count in ((table, 48), (compared, 48), (when, 16)):
         command.add_argument("--count", type=int, default=count, help="held-out faces")
     args = parser.parse_args()
     args.run(args)

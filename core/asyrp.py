@@ -39,6 +39,16 @@ class Window:
         return bool(sigma <= self.boost)
 
 
+def slide(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> tuple[Edit | None, float]:
+    """A strength as an edit of h and the amount of its effect, D_edit - D, that sample_asyrp is to add.
+
+    Up to 1, and down to -1, strength multiplies dh, as in the paper. Beyond, dh stays as learned and its effect is carried on in
+    proportion: a bottleneck pushed further than it was learned answers with what nobody asked for
+    (benchmarks/hspace.py strengths).
+    """
+    return direction_edit(direction, min(max(strength, -1.0), 1.0), sigmas, window), max(abs(strength), 1.0)
+
+
 def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:
     """h -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add."""
     move = direction_move(direction, strength, sigmas, window)
@@ -95,20 +105,20 @@ def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma
 @torch.no_grad()
 def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None, window: Window = Window(), *, eta: float = 1.0,
                  flow: bool = False, noise: Callable[[Tensor], Tensor] | None = None, symmetric: bool = False,
-                 mask: Tensor | None = None, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+                 amount: Tensor | float = 1.0, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
     """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
 
     edit(h, sigma) returns the edited bottleneck; None edits nothing. noise(x) draws z for boosted steps; without it
     there is no boost. symmetric applies the edit to the direction term as well, which Asyrp's theorem 1 says
-    cancels: a baseline, not a tool. mask, broadcastable to x: edit only there, D + mask * (D_edit - D).
+    cancels: a baseline, not a tool. amount: of the effect, D + amount * (D_edit - D); a number, or a mask broadcastable to x.
     callback(i, x, denoised) is called once a step.
     """
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
         if edit is not None and window.edits(sigma):
             denoised, edited = denoise_pair(denoise, x, sigma, lambda h: edit(h, sigma))
-            if mask is not None:
-                edited = denoised + mask * (edited - denoised)
+            if not (isinstance(amount, float) and amount == 1.0):
+                edited = denoised + amount * (edited - denoised)
         else:
             denoised = edited = denoise(x, sigma)
         if callback is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core import (HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
                     fixed_point_inversion, learn_attribute, learn_direction, record_trajectories, sample_asyrp, sample_euler)
-from ..core.asyrp import direction_edit
+from ..core.asyrp import slide
 from .faces import Faces, render
 from .loader import DemoModel
 from .words import caption
@@ -26,7 +26,7 @@ SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.25  # makes up for what the pull towards the source holds back
 EDIT_PERCENT = 0.8
 H_BATCH = 16
-H_STRENGTH = 1.3   # 1 is nine tenths of an edit on average; more convinces the last pictures
+H_STRENGTH = 2.0   # 1 is nine tenths of an edit on average; more convinces the last pictures
 SOURCE = caption([])
 
 
@@ -140,5 +140,5 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
     """The pictures resampled from their codes with the bottleneck edited."""
     window = Window(s.model.percent_to_sigma(edit_percent), start=direction.start)
-    edit = direction_edit(direction, strength, s.sigmas, window)
-    return s.model.decode(sample_asyrp(s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric))
+    edit, amount = slide(direction, strength, s.sigmas, window)
+    return s.model.decode(sample_asyrp(s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount))

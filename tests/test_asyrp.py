@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singular_edit.core import Window, sample_asyrp, sample_euler, step_asyrp
-from singular_edit.core.asyrp import direction_edit, step_boost
+from singular_edit.core.asyrp import direction_edit, slide, step_boost
 from singular_edit.core.direction import TableDirection
 
 sigma_pairs = st.tuples(st.floats(0.05, 20), st.floats(0.0, 0.99)).map(lambda p: (p[0], p[0] * p[1]))
@@ -83,6 +83,19 @@ def test_strength_zero_and_an_empty_window_are_stock_euler_bit_for_bit():
     edit = direction_edit(table(1.0, sigmas), 1.0, sigmas, Window(edit=1e9))
     assert torch.equal(sample_asyrp(denoise, x, sigmas, edit, Window(edit=1e9)), stock)
     assert denoise.edited_calls == 0
+
+
+@given(strength=st.floats(-4, 4).filter(lambda s: abs(s) > 1e-3))
+@settings(max_examples=25, deadline=None)
+def test_up_to_one_strength_is_of_dh_and_beyond_it_is_of_the_effect(strength):
+    """On a bottleneck that saturates: D = tanh(h)."""
+    sigmas, x = torch.tensor([2.0, 1.0]), noise()
+    denoise = lambda x, sigma, h_edit=None: 0.1 * x + torch.tanh(torch.nn.functional.interpolate((h_edit or (lambda h: h))(torch.zeros(2, 4, 2, 2)), size=(8, 8)))
+    edit, amount = slide(table(0.8, sigmas), strength, sigmas, Window())
+    moved = sample_asyrp(denoise, x, sigmas, edit, amount=amount) - sample_euler(denoise, x, sigmas)
+    inner = max(-1.0, min(1.0, strength))
+    expected = math.tanh(0.8 * inner) * max(1.0, abs(strength))
+    assert torch.allclose(moved, torch.full_like(moved, expected), atol=1e-5)
 
 
 def test_only_steps_inside_the_window_pay_a_second_call():
@@ -201,8 +214,8 @@ def test_a_mask_edits_there_and_only_there(level, strength):
     stock, whole = sample_euler(denoise, x, sigmas), run()
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = level
-    got = run(mask=mask)
+    got = run(amount=mask)
     assert torch.equal(got[..., 4:], stock[..., 4:])
     assert torch.allclose(got[..., :4] - stock[..., :4], level * (whole - stock)[..., :4], atol=1e-4)
-    assert torch.allclose(run(mask=torch.ones(2, 1, 8, 8)), whole, atol=1e-5)
-    assert torch.equal(run(mask=torch.zeros(1, 1, 8, 8)), stock)
+    assert torch.allclose(run(amount=torch.ones(2, 1, 8, 8)), whole, atol=1e-5)
+    assert torch.equal(run(amount=torch.zeros(1, 1, 8, 8)), stock)
