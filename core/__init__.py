@@ -19,14 +19,15 @@ from .files import read_kind
 from .inversion import QUALITIES, InversionReport, ddim_inversion, fixed_point_inversion
 from .learning import Trajectories, learn_direction, record_trajectories
 from .pca import pca_directions
+from .predictor import Predictor, Training, train_predictor
 from .samplers import SAMPLERS, sample
 from .svd import atoms, channel_svd, principal_angles, standardise, truncate
 
 __all__ = [
-    "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "QUALITIES", "SAMPLERS", "SVDAttribute",
-    "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "average_direction", "belm_inversion", "calibrate", "channel_svd",
-    "code_recovery", "code_statistics", "combine", "ddim_inversion", "denoise_pair", "euler_step", "fixed_point_inversion",
-    "integrate", "learn_attribute", "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_like",
-    "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "standardise",
-    "step_asyrp", "step_likeness", "to_d", "truncate",
+    "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "SAMPLERS",
+    "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "average_direction", "belm_inversion",
+    "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine", "ddim_inversion", "denoise_pair", "euler_step",
+    "fixed_point_inversion", "integrate", "learn_attribute", "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps",
+    "pca_directions", "principal_angles", "random_like", "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm",
+    "sample_euler", "standardise", "step_asyrp", "step_likeness", "to_d", "train_predictor", "truncate",
 ]

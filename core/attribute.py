@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .avi import Weights, integrate
+from .avi import Weights, closed_form, integrate
 from .errors import EditError, check_latent, check_same_shape
 from .files import read, write
-from .svd import ChannelSVD, channel_svd, compose, standardise
+from .predictor import Predictor, Training, train_predictor
+from .svd import ChannelSVD, channel_norm, channel_svd, compose, standardise
 
 BANDS = ("all", "coarse", "medium", "fine")
 KIND = "svd_attribute"
+PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class SVDAttribute:
     """``edit``: atoms of y - x (u [C, H, r], s [C, r], v [C, W, r]); spectra: mean singular values [C, k] of the pair.
 
     sigma, target_sigma: noise levels of source and target code, 0 where unknown. info: free text by key (name,
-    latent_format, source_prompt, target_prompt, ...), saved with the file.
+    latent_format, source_prompt, target_prompt, ...), saved with the file. predictor: the network that chose the singular
+    values, where one did; the edit's atoms already hold what it said of the pair.
     """
 
     edit: ChannelSVD
@@ -37,6 +41,7 @@ class SVDAttribute:
     sigma: float = 0.0
     target_sigma: float = 0.0
     info: dict[str, str] = field(default_factory=dict)
+    predictor: Predictor | None = None
 
     @property
     def name(self) -> str:
@@ -60,6 +65,8 @@ class SVDAttribute:
     def save(self, path: str | Path) -> None:
         tensors = dict(zip(("edit.u", "edit.s", "edit.v"), self.edit), source_spectrum=self.source_spectrum,
                        target_spectrum=self.target_spectrum)
+        if self.predictor is not None:
+            tensors |= dict(zip(PREDICTOR, self.predictor))
         write(path, KIND, tensors, dict(self.info), sigma=self.sigma, target_sigma=self.target_sigma)
 
     @classmethod
@@ -67,35 +74,47 @@ class SVDAttribute:
         """Raises EditError for a file that is not a whole SVD attribute of a known version."""
         tensors, info, numbers = read(path, KIND, {
             "edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"},
-            ("sigma", "target_sigma"))
+            ("sigma", "target_sigma"), PREDICTOR)
         edit = ChannelSVD(*(tensors[f"edit.{part}"] for part in "usv"))
-        return cls(edit, tensors["source_spectrum"], tensors["target_spectrum"], info=info, **numbers)
+        predictor = Predictor(*(tensors[name] for name in PREDICTOR)) if "mlp.w1" in tensors else None
+        return cls(edit, tensors["source_spectrum"], tensors["target_spectrum"], info=info, predictor=predictor, **numbers)
 
 
 @torch.no_grad()
 def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Weights = Weights(), keep: int | None = None,
-                    sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None) -> SVDAttribute:
+                    sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None,
+                    training: Training | None = None, callback: Callable[[int, float], None] | None = None) -> SVDAttribute:
     """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit, at the
     mean size of one.
 
     source: from the source prompt; target: from the target prompt, same initial noise, same or cleaner step.
-    rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: all that matter).
+    rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: all that matter). training:
+    of a network that predicts the singular values, with callback(i, loss) a step; None takes the closed form.
     Raises EditError for shapes that differ, NaN, or a pair that is one and the same code.
     """
     check_same_shape(check_latent(source, "source"), check_latent(target, "target"), "source", "target")
     x, z = standardise(source.float().cpu())[0], standardise(target.float().cpu())[0]
-    result = integrate(x, z, rank, weights)
+    predictor: Predictor | None = None
+
+    def predict(system):
+        nonlocal predictor
+        if training is None:
+            return closed_form(system)
+        predictor, _ = train_predictor(system, training, callback)
+        return predictor(system)
+
+    result = integrate(x, z, rank, weights, predict)
     edits = result.y.double() - x.double()
+    if edits.abs().max() < 1e-6:
+        raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
     mean = edits.mean(dim=0)
     # What differs among the pairs (the colours of hats) cancels; the mean gets back the size of a single edit.
     mean = mean * (edits.flatten(1).norm(dim=1).mean() / mean.norm().clamp(min=1e-12))
     edit = channel_svd(mean, keep)
-    if edits.abs().max() < 1e-6:
-        raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
     used = max(1, int((edit.s > 1e-4 * edit.s.max()).any(dim=0).sum()))
     edit = ChannelSVD(*(part[..., :used].float().contiguous() for part in edit))
     spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
-    return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}))
+    return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor)
 
 
 @torch.no_grad()
@@ -119,16 +138,12 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
     edit = compose(_fit(_select(attribute.edit, rank, band), *x.shape[-2:])).to(x.device)
     source, std = standardise(x.float())
     y = source + strength * edit
-    y = y * (_channel_norm(source) / _channel_norm(y).clamp(min=1e-12)) * std
+    y = y * (channel_norm(source) / channel_norm(y).clamp(min=1e-12)) * std
     if mask is not None:
         if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
             raise EditError(f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent.")
         y = x + mask.to(y) * (y - x)
     return y.to(x.dtype)
-
-
-def _channel_norm(x: Tensor) -> Tensor:
-    return x.flatten(2).norm(dim=2)[:, :, None, None]
 
 
 def _select(edit: ChannelSVD, rank: int, band: str) -> ChannelSVD:

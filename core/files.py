@@ -38,10 +38,12 @@ def read_kind(path: str | Path) -> str:
     return _header(Path(path))["kind"]
 
 
-def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, float]]:
+def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str, ...],
+         optional: dict[str, str] | None = None) -> tuple[dict[str, Tensor], dict[str, str], dict[str, float]]:
     """Tensors, info and numbers of a file of this kind.
 
-    layout names the tensors and their axes: one letter an axis, the same letter the same length ("CHr").
+    layout names the tensors and their axes: one letter an axis, the same letter the same length ("CHr"). optional: more of
+    them, which a file has all of or none.
     """
     path = Path(path)
     header = _header(path)
@@ -55,6 +57,8 @@ def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str
     if not isinstance(info, dict):
         raise EditError(f"'{path.name}' has a damaged header; save the attribute again.")
     with safe_open(path, "pt") as file:
+        if optional and set(optional) & set(file.keys()):
+            layout = {**layout, **optional}
         missing = sorted(set(layout) - set(file.keys()))
         if missing:
             raise EditError(f"'{path.name}' lacks {', '.join(missing)}; save the attribute again.")

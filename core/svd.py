@@ -12,6 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# Below this share of the largest singular value, squaring the matrix costs digits that matter.
+GRAM_FLOOR = 1e-4
+
 
 class ChannelSVD(NamedTuple):
     """u: [..., C, H, r], s: [..., C, r] descending, v: [..., C, W, r]."""
@@ -23,10 +26,32 @@ class ChannelSVD(NamedTuple):
 
 @torch.no_grad()
 def channel_svd(x: Tensor, rank: int | None = None) -> ChannelSVD:
-    """The thin SVD of every channel of x [..., C, H, W], or its ``rank`` leading atoms."""
+    """The thin SVD of every channel of x [..., C, H, W], or its ``rank`` leading atoms.
+
+    Leading atoms come from the eigenvectors of the short side's Gram matrix in float64 where that is faster and as
+    exact: up to twice as fast on square latents, more on wide ones.
+    """
+    if rank is not None and 0 < rank < min(x.shape[-2:]) and x.device.type != "mps":
+        leading = _leading(x, rank)
+        if leading is not None:
+            return leading
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
     rank = s.shape[-1] if rank is None else min(rank, s.shape[-1])
     return ChannelSVD(u[..., :rank], s[..., :rank], vh.mT[..., :rank])
+
+
+def _leading(x: Tensor, rank: int) -> ChannelSVD | None:
+    """None where a wanted singular value is too small beside the largest to come out of the Gram matrix."""
+    wide = x.shape[-2] <= x.shape[-1]
+    full = (x if wide else x.mT).double()
+    values, vectors = torch.linalg.eigh(full @ full.mT)
+    s = values[..., -rank:].flip(-1).clamp(min=0).sqrt()
+    if not (s[..., -1] > GRAM_FLOOR * s[..., 0]).all():
+        return None
+    short = vectors[..., -rank:].flip(-1)
+    long = full.mT @ short / s[..., None, :]
+    u, v = (short, long) if wide else (long, short)
+    return ChannelSVD(u.to(x.dtype), s.to(x.dtype), v.to(x.dtype))
 
 
 def atoms(svd: ChannelSVD) -> Tensor:
@@ -48,6 +73,11 @@ def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
     """x divided by each sample's own standard deviation, and that deviation [B, 1, 1, 1]; nothing is subtracted."""
     std = x.flatten(1).std(dim=1).clamp(min=1e-12)[:, None, None, None]
     return x / std, std
+
+
+def channel_norm(x: Tensor) -> Tensor:
+    """The Frobenius norm of each channel of x [B, C, H, W]: [B, C, 1, 1]."""
+    return x.flatten(2).norm(dim=2)[:, :, None, None]
 
 
 def principal_angles(a: Tensor, b: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import comfy.model_management
+import comfy.utils
 import torch.nn.functional as F
 from comfy_api.latest import io
 
 from ..backends.comfyui import latent_of
 from ..core.attribute import BANDS, apply_attribute, learn_attribute
 from ..core.avi import Weights
+from ..core.predictor import Training
 from . import plots
 from .types import CATEGORY, SVDAttributeType, seed_input
 
@@ -33,14 +36,15 @@ class SVDAttributeLearn(io.ComfyNode):
                 io.Float.Input("source_sigma", default=0.0, min=0.0, max=10000.0, step=0.001, round=False, tooltip="Sigma of the source code, kept in the file. 0 = unknown."),
                 io.Float.Input("target_sigma", default=0.0, min=0.0, max=10000.0, step=0.001, round=False, tooltip="Sigma of the target code. 0 = unknown, or equal to the source's."),
                 io.Int.Input("rank", default=12, min=1, max=256, tooltip="Singular atoms a channel that take part. Few keep to the coarse layout; many let details in."),
-                io.Combo.Input("predictor", options=["closed_form"], default="closed_form", tooltip="How new singular values are found. closed_form: the exact minimum of the loss, at once."),
+                io.Combo.Input("predictor", options=["closed_form", "mlp"], default="closed_form",
+                               tooltip="How new singular values are found. closed_form: the exact minimum of the loss, at once. mlp: the paper's small network, trained on the loss, which it keeps in the file."),
                 _weight("target_weight", _WEIGHTS.target, "How strongly the attribute is let in."),
                 _weight("source_weight", _WEIGHTS.source, "How strongly the source is kept."),
                 _weight("target_spectrum_weight", _WEIGHTS.target_spectrum, "Keeps the target's singular values near their own: against saturation."),
                 _weight("source_spectrum_weight", _WEIGHTS.source_spectrum, "Keeps the source's singular values near their own: for quality."),
-                io.Int.Input("steps", default=500, min=1, max=100000, tooltip="Training steps of a trained predictor. closed_form has none."),
-                io.Float.Input("learning_rate", default=1e-3, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Learning rate of a trained predictor. closed_form has none."),
-                seed_input("seed", "Seed of a trained predictor. closed_form draws nothing."),
+                io.Int.Input("steps", default=1000, min=1, max=100000, tooltip="Training steps of mlp. closed_form has none."),
+                io.Float.Input("learning_rate", default=1e-2, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Learning rate of mlp. closed_form has none."),
+                seed_input("seed", "Seed of mlp. closed_form draws nothing."),
                 io.String.Input("name", default="attribute", tooltip="What the attribute is called in reports and in its file."),
             ],
             outputs=[
@@ -54,10 +58,24 @@ class SVDAttributeLearn(io.ComfyNode):
     def execute(cls, source, target, source_sigma, target_sigma, rank, predictor, target_weight, source_weight, target_spectrum_weight,
                 source_spectrum_weight, steps, learning_rate, seed, name) -> io.NodeOutput:
         weights = Weights(target_weight, source_weight, target_spectrum_weight, source_spectrum_weight)
+        training, curve, bar = None, [], None
+        if predictor == "mlp":
+            training, bar = Training(steps, learning_rate, seed), comfy.utils.ProgressBar(steps)
+
+        def advance(i, loss):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            curve.append(loss)
+            bar.update(1)
+
         attribute = learn_attribute(latent_of(source, "source"), latent_of(target, "target"), rank, weights,
                                     sigma=source_sigma, target_sigma=target_sigma or source_sigma,
-                                    info={"name": name, "predictor": predictor, "pairs": str(len(source["samples"]))})
-        return io.NodeOutput(attribute, plots.spectra(attribute), attribute.report())
+                                    info={"name": name, "predictor": predictor, "pairs": str(len(source["samples"]))}, training=training, callback=advance)
+        report = attribute.report()
+        if curve:
+            report += f"\nmlp: loss {curve[-1]:.3f} times that of the closed form after {steps} steps (1 is the best there is)"
+            if curve[-1] > 1.05:
+                report += "; more steps would come nearer"
+        return io.NodeOutput(attribute, plots.spectra(attribute), report)
 
 
 class LatentSVDEdit(io.ComfyNode):

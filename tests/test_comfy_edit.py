@@ -101,6 +101,23 @@ def test_the_svd_pair_from_ksampler_advanced(graph):
     assert torch.equal(graph.run("LatentSVDEdit", latent=source, attribute=loaded)[0]["samples"], edited["samples"])
 
 
+def test_the_trained_predictor_agrees_with_the_closed_form_and_can_be_cancelled(graph):
+    import comfy.model_management as management
+
+    shape = {"samples": torch.zeros(1, 4, 16, 16)}
+    source, target = graph.ksampler(shape, end=14), graph.ksampler(shape, graph.prompt("hat"), end=14)
+    learn = lambda **inputs: graph.run("SVDAttributeLearn", source=source, target=target, **inputs)
+    edit = lambda attribute: graph.run("LatentSVDEdit", latent=source, attribute=attribute)[0]["samples"]
+    exact, (trained, _, report) = edit(learn()[0]), learn(predictor="mlp")
+    assert relative(edit(trained), exact) < 0.1 * relative(source["samples"], exact) and "times that of the closed form" in report
+    path = graph.run("SaveAttribute", attribute=trained, filename_prefix="mlp")[0]
+    assert torch.equal(edit(graph.run("LoadSVDAttribute", file=path)[0]), edit(trained))
+    management.interrupt_current_processing(True)
+    with pytest.raises(management.InterruptProcessingException):
+        learn(predictor="mlp")
+    management.interrupt_current_processing(False)
+
+
 def test_a_mask_limits_the_svd_edit(graph):
     shape = {"samples": torch.zeros(1, 4, 16, 16)}
     source, target = graph.ksampler(shape, end=14), graph.ksampler(shape, graph.prompt("hat"), end=14)
