@@ -122,3 +122,52 @@ def test_bad_input_gets_a_sentence(bump):
         learn_attribute(x, z[..., :8])
     with pytest.raises(EditError, match="nothing to learn"):
         learn_attribute(x, x)
+
+
+@given(st.integers(0, 999), st.sampled_from([(1, 4, 1, 1), (1, 4, 2, 3), (3, 4, 5, 1), (2, 4, 7, 12)]))
+@settings(max_examples=20, deadline=None)
+def test_tiny_and_oblong_latents_learn_and_edit(seed, shape):
+    generator = torch.Generator().manual_seed(seed)
+    x, z = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    attribute = learn_attribute(x, z, rank=4)
+    y = apply_attribute(x, attribute, 1.0)
+    assert torch.isfinite(y).all() and torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-3, atol=1e-5)
+    assert torch.equal(apply_attribute(x, attribute, 0.0), x)
+
+
+@given(st.integers(0, 999), st.floats(-2, 2))
+@settings(max_examples=20, deadline=None)
+def test_each_picture_of_a_batch_is_edited_alone(bump, seed, strength):
+    x = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(seed)) * torch.tensor([1.0, 4.0, 0.2])[:, None, None, None]
+    alone = torch.cat([apply_attribute(x[i:i + 1], bump, strength) for i in range(3)])
+    assert torch.allclose(apply_attribute(x, bump, strength), alone, rtol=1e-4, atol=1e-5)
+
+
+@given(st.floats(0.05, 20), st.floats(0.05, 20))
+@settings(max_examples=20, deadline=None)
+def test_learning_is_blind_to_the_scale_of_either_code(first, second):
+    x, z = pair((1, 4, 16, 16))
+    plain, scaled = learn_attribute(x, z), learn_attribute(first * x, second * z)
+    assert torch.allclose(compose(plain.edit), compose(scaled.edit), atol=2e-3)
+
+
+def test_a_code_of_zeros_or_of_one_value_stays_finite(bump):
+    for x in (torch.zeros(1, 4, 16, 16), torch.ones(1, 4, 16, 16)):
+        assert torch.isfinite(apply_attribute(x, bump, 1.0)).all()
+        assert torch.isfinite(learn_attribute(x, pair((1, 4, 16, 16))[1]).edit.s).all()
+
+
+def test_large_latents_are_learned_and_edited_in_well_under_a_second():
+    import time
+
+    x = torch.randn(4, 16, 128, 128, generator=torch.Generator().manual_seed(0))
+    z = x + torch.hann_window(128)
+
+    def seconds(work):
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    attribute = learn_attribute(x, z)
+    assert min(seconds(lambda: apply_attribute(x, attribute, 1.0)) for _ in range(3)) < 0.5
+    assert min(seconds(lambda: learn_attribute(x, z)) for _ in range(2)) < 2  # a third of a second on a free core

@@ -111,3 +111,76 @@ def test_bad_weights_and_rank():
         Weights(0, 0, 0, 0)
     with pytest.raises(EditError, match="rank is 0"):
         integrate(*codes((1, 1, 4, 4), 0), 0)
+
+
+@given(st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)), seeds, st.integers(1, 12), st.sampled_from([torch.float32, torch.float64]))
+@settings(max_examples=60, deadline=None)
+def test_leading_atoms_are_those_of_the_full_svd(shape, seed, rank, dtype):
+    """The short way round (Gram matrix) against torch.linalg.svd, wide, tall and tiny."""
+    x = codes(shape, seed)[0].to(dtype)
+    u, s, vh = torch.linalg.svd(x.double(), full_matrices=False)
+    leading, eps = channel_svd(x, rank), 1e-5 if dtype == torch.float32 else 1e-7
+    assert leading.s.dtype == dtype and leading.s.shape[-1] == min(rank, *shape[2:])
+    k = leading.s.shape[-1]
+    assert torch.allclose(leading.s.double(), s[..., :k], atol=eps * float(s.max()))
+    for basis in (leading.u, leading.v):
+        assert torch.allclose(basis.mT @ basis, torch.eye(k, dtype=dtype).expand(*shape[:2], k, k), atol=30 * eps)
+    gap = (s[..., k - 1] - s[..., k]).min() if k < s.shape[-1] else torch.tensor(1.0)
+    if gap > 0.05:  # else the cut falls between equal values, and neither is the true one
+        assert torch.allclose(compose(leading).double(), (u[..., :k] * s[..., None, :k]) @ vh[..., :k, :], atol=30 * eps * float(s.max()))
+
+
+@given(seeds, st.integers(1, 5), st.sampled_from([(10, 10), (6, 14), (14, 6)]))
+@settings(max_examples=30, deadline=None)
+def test_leading_atoms_of_rank_deficient_channels(seed, rank, size):
+    """Fewer atoms in the latent than asked for, and one channel of zeros."""
+    a, b = codes((1, 2, size[0], rank), seed)[0], codes((1, 2, rank, size[1]), seed + 1)[1]
+    x = a @ b
+    x[:, 1] = 0
+    leading = channel_svd(x, min(size) - 1)
+    assert torch.allclose(compose(leading), x, atol=1e-9)
+    eye = torch.eye(min(size) - 1, dtype=x.dtype)
+    assert torch.allclose(leading.u.mT @ leading.u, eye.expand(1, 2, *eye.shape), atol=1e-9)
+
+
+@given(seeds, st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_leading_atoms_are_deterministic_turn_with_the_latent_and_change_sign_with_it(seed, rank):
+    x, y = codes((1, 2, 7, 9), seed)
+    assert all(torch.equal(p, q) for p, q in zip(channel_svd(x, rank), channel_svd(x.clone(), rank)))
+    left, right = torch.linalg.qr(y[0, 0, :, :7])[0], torch.linalg.qr(codes((1, 1, 9, 9), seed + 1)[0][0, 0])[0]
+    turned = left @ truncate(x, rank) @ right
+    assert torch.allclose(truncate(left @ x @ right, rank), turned, atol=1e-7)
+    assert torch.allclose(truncate(-x, rank), -truncate(x, rank), atol=1e-9)
+    assert torch.allclose(truncate(x.mT, rank), truncate(x, rank).mT, atol=1e-8)
+
+
+@given(seeds, st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_the_integration_turns_and_changes_sign_with_its_codes(seed, rank):
+    """Whatever signs and rotations the SVD chose inside, y is the same."""
+    x, z = codes((1, 2, 6, 6), seed)
+    left, right = (torch.linalg.qr(m[0, 0])[0] for m in codes((1, 1, 6, 6), seed + 1))
+    y = integrate(x, z, rank, Weights(1, 0.2, 0.1, 0.1)).y
+    assert torch.allclose(integrate(left @ x @ right, left @ z @ right, rank, Weights(1, 0.2, 0.1, 0.1)).y, left @ y @ right, atol=1e-6)
+    assert torch.allclose(integrate(-x, -z, rank, Weights(1, 0.2, 0.1, 0.1)).y, -y, atol=1e-7)
+    assert torch.allclose(integrate(3 * x, 3 * z, rank, Weights(1, 0.2, 0.1, 0.1)).y, 3 * y, atol=1e-6)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_a_batch_is_integrated_pair_by_pair(seed):
+    x, z = codes((3, 2, 5, 7), seed)
+    together = integrate(x, z, 3).y
+    assert torch.allclose(together, torch.cat([integrate(x[i:i + 1], z[i:i + 1], 3).y for i in range(3)]), atol=1e-8)
+
+
+@given(seeds, st.integers(1, 6))
+@settings(max_examples=20, deadline=None)
+def test_repeated_singular_values_do_no_harm(seed, rank):
+    """All singular values equal: any basis is a basis, but the minimum of the loss is reached whichever is chosen."""
+    left, right = (torch.linalg.qr(m[0, 0])[0] for m in codes((1, 1, 6, 6), seed))
+    x, z = (2 * left @ right).expand(1, 1, 6, 6), 2 * torch.eye(6, dtype=torch.double).expand(1, 1, 6, 6)
+    result = integrate(x, z, rank)
+    assert torch.isfinite(result.y).all()
+    assert result.loss.sum() <= Weights().target * (x - z).square().sum() + 1e-9  # no worse than doing nothing
