@@ -11,6 +11,7 @@ from .belm import belm_inversion, sample_belm
 from .calibration import calibrate
 from .clip import learn_clip_direction
 from .combine import combine
+from .combine_svd import combine_attributes
 from .denoiser import Denoiser, HEdit, denoise_pair, euler_step, sample_euler, to_d
 from .diagnostics import CodeStatistics, code_recovery, code_statistics
 from .direction import HDirection, load_hdirection, random_like
@@ -21,13 +22,16 @@ from .learning import Trajectories, learn_direction, record_trajectories
 from .pca import pca_directions
 from .predictor import Predictor, Training, train_predictor
 from .samplers import SAMPLERS, sample
+from .subspace import attribute_profile, geodesic_distance, leading_distance, random_distance, trajectory_distances
 from .svd import atoms, channel_svd, principal_angles, standardise, truncate
+from .swap import scale_atoms, swap_atoms
 
 __all__ = [
     "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "SAMPLERS",
-    "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "average_direction", "belm_inversion",
-    "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine", "ddim_inversion", "denoise_pair", "euler_step",
-    "fixed_point_inversion", "integrate", "learn_attribute", "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps",
-    "pca_directions", "principal_angles", "random_like", "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm",
-    "sample_euler", "standardise", "step_asyrp", "step_likeness", "to_d", "train_predictor", "truncate",
+    "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "attribute_profile", "average_direction",
+    "belm_inversion", "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine", "combine_attributes", "ddim_inversion",
+    "denoise_pair", "euler_step", "fixed_point_inversion", "geodesic_distance", "integrate", "leading_distance", "learn_attribute",
+    "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_distance",
+    "random_like", "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "scale_atoms",
+    "standardise", "step_asyrp", "step_likeness", "swap_atoms", "to_d", "train_predictor", "trajectory_distances", "truncate",
 ]

@@ -13,15 +13,13 @@ from typing import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .avi import Weights, closed_form, integrate
 from .errors import EditError, check_latent, check_same_shape
 from .files import read, write
 from .predictor import Predictor, Training, train_predictor
-from .svd import ChannelSVD, channel_norm, channel_svd, compose, standardise
+from .svd import ChannelSVD, band_range, channel_norm, channel_svd, compose, resize_atoms, select, standardise
 
-BANDS = ("all", "coarse", "medium", "fine")
 KIND = "svd_attribute"
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
 
@@ -135,7 +133,8 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
         raise EditError(f"strength is {strength} and rank is {rank}; a finite strength and a rank of 0 (all) or more are accepted.")
     if strength == 0:
         return x.clone()
-    edit = compose(_fit(_select(attribute.edit, rank, band), *x.shape[-2:])).to(x.device)
+    count = min(rank or attribute.rank, attribute.rank)
+    edit = compose(resize_atoms(select(attribute.edit, *band_range(band, count)), *x.shape[-2:])).to(x.device)
     source, std = standardise(x.float())
     y = source + strength * edit
     y = y * (channel_norm(source) / channel_norm(y).clamp(min=1e-12)) * std
@@ -144,34 +143,3 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
             raise EditError(f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent.")
         y = x + mask.to(y) * (y - x)
     return y.to(x.dtype)
-
-
-def _select(edit: ChannelSVD, rank: int, band: str) -> ChannelSVD:
-    if band not in BANDS:
-        raise EditError(f"band is '{band}'; {', '.join(BANDS)} are accepted.")
-    count = edit.s.shape[-1] if rank == 0 else min(rank, edit.s.shape[-1])
-    first, last = 0, count
-    if band != "all":
-        third = BANDS.index(band) - 1
-        first, last = round(third * count / 3), round((third + 1) * count / 3)
-    return ChannelSVD(*(part[..., first:last] for part in edit))
-
-
-def _fit(edit: ChannelSVD, height: int, width: int) -> ChannelSVD:
-    """Atoms at another resolution: u and v interpolated, made orthonormal, the edit's energy a pixel kept."""
-    c, h, r = edit.u.shape
-    w = edit.v.shape[1]
-    if (h, w) == (height, width) or r == 0:
-        return edit
-    u, v = _resize(edit.u, height), _resize(edit.v, width)
-    (qu, ru), (qv, rv) = torch.linalg.qr(u), torch.linalg.qr(v)
-    # compose() at the new size is u diag(s) v^T = qu (ru diag(s) rv^T) qv^T: its SVD gives orthonormal atoms again.
-    inner_u, s, inner_vh = torch.linalg.svd((ru * edit.s[:, None, :]) @ rv.mT, full_matrices=False)
-    return ChannelSVD(qu @ inner_u, s, qv @ inner_vh.mT)
-
-
-def _resize(columns: Tensor, length: int) -> Tensor:
-    """[C, n, r] to [C, length, r], linear, antialiased when it shrinks."""
-    # As an image twice as wide as one column: torch's antialiased kernel returns zeros at width 1.
-    image = columns.permute(0, 2, 1)[..., None].expand(-1, -1, -1, 2).contiguous()
-    return F.interpolate(image, size=(length, 2), mode="bilinear", antialias=True)[..., 0].permute(0, 2, 1)

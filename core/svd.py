@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import EditError
 
 # Below this share of the largest singular value, squaring the matrix costs digits that matter.
 GRAM_FLOOR = 1e-4
@@ -78,6 +81,45 @@ def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
 def channel_norm(x: Tensor) -> Tensor:
     """The Frobenius norm of each channel of x [B, C, H, W]: [B, C, 1, 1]."""
     return x.flatten(2).norm(dim=2)[:, :, None, None]
+
+
+BANDS = ("all", "coarse", "medium", "fine")
+
+
+def band_range(band: str, count: int) -> tuple[int, int]:
+    """First atom and one past the last of a third of ``count`` atoms, coarse to fine. Raises EditError for another band."""
+    if band not in BANDS:
+        raise EditError(f"band is '{band}'; {', '.join(BANDS)} are accepted.")
+    if band == "all":
+        return 0, count
+    third = BANDS.index(band) - 1
+    return round(third * count / 3), round((third + 1) * count / 3)
+
+
+def select(svd: ChannelSVD, first: int, last: int) -> ChannelSVD:
+    """The atoms from ``first`` up to, not including, ``last``."""
+    return ChannelSVD(svd.u[..., first:last], svd.s[..., first:last], svd.v[..., first:last])
+
+
+def orthonormalise(svd: ChannelSVD) -> ChannelSVD:
+    """The SVD of sum_j s_j u_j v_j^T for any columns u_j, v_j and any signs of s_j, without writing the sum out."""
+    (qu, ru), (qv, rv) = torch.linalg.qr(svd.u), torch.linalg.qr(svd.v)
+    u, s, vh = torch.linalg.svd((ru * svd.s[..., None, :]) @ rv.mT, full_matrices=False)
+    return ChannelSVD(qu @ u, s, qv @ vh.mT)
+
+
+def resize_atoms(svd: ChannelSVD, height: int, width: int) -> ChannelSVD:
+    """Atoms [C, ...] at another resolution: u and v interpolated along their axes and made orthonormal again."""
+    if (svd.u.shape[-2], svd.v.shape[-2]) == (height, width) or svd.s.shape[-1] == 0:
+        return svd
+    return orthonormalise(ChannelSVD(_resize(svd.u, height), svd.s, _resize(svd.v, width)))
+
+
+def _resize(columns: Tensor, length: int) -> Tensor:
+    """[C, n, r] to [C, length, r], linear, antialiased when it shrinks."""
+    # As an image twice as wide as one column: torch's antialiased kernel returns zeros at width 1.
+    image = columns.permute(0, 2, 1)[..., None].expand(-1, -1, -1, 2).contiguous()
+    return F.interpolate(image, size=(length, 2), mode="bilinear", antialias=True)[..., 0].permute(0, 2, 1)
 
 
 def principal_angles(a: Tensor, b: Tensor) -> Tensor:

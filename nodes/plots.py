@@ -26,6 +26,21 @@ def spectra(attribute: SVDAttribute) -> Tensor:
     return _figure(draw, f"{attribute.name}: {attribute.rank} atoms")
 
 
+def latent_spectra(latent: Tensor, other: Tensor | None, noise: Tensor) -> Tensor:
+    """Singular values [C, r] of one or two latents beside those of Gaussian noise [r]: [1, H, W, 3]."""
+    def draw(axes) -> None:
+        places = range(1, len(noise) + 1)
+        axes.plot(places, noise, color="0.6", lw=3, alpha=0.6, label="Gaussian noise")
+        for c, values in enumerate(latent):
+            axes.plot(places, values, color=f"C{c % 10}", lw=1.5, marker="o", ms=3, label=f"channel {c + 1}" if len(latent) <= 8 else None)
+            if other is not None:
+                axes.plot(places, other[c], color=f"C{c % 10}", lw=1, ls="--")
+        axes.set(xlabel="atom", ylabel="singular value", ylim=(0, None), title="latent (line)" + (", other (dashed)" if other is not None else "") + ", at unit variance")
+        axes.legend(fontsize=8)
+
+    return _figure(draw, f"{len(latent)} channels, {len(noise)} atoms each")
+
+
 def losses(values: list[float], title: str) -> Tensor:
     """A learning curve, relative to editing nothing: [1, H, W, 3]."""
     def draw(axes) -> None:

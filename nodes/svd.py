@@ -6,11 +6,13 @@ import comfy.model_management
 import comfy.utils
 import torch.nn.functional as F
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..backends.comfyui import latent_of
-from ..core.attribute import BANDS, apply_attribute, learn_attribute
+from ..core.attribute import apply_attribute, learn_attribute
 from ..core.avi import Weights
 from ..core.predictor import Training
+from ..core.svd import BANDS
 from . import plots
 from .types import CATEGORY, SVDAttributeType, seed_input
 
@@ -19,6 +21,11 @@ _WEIGHTS = Weights()
 
 def _weight(id: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(id, default=default, min=0.0, max=100.0, step=0.01, round=False, tooltip=tooltip)
+
+
+def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
+    """A MASK at the latent's size: [B or 1, 1, H, W]."""
+    return mask if mask is None else F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
 
 
 class SVDAttributeLearn(io.ComfyNode):
@@ -101,9 +108,7 @@ class LatentSVDEdit(io.ComfyNode):
     @classmethod
     def execute(cls, latent, attribute, strength, rank, band, mask=None) -> io.NodeOutput:
         samples = latent_of(latent, "latent")
-        if mask is not None:
-            mask = F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
-        edited = apply_attribute(samples, attribute, strength, rank, band, mask)
+        edited = apply_attribute(samples, attribute, strength, rank, band, latent_mask(mask, samples))
         # Strength 0 hands over the input's own numbers, in its own dtype.
         return io.NodeOutput({**latent, "samples": edited if strength else latent["samples"].clone()})
 

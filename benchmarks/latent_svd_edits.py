@@ -1,0 +1,140 @@
+"""Edits by Latent SVD and its baselines on held-out inverted renders: the table of the shipped default, and the ablation."""
+
+from __future__ import annotations
+
+import torch
+from latent_svd_properties import SEED, figure
+from torch import Tensor
+
+from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute, sample_euler
+from singular_edit.core.swap import swap_atoms
+from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
+from singular_edit.demo import editing, faces
+from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH, Session
+from singular_edit.demo.measure import HEADER, score
+
+PAIRS = 24
+STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+
+
+def swap_at(s: Session, step: int = SVD_STEP) -> Tensor:
+    """The target prompt from T_x on."""
+    return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
+
+
+def mixing(s: Session, strength: float = 1.0, step: int = SVD_STEP) -> Tensor:
+    """x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
+    (x, std), z = standardise(s.to_step(SOURCE, step)), standardise(s.to_step(s.target, step))[0]
+    y = x + strength * (z - x)
+    return s.finish(y * channel_norm(x) / channel_norm(y) * std, step)
+
+
+def spectra_only(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
+    """The source's atoms with singular values moved towards the target's."""
+    return s.finish(swap_atoms(s.to_step(SOURCE, step), s.to_step(s.target, step), 0, 16, "values", strength), step)
+
+
+def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
+    """The attribute's singular values on random orthonormal atoms."""
+    generator = torch.Generator().manual_seed(seed)
+    u, v = (torch.linalg.qr(torch.randn(basis.shape, generator=generator))[0] for basis in (attribute.edit.u, attribute.edit.v))
+    return SVDAttribute(ChannelSVD(u, attribute.edit.s, v), attribute.source_spectrum, attribute.target_spectrum)
+
+
+def logits(s: Session, pictures: Tensor) -> Tensor:
+    """How clearly the judge sees the attribute: [B]."""
+    with torch.no_grad():
+        return s.model.judge(pictures.to(s.model.device))[:, faces.ATTRIBUTES.index(s.attribute)].cpu()
+
+
+def spearman(values: Tensor) -> float:
+    """Rank correlation of values [S, B] with rising strength, mean over pictures."""
+    ranks = values.argsort(0).argsort(0).double()
+    places = torch.arange(len(values)).double()[:, None]
+    ranks, places = ranks - ranks.mean(0), places - places.mean()
+    return ((ranks * places).sum(0) / (ranks.norm(dim=0) * places.norm())).mean().item()
+
+
+def edits(model, args) -> None:
+    print(f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at step {PART_STEP}, T_x = step {SVD_STEP}, "
+          f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n")
+    curves = {}
+    for name in args.attributes:
+        s = Session(model, faces.sample(range(SEED, SEED + args.count)), name)
+        one, many = (editing.svd_attribute(model, name, pairs, seed) for pairs, seed in ((1, 1), (PAIRS, 0)))
+        print(f"{name:<34s}" + HEADER[34:])
+        for label, edit in (
+            ("unedited", lambda: editing.unedited(s)),
+            ("prompt swap from T", lambda: editing.prompt_swap(s)),
+            ("prompt swap at T_x", lambda: swap_at(s)),
+            ("plain mixing, own pair, 1", lambda: mixing(s)),
+            (f"plain mixing, own pair, {SVD_STRENGTH:g}", lambda: mixing(s, SVD_STRENGTH)),
+            ("spectra only, own pair", lambda: spectra_only(s)),
+            ("random atoms of equal norm", lambda: editing.svd_apply(s, random_atoms(many))),
+            ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
+            ("Latent SVD, one foreign pair", lambda: editing.svd_apply(s, one)),
+            (f"Latent SVD, mean of {PAIRS} pairs", lambda: editing.svd_apply(s, many)),
+        ):
+            print(score(s, edit()).row(label), flush=True)
+        curves[name] = {}
+        for label, edit in (("own pair", lambda strength: editing.svd_own_pair(s, strength)), ("plain mixing", lambda strength: mixing(s, strength)),
+                            ("one foreign pair", lambda strength: editing.svd_apply(s, one, strength)), (f"mean of {PAIRS}", lambda strength: editing.svd_apply(s, many, strength))):
+            pictures = [edit(strength) for strength in STRENGTHS]
+            rows = [score(s, part) for part in pictures]
+            curves[name][label] = rows
+            print(f"  {label:<18s} Spearman {spearman(torch.stack([logits(s, part) for part in pictures])):5.2f}   success/others at strength "
+                  + "  ".join(f"{strength:g}: {row.success:.2f}/{row.kept:.2f}" for strength, row in zip(STRENGTHS, rows)), flush=True)
+        print()
+    plot_curves(curves, args.output / "latent_svd_curves.png")
+
+
+def plot_curves(curves: dict, path) -> None:
+    made, axes = figure(len(curves))
+    for axis, (name, lines) in zip(axes[0], curves.items()):
+        for label, rows in lines.items():
+            shown = [row for row, strength in zip(rows, STRENGTHS) if strength >= 0]
+            axis.plot([row.kept for row in shown], [row.success for row in shown], marker="o", ms=3, label=label)
+        axis.set(title=f"{name}: strengths 0 to 2", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
+        axis.legend(fontsize=7)
+    made.savefig(path)
+    print(path)
+
+
+def ablation(model, args) -> None:
+    """One change at a time from the default, on the picture's own pair and on the mean of foreign pairs."""
+    default = Weights()
+    variants: list[tuple[str, dict]] = [("default", {})]
+    variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.0, 0.3, 3.0)]
+    variants += [(f"source {value:g}", dict(weights=Weights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
+    variants += [(f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)]
+    variants += [(f"source spectrum {value:g}", dict(weights=Weights(1.0, default.source, 0.0, value))) for value in (0.1, 1.0)]
+    variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
+    variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
+    variants += [(f"T_x step {step}", dict(step=step)) for step in (11, 15, 17, 21)]
+    variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
+    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (1.0, 1.5)]
+    variants += [("mlp", dict(training=Training()))]
+    print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
+          f"Per cell success/others/PSNR dB\n")
+    for name in args.attributes:
+        s = Session(model, faces.sample(range(SEED, SEED + args.count)), name)
+        print(f"{name:<20s}{'own pair':>18s}{f'mean of {PAIRS} pairs':>20s}")
+        for label, change in variants:
+            cells = [score(s, edit(s, **change)) for edit in (own, foreign)]
+            print(f"{label:<20s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
+        print()
+
+
+def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None) -> Tensor:
+    source, target = s.to_step(SOURCE, step), s.to_step(s.target, step + delta)
+    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, training=training), strength) for x, z in zip(source, target)]
+    return s.finish(torch.cat(edited), step)
+
+
+def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None) -> Tensor:
+    model, sigmas = s.model, s.sigmas
+    noise = editing.starting_noise(model, PAIRS, 0, sigmas)
+    shared = model.denoiser(SOURCE, cfg=editing.LEARN_CFG)
+    source = editing.pair_code(shared, shared, noise, sigmas, PART_STEP, step)
+    target = editing.pair_code(shared, model.denoiser(s.target, cfg=editing.LEARN_CFG), noise, sigmas, PART_STEP, step + delta)
+    return editing.svd_apply(s, learn_attribute(source, target, rank, weights, training=training), strength, step)

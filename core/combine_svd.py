@@ -1,0 +1,46 @@
+"""Several attributes as one: their edits added with weights, negative ones undo."""
+
+from __future__ import annotations
+
+import torch
+
+from .attribute import SVDAttribute
+from .errors import EditError
+from .svd import ChannelSVD, orthonormalise, resize_atoms
+
+
+@torch.no_grad()
+def combine_attributes(parts: list[tuple[SVDAttribute, float]]) -> SVDAttribute:
+    """The sum of weight * edit, at the resolution of the largest of them; smaller ones are interpolated.
+
+    sigma is kept where all agree (to a percent), else it is unknown. Raises EditError for attributes of different
+    channel counts or latent formats, or when every weight is zero.
+    """
+    if not any(weight for _, weight in parts):
+        raise EditError("All weights are zero, so there is nothing to combine; give at least one attribute a weight.")
+    first = parts[0][0]
+    for attribute, weight in parts:
+        if attribute.channels != first.channels:
+            raise EditError(f"attribute '{attribute.name}' has {attribute.channels} channels but '{first.name}' has {first.channels}; attributes of one model family combine.")
+        formats = {a.info.get("latent_format") for a in (attribute, first)} - {None, ""}
+        if len(formats) > 1:
+            raise EditError(f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' ({' and '.join(sorted(formats))}); attributes of one model family combine.")
+        if not abs(weight) < float("inf"):
+            raise EditError(f"the weight of '{attribute.name}' is {weight}; a finite number is accepted.")
+    height, width = (max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for a, _ in parts)))
+    edits = [resize_atoms(attribute.edit, height, width) for attribute, _ in parts]
+    scaled = [edit.s * weight for edit, (_, weight) in zip(edits, parts)]
+    together = orthonormalise(ChannelSVD(*(torch.cat(tensors, dim=-1).double() for tensors in ([e.u for e in edits], scaled, [e.v for e in edits]))))
+    used = max(1, int((together.s > 1e-4 * together.s.max()).any(dim=0).sum()))
+    together = ChannelSVD(*(part[..., :used].float().contiguous() for part in together))
+    k = min(a.source_spectrum.shape[1] for a, _ in parts)
+    source, target = (torch.stack([getattr(a, name)[:, :k] for a, _ in parts]).mean(0) for name in ("source_spectrum", "target_spectrum"))
+    sigma, target_sigma = (_common([getattr(a, name) for a, _ in parts]) for name in ("sigma", "target_sigma"))
+    info = {"name": " ".join(f"{weight:+g} {attribute.name}" for attribute, weight in parts)}
+    known = [attribute.info["latent_format"] for attribute, _ in parts if attribute.info.get("latent_format")]
+    info |= {"latent_format": known[0]} if known else {}
+    return SVDAttribute(together, source, target, sigma, target_sigma, info)
+
+
+def _common(sigmas: list[float]) -> float:
+    return sigmas[0] if max(sigmas) - min(sigmas) <= 0.01 * max(sigmas) else 0.0
