@@ -148,7 +148,7 @@ def sheet(s, path, shown: int = 4, step: int = editing.SVD_STEP) -> None:
     x = s.to_step(editing.SOURCE, step)[:shown]
     other = s.to_step(editing.SOURCE, step).roll(1, 0)[:shown]
     columns = {"untouched": x} | {f"{band} removed": scale_atoms(x, *band_range(band, SIZE), 0.0) for band in BANDS[1:]}
-    columns |= {f"{band} {what} of\nthe one above": swap_atoms(x, other, *band_range(band, SIZE), what) for what, band in (("values", "all"), ("atoms", "coarse"), ("atoms", "fine"))}
+    columns |= {f"{band} {what} of\nanother face": swap_atoms(x, other, *band_range(band, SIZE), what) for what, band in (("values", "all"), ("atoms", "coarse"), ("atoms", "fine"))}
     made, axes = figure(len(columns), len(x), (1.3, 1.3))
     for column, (title, codes) in enumerate(columns.items()):
         for row, picture in enumerate(s.finish(codes, step)):

@@ -13,8 +13,8 @@ def load(name, folder=""):
     return json.loads((WORKFLOWS / folder / f"{name}.json").read_text())
 
 
-def test_the_three_are_there():
-    assert {"invert_and_rebuild", "svd_attribute", "asyrp_edit"} <= set(NAMES)
+def test_the_workflows_are_there():
+    assert {"invert_and_rebuild", "svd_attribute", "svd_from_pictures", "asyrp_edit"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

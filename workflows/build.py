@@ -124,6 +124,38 @@ def svd_attribute(part: int = 6, step: int = 19) -> list[Node]:
         *decode("other plain", ("finish other plain", 0), 6, g[4], "The other face, unedited")]
 
 
+def svd_from_pictures(step: int = 19) -> list[Node]:
+    g = ("1. A model", "2. Two pictures, before and after", "3. Both as codes", "4. Learn the attribute", "5. Another face", "6. Slide it on")
+
+    def face(name: str, seed: int, hat: str, column: int, group: str, title: str) -> list[Node]:
+        return [Node(name, "SingularEditDemoFace", column, group, f"{title}: Demo Face (or Load Image)", {"seed": seed, "hat": hat}),
+                Node(f"{name} encode", "VAEEncode", column, group, "VAE Encode", {"pixels": (name, 0), "vae": ("demo", 2)}), *show(f"{name} shown", (name, 0), column, group, title)]
+
+    def code(name: str, column: int, group: str) -> Node:
+        return Node(f"{name} code", "SingularEditLatentInvert", column, group, f"Latent Invert: {name}, to step {step}", {
+            "model": ("demo", 0), "positive": ("source", 0), "negative": ("negative", 0), "latent_image": (f"{name} encode", 0), "sigmas": ("sigmas", 0), "cfg": 1.5, "stop_at_step": step})
+
+    def finish(name: str, latent: tuple[str, int], column: int, title: str) -> list[Node]:
+        return [Node(f"finish {name}", "SamplerCustom", column, g[5], "Go on from the code", {
+            "model": ("demo", 0), "add_noise": False, "noise_seed": 0, "cfg": 1.5, "positive": ("source", 0), "negative": ("negative", 0), "sampler": ("euler", 0),
+            "sigmas": ("other code", 3), "latent_image": latent}), *decode(name, (f"finish {name}", 0), column, g[5], title)]
+
+    return [
+        note(0, g[0], "**An attribute from two pictures.** No target prompt is needed: *Latent Invert* brings the picture before and the picture after to a code at one step, "
+             "*SVD Attribute Learn* keeps what differs, *Latent SVD Edit* slides it on the code of another picture.\n\nThe attribute does not move: it goes where it was in "
+             "the pair. Faces that look another way take it badly; more pairs, as a batch, help.", 300),
+        *model(0, g[0], ("source", "a face"), ("negative", "")),
+        *face("before", 5, "off", 1, g[1], "Before"), *face("after", 5, "on", 2, g[1], "After"),
+        *schedule(3, g[2]), code("before", 3, g[2]), code("after", 3, g[2]),
+        Node("learn", "SingularEditSVDAttributeLearn", 4, g[3], "SVD Attribute Learn", {"source": ("before code", 0), "target": ("after code", 0), "name": "hat"}),
+        Node("spectra", "PreviewImage", 4, g[3], "Spectra", {"images": ("learn", 1)}, 300),
+        Node("learned", "PreviewAny", 4, g[3], "Report", {"source": ("learn", 2)}, 140),
+        *face("other", 2, "off", 5, g[4], "The other face"), code("other", 5, g[4]),
+        Node("euler", "KSamplerSelect", 6, g[5], "The stock sampler", {"sampler_name": "euler"}),
+        Node("edit", "SingularEditLatentSVDEdit", 6, g[5], "Latent SVD Edit", {"latent": ("other code", 0), "attribute": ("learn", 0)}),
+        *finish("edited", ("edit", 0), 6, "The other face with the hat"), *finish("plain", ("other code", 0), 7, "The other face, unedited")]
+
+
 def asyrp_edit() -> list[Node]:
     g = ("1. A model and a picture", "2. Invert", "3. Learn a direction", "4. Edit the picture")
     return [
@@ -142,7 +174,7 @@ def asyrp_edit() -> list[Node]:
         sample("edit", ("asyrp", 0), 4, g[3], 1.5, "SamplerCustom from the inverted code"), *decode("edited", ("edit", 0), 5, g[3], "The picture with glasses")]
 
 
-WORKFLOWS = {"invert_and_rebuild": invert_and_rebuild, "svd_attribute": svd_attribute, "asyrp_edit": asyrp_edit}
+WORKFLOWS = {"invert_and_rebuild": invert_and_rebuild, "svd_attribute": svd_attribute, "svd_from_pictures": svd_from_pictures, "asyrp_edit": asyrp_edit}
 
 
 def specification(info: dict, node: Node) -> list[tuple[str, str, dict, bool]]:
@@ -219,7 +251,7 @@ def ui(nodes: list[Node], info: dict) -> dict:
 
 
 def groups(nodes: list[Node], built: dict) -> list[dict]:
-    colors = ("#3f789e", "#88AA88", "#8A8", "#b58b2a", "#a1309b")
+    colors = ("#3f789e", "#88AA88", "#8A8", "#b58b2a", "#a1309b", "#3f9e8c")
     boxes = []
     for i, title in enumerate(dict.fromkeys(node.group for node in nodes)):
         inside = [built[node.name] for node in nodes if node.group == title]
