@@ -101,10 +101,13 @@ def plot_curves(curves: dict, path) -> None:
 
 
 def ablation(model, args) -> None:
-    """One change at a time from the default, on the picture's own pair and on the mean of foreign pairs."""
+    """One change at a time from the default, on the picture's own pair and on the mean of foreign pairs.
+
+    The target term cannot be switched off: without it the best edit is none.
+    """
     default = Weights()
     variants: list[tuple[str, dict]] = [("default", {})]
-    variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.0, 0.3, 3.0)]
+    variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.1, 0.3, 3.0)]
     variants += [(f"source {value:g}", dict(weights=Weights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
     variants += [(f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)]
     variants += [(f"source spectrum {value:g}", dict(weights=Weights(1.0, default.source, 0.0, value))) for value in (0.1, 1.0)]
@@ -132,9 +135,10 @@ def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta:
 
 
 def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None) -> Tensor:
-    model, sigmas = s.model, s.sigmas
-    noise = editing.starting_noise(model, PAIRS, 0, sigmas)
-    shared = model.denoiser(SOURCE, cfg=editing.LEARN_CFG)
-    source = editing.pair_code(shared, shared, noise, sigmas, PART_STEP, step)
-    target = editing.pair_code(shared, model.denoiser(s.target, cfg=editing.LEARN_CFG), noise, sigmas, PART_STEP, step + delta)
+    model, sigmas, key = s.model, s.sigmas, ("foreign", step, delta)
+    if key not in s.codes:
+        noise, shared = editing.starting_noise(model, PAIRS, 0, sigmas), model.denoiser(SOURCE, cfg=editing.LEARN_CFG)
+        s.codes[key] = (editing.pair_code(shared, shared, noise, sigmas, PART_STEP, step),
+                        editing.pair_code(shared, model.denoiser(s.target, cfg=editing.LEARN_CFG), noise, sigmas, PART_STEP, step + delta))
+    source, target = s.codes[key]
     return editing.svd_apply(s, learn_attribute(source, target, rank, weights, training=training), strength, step)

@@ -104,6 +104,8 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
     result = integrate(x, z, rank, weights, predict)
     edits = result.y.double() - x.double()
     if edits.abs().max() < 1e-6:
+        if (x - z).abs().max() > 1e-6:
+            raise EditError(f"target_weight is {weights.target}, which lets nothing of the target in; a larger one beside source_weight is needed.")
         raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
     mean = edits.mean(dim=0)
     # What differs among the pairs (the colours of hats) cancels; the mean gets back the size of a single edit.

@@ -122,6 +122,8 @@ def test_bad_input_gets_a_sentence(bump):
         learn_attribute(x, z[..., :8])
     with pytest.raises(EditError, match="nothing to learn"):
         learn_attribute(x, x)
+    with pytest.raises(EditError, match="target_weight is 0"):
+        learn_attribute(x, z, weights=Weights(0, 1, 0, 0))
 
 
 @given(st.integers(0, 999), st.sampled_from([(1, 4, 1, 1), (1, 4, 2, 3), (3, 4, 5, 1), (2, 4, 7, 12)]))
