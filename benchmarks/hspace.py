@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from singular_edit.core import HDirection, Window, average_direction, combine, load_hdirection, over_steps, random_like, sample_asyrp, step_likeness
+from singular_edit.core import HDirection, Window, average_direction, combine_directions, load_hdirection, over_steps, random_like, sample_asyrp, step_likeness
 from singular_edit.core.asyrp import direction_edit, slide
 from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity
 from singular_edit.core.schedule import course, trace
@@ -93,7 +93,7 @@ def properties(model: loader.DemoModel, attribute: str, direction: HDirection, o
 
     name, second = other
     both = editing.Session(model, s.faces.with_attributes(**{name: False}), attribute)
-    together, parts = edited_latents(both, combine([(1.0, direction), (1.0, second)])), (edited_latents(both, direction), edited_latents(both, second))
+    together, parts = edited_latents(both, combine_directions([(1.0, direction), (1.0, second)])), (edited_latents(both, direction), edited_latents(both, second))
     judges = (judge, Judge(model, name))
     row("compositionality", f"with {name}: " + ", ".join(f"{label} {j.success(together):.2f} (alone {j.success(part):.2f})" for label, j, part in zip((attribute, name), judges, parts)))
 

@@ -10,8 +10,8 @@ from .avi import Weights, integrate
 from .belm import belm_inversion, sample_belm
 from .calibration import calibrate
 from .clip import learn_clip_direction
-from .combine import combine
-from .combine_svd import combine_attributes
+from .combine_attributes import combine_attributes
+from .combine_directions import combine_directions
 from .denoiser import Denoiser, HEdit, denoise_pair, euler_step, sample_euler, to_d
 from .diagnostics import CodeStatistics, code_recovery, code_statistics
 from .direction import HDirection, load_hdirection, random_like
@@ -29,7 +29,7 @@ from .swap import scale_atoms, swap_atoms
 __all__ = [
     "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "SAMPLERS",
     "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "attribute_profile", "average_direction",
-    "belm_inversion", "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine", "combine_attributes", "ddim_inversion",
+    "belm_inversion", "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine_attributes", "combine_directions", "ddim_inversion",
     "denoise_pair", "euler_step", "fixed_point_inversion", "geodesic_distance", "integrate", "leading_distance", "learn_attribute",
     "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_distance",
     "random_like", "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "scale_atoms",

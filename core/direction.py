@@ -5,7 +5,8 @@
     implicit    f_t(h), a small network that answers each h with its own dh (figure 4 of the paper)
     combined    the sum of a global and an implicit one: where the attribute sits, and what this picture needs
 
-core.combine adds several into one, core.average makes a table of any, core.pca finds tables without prompts. Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
+core.combine_directions adds several into one, core.average makes a table of any, core.pca finds tables without
+prompts. Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
 """
 
 from __future__ import annotations
@@ -208,7 +209,7 @@ def random_like(direction: HDirection, seed: int) -> RandomDirection:
     return RandomDirection(direction, seed)
 
 
-SAVED: dict[str, type[HDirection]] = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}  # core.combine adds its own
+SAVED: dict[str, type[HDirection]] = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}  # core.combine_directions adds its own
 
 
 def load_hdirection(path: str | Path) -> HDirection:

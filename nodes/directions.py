@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..backends.comfyui import ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise
 from ..core.asyrp import Window
 from ..core.average import average_direction, over_steps, step_likeness
-from ..core.combine import combine
+from ..core.combine_directions import combine_directions
 from ..core.direction import HDirection
 from ..core.errors import EditError, check_sigmas
 from ..core.pca import pca_directions
@@ -45,7 +45,7 @@ class CombineDirections(io.ComfyNode):
     @classmethod
     def execute(cls, direction_1, weight_1, direction_2=None, weight_2=1.0, direction_3=None, weight_3=1.0, direction_4=None, weight_4=1.0) -> io.NodeOutput:
         slots = zip(SLOTS, (direction_1, direction_2, direction_3, direction_4), (weight_1, weight_2, weight_3, weight_4))
-        return io.NodeOutput(combine([(weight, checked(direction, f"direction_{i}")) for i, direction, weight in slots if i == 1 or direction is not None]))
+        return io.NodeOutput(combine_directions([(weight, checked(direction, f"direction_{i}")) for i, direction, weight in slots if i == 1 or direction is not None]))
 
 
 class HDirectionAverage(io.ComfyNode):

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..backends.comfyui import latent_of
 from ..core.swap import SWAPS, swap_atoms
 from ..core.attribute import SVDAttribute, apply_attribute
-from ..core.combine_svd import combine_attributes
+from ..core.combine_attributes import combine_attributes
 from ..core.errors import EditError, check_same_shape
 from ..core.subspace import band_energy, leading_angles, random_leading_distance
 from ..core.svd import BANDS, band_range, channel_svd, standardise
@@ -39,7 +39,7 @@ class CombineSVD(io.ComfyNode):
     @classmethod
     def execute(cls, attribute_1, weight_1, attribute_2=None, weight_2=1.0, attribute_3=None, weight_3=1.0, attribute_4=None, weight_4=1.0) -> io.NodeOutput:
         pairs = ((attribute_1, weight_1), (attribute_2, weight_2), (attribute_3, weight_3), (attribute_4, weight_4))
-        return io.NodeOutput(combine_attributes([(_attribute(attribute, f"attribute_{i}"), weight) for i, (attribute, weight) in enumerate(pairs, 1) if attribute is not None]))
+        return io.NodeOutput(combine_attributes([(weight, _attribute(attribute, f"attribute_{i}")) for i, (attribute, weight) in enumerate(pairs, 1) if attribute is not None]))
 
 
 class StrengthSweep(io.ComfyNode):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from closed_form import GaussianDenoiser, LinearBottleneck, karras
 
-from singular_edit.core import EditError, Window, average_direction, combine, over_steps, pca_directions, sample_asyrp, step_likeness
+from singular_edit.core import EditError, Window, average_direction, combine_directions, over_steps, pca_directions, sample_asyrp, step_likeness
 from singular_edit.core.asyrp import direction_edit
 from singular_edit.core.direction import ImplicitDirection, TableDirection
 from singular_edit.core.pca import principal_components
@@ -43,7 +43,7 @@ def test_the_mean_per_step_of_what_was_added():
 def test_a_table_is_its_own_mean_and_sums_become_one_table():
     table = TableDirection(SIGMAS[:-1], {"table": torch.randn(8, 4, 2, 2, generator=torch.Generator().manual_seed(2))}, {"name": "t"})
     denoise, window = LinearBottleneck(gain=0.1), Window(edit=1.0)
-    again = average_direction(denoise, combine([(2.0, table), (-0.5, table)]), noise(), SIGMAS, window)
+    again = average_direction(denoise, combine_directions([(2.0, table), (-0.5, table)]), noise(), SIGMAS, window)
     assert torch.allclose(again.tensors["table"], 1.5 * table.tensors["table"][: len(again.sigmas)], atol=1e-5)
 
 

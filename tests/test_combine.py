@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from singular_edit.core import EditError, Window, combine, load_hdirection, random_like, sample_asyrp
+from singular_edit.core import EditError, Window, combine_directions, load_hdirection, random_like, sample_asyrp
 from singular_edit.core.asyrp import direction_edit
 from singular_edit.core.direction import ImplicitDirection, TableDirection
 
@@ -34,7 +34,7 @@ def network(name="network"):
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_weighted_sum(weights, strength, sigma):
     parts = [table(1.0 + i) for i in range(len(weights))]
-    both = combine(list(zip(weights, parts)))
+    both = combine_directions(list(zip(weights, parts)))
     edit, x, sigma = direction_edit(both, strength, torch.cat([SIGMAS, torch.zeros(1)]), Window(start=both.start)), h(), torch.tensor(sigma)
     wanted = x + strength * sum(w * part.delta(x, sigma) for w, part in zip(weights, parts))
     assert torch.allclose(x if edit is None else edit(x, sigma), wanted, atol=1e-4)
@@ -43,15 +43,15 @@ def test_it_is_the_weighted_sum(weights, strength, sigma):
 
 def test_a_direction_minus_itself_and_weights_of_zero():
     x, schedule = h(), torch.cat([SIGMAS, torch.zeros(1)])
-    undone = combine([(1.0, network()), (-1.0, network())])
+    undone = combine_directions([(1.0, network()), (-1.0, network())])
     assert undone.delta(x, SIGMAS[2]).abs().max() < 1e-6
-    assert direction_edit(combine([(0.0, table()), (0.0, network())]), 1.0, schedule, Window()) is None
+    assert direction_edit(combine_directions([(0.0, table()), (0.0, network())]), 1.0, schedule, Window()) is None
 
 
 def test_each_keeps_its_own_start_and_its_own_count_of_steps():
     schedule = karras(10)
     early, late = table(sigmas=karras(20)[:-1]), table(2.0, sigmas=schedule[4:-1])
-    both = combine([(1.0, early), (-2.0, late)])
+    both = combine_directions([(1.0, early), (-2.0, late)])
     assert both.start == early.start
     window, x = Window(edit=float(schedule[8]), start=both.start), h()
     edit, alone = (direction_edit(d, 1.0, schedule, window) for d in (both, early))
@@ -68,13 +68,13 @@ def test_two_at_once_move_the_picture_as_far_as_each_alone():
     one, two = table(1.0, schedule[:-1], 4), table(2.0, schedule[:-1], 4)
     window = Window(edit=1.0)
     run = lambda d: sample_asyrp(denoise, x, schedule, direction_edit(d, 1.0, schedule, window), window)
-    stock = run(combine([(0.0, one)]))
-    assert torch.allclose(run(combine([(1.0, one), (0.5, two)])) - stock, (run(one) - stock) + 0.5 * (run(two) - stock), atol=1e-3)
+    stock = run(combine_directions([(0.0, one)]))
+    assert torch.allclose(run(combine_directions([(1.0, one), (0.5, two)])) - stock, (run(one) - stock) + 0.5 * (run(two) - stock), atol=1e-3)
 
 
 def test_sums_of_sums_are_flat_and_scale():
-    inner = combine([(1.0, table()), (2.0, network())])
-    outer = combine([(0.5, inner), (1.0, table(3.0))])
+    inner = combine_directions([(1.0, table()), (2.0, network())])
+    outer = combine_directions([(0.5, inner), (1.0, table(3.0))])
     assert [w for w, _ in outer.parts] == [0.5, 1.0, 1.0]
     assert torch.allclose(outer.scaled(-2).delta(h(), SIGMAS[2]), -2 * outer.delta(h(), SIGMAS[2]), atol=1e-4)
     assert [w for w, _ in outer.scaled(2).parts] == [1.0, 2.0, 2.0]
@@ -82,12 +82,12 @@ def test_sums_of_sums_are_flat_and_scale():
 
 def test_other_widths_are_refused():
     with pytest.raises(EditError, match="direction 'beard' was learned on a bottleneck of 64 channels but 'hat' on 32"):
-        combine([(1.0, table(name="hat")), (1.0, table(channels=64, name="beard"))])
+        combine_directions([(1.0, table(name="hat")), (1.0, table(channels=64, name="beard"))])
 
 
 @pytest.fixture
 def saved(tmp_path):
-    both = combine([(1.0, table(name="hat")), (-0.5, network("beard"))])
+    both = combine_directions([(1.0, table(name="hat")), (-0.5, network("beard"))])
     both.save(tmp_path / "sum.safetensors")
     return both, tmp_path / "sum.safetensors"
 
@@ -99,7 +99,7 @@ def test_a_file_holds_all_of_it(saved):
     for sigma in (8.0, 4.0, 1.5):
         assert torch.allclose(again.delta(h(), torch.tensor(sigma)), both.delta(h(), torch.tensor(sigma)), atol=1e-5)
     with pytest.raises(EditError, match="random direction is a baseline"):
-        combine([(1.0, random_like(table(), 0))]).save(path)
+        combine_directions([(1.0, random_like(table(), 0))]).save(path)
 
 
 @pytest.mark.parametrize("change, words", [

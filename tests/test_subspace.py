@@ -114,22 +114,22 @@ def attribute(seed, shape=(1, 4, 16, 16), name="a", **info):
 def test_combining_is_linear(first, second):
     a, b = attribute(1), attribute(2, name="b")
     edit = lambda attribute: compose(attribute.edit)
-    together = combine_attributes([(a, first), (b, second)])
+    together = combine_attributes([(first, a), (second, b)])
     assert torch.allclose(edit(together), first * edit(a) + second * edit(b), atol=2e-3)
     assert (together.edit.s.diff(dim=-1) <= 1e-5).all() and together.sigma == 1.0
 
 
 def test_combining_across_sizes_ranks_and_families(tmp_path):
     a, b = attribute(1), attribute(2, (1, 4, 24, 20), "b", latent_format="SD15")
-    together = combine_attributes([(a, 1.0), (b, 0.5)])
+    together = combine_attributes([(1.0, a), (0.5, b)])
     assert together.edit.u.shape[1] == 24 and together.edit.v.shape[1] == 20 and together.info["latent_format"] == "SD15"
     x = code(7, (1, 4, 24, 20))
     assert (apply_attribute(x, together, 1.0) - x)[..., 8:16, 6:14].mean() > 0.2
     together.save(tmp_path / "both.safetensors")
     assert type(together).load(tmp_path / "both.safetensors").name == "+1 a +0.5 b"
     with pytest.raises(EditError, match="'c' has 3 channels but 'a' has 4"):
-        combine_attributes([(a, 1.0), (attribute(1, (1, 3, 16, 16), "c"), 1.0)])
+        combine_attributes([(1.0, a), (1.0, attribute(1, (1, 3, 16, 16), "c"))])
     with pytest.raises(EditError, match="another latent format"):
-        combine_attributes([(b, 1.0), (attribute(1, name="d", latent_format="SDXL"), 1.0)])
+        combine_attributes([(1.0, b), (1.0, attribute(1, name="d", latent_format="SDXL"))])
     with pytest.raises(EditError, match="All weights are zero"):
-        combine_attributes([(a, 0.0)])
+        combine_attributes([(0.0, a)])

@@ -80,7 +80,7 @@ def test_closed_form_is_the_minimum_of_the_loss(shape, seed, rank, weights):
     value, y = loss(x, z, rank, w, a, b)
     assert torch.allclose(y, result.y, atol=1e-7)
     value.backward()
-    assert a.grad.abs().max() < 1e-6 and b.grad.abs().max() < 1e-6
+    assert a.grad.abs().max() < 1e-5 and b.grad.abs().max() < 1e-5
 
 
 def test_target_alone_at_full_rank_gives_the_target_and_source_alone_the_source():

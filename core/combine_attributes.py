@@ -10,16 +10,16 @@ from .svd import ChannelSVD, orthonormalise, resize_atoms
 
 
 @torch.no_grad()
-def combine_attributes(parts: list[tuple[SVDAttribute, float]]) -> SVDAttribute:
+def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribute:
     """The sum of weight * edit, at the resolution of the largest of them; smaller ones are interpolated.
 
     sigma is kept where all agree (to a percent), else it is unknown. Raises EditError for attributes of different
     channel counts or latent formats, or when every weight is zero.
     """
-    if not any(weight for _, weight in parts):
+    if not any(weight for weight, _ in weighted):
         raise EditError("All weights are zero, so there is nothing to combine; give at least one attribute a weight.")
-    first = parts[0][0]
-    for attribute, weight in parts:
+    first = weighted[0][1]
+    for weight, attribute in weighted:
         if attribute.channels != first.channels:
             raise EditError(f"attribute '{attribute.name}' has {attribute.channels} channels but '{first.name}' has {first.channels}; attributes of one model family combine.")
         formats = {a.info.get("latent_format") for a in (attribute, first)} - {None, ""}
@@ -27,17 +27,17 @@ def combine_attributes(parts: list[tuple[SVDAttribute, float]]) -> SVDAttribute:
             raise EditError(f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' ({' and '.join(sorted(formats))}); attributes of one model family combine.")
         if not abs(weight) < float("inf"):
             raise EditError(f"the weight of '{attribute.name}' is {weight}; a finite number is accepted.")
-    height, width = (max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for a, _ in parts)))
-    edits = [resize_atoms(attribute.edit, height, width) for attribute, _ in parts]
-    scaled = [edit.s * weight for edit, (_, weight) in zip(edits, parts)]
+    height, width = (max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for _, a in weighted)))
+    edits = [resize_atoms(attribute.edit, height, width) for _, attribute in weighted]
+    scaled = [edit.s * weight for edit, (weight, _) in zip(edits, weighted)]
     together = orthonormalise(ChannelSVD(*(torch.cat(tensors, dim=-1).double() for tensors in ([e.u for e in edits], scaled, [e.v for e in edits]))))
     used = max(1, int((together.s > 1e-4 * together.s.max()).any(dim=0).sum()))
     together = ChannelSVD(*(part[..., :used].float().contiguous() for part in together))
-    k = min(a.source_spectrum.shape[1] for a, _ in parts)
-    source, target = (torch.stack([getattr(a, name)[:, :k] for a, _ in parts]).mean(0) for name in ("source_spectrum", "target_spectrum"))
-    sigma, target_sigma = (_common([getattr(a, name) for a, _ in parts]) for name in ("sigma", "target_sigma"))
-    info = {"name": " ".join(f"{weight:+g} {attribute.name}" for attribute, weight in parts)}
-    known = [attribute.info["latent_format"] for attribute, _ in parts if attribute.info.get("latent_format")]
+    k = min(a.source_spectrum.shape[1] for _, a in weighted)
+    source, target = (torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0) for name in ("source_spectrum", "target_spectrum"))
+    sigma, target_sigma = (_common([getattr(a, name) for _, a in weighted]) for name in ("sigma", "target_sigma"))
+    info = {"name": " ".join(f"{weight:+g} {attribute.name}" for weight, attribute in weighted)}
+    known = [attribute.info["latent_format"] for _, attribute in weighted if attribute.info.get("latent_format")]
     info |= {"latent_format": known[0]} if known else {}
     return SVDAttribute(together, source, target, sigma, target_sigma, info)
 

@@ -62,13 +62,13 @@ class SumDirection(HDirection):
         if not members or len(weights) != len(members):
             raise EditError(f"'{Path(path).name}' has {len(weights)} weights for {len(members)} directions; save the direction again.")
         parts = [kind.of({name: tensors[f"{i}.{name}"] for name in kind.layout}, own, path) for i, (kind, own) in enumerate(members)]
-        return replace(combine(list(zip(weights.tolist(), parts))), info=info)
+        return replace(combine_directions(list(zip(weights.tolist(), parts))), info=info)
 
 
 SAVED[SumDirection.kind] = SumDirection
 
 
-def combine(weighted: list[tuple[float, HDirection]], name: str | None = None) -> SumDirection:
+def combine_directions(weighted: list[tuple[float, HDirection]], name: str | None = None) -> SumDirection:
     """The sum of weight * direction, sums among them taken apart. Raises EditError when their bottlenecks differ in width."""
     parts = [(weight * inner, part) for weight, direction in weighted for inner, part in direction.parts]
     first = parts[0][1]
