@@ -7,6 +7,7 @@ from latent_svd_properties import SEED, figure
 from torch import Tensor
 
 from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute, sample_euler
+from singular_edit.core.properties import linearity
 from singular_edit.core.swap import swap_atoms
 from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
 from singular_edit.demo import editing, faces
@@ -47,14 +48,6 @@ def logits(s: Session, pictures: Tensor) -> Tensor:
         return s.model.judge(pictures.to(s.model.device))[:, faces.ATTRIBUTES.index(s.attribute)].cpu()
 
 
-def spearman(values: Tensor) -> float:
-    """Rank correlation of values [S, B] with rising strength, mean over pictures."""
-    ranks = values.argsort(0).argsort(0).double()
-    places = torch.arange(len(values)).double()[:, None]
-    ranks, places = ranks - ranks.mean(0), places - places.mean()
-    return ((ranks * places).sum(0) / (ranks.norm(dim=0) * places.norm())).mean().item()
-
-
 def edits(model, args) -> None:
     print(f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at step {PART_STEP}, T_x = step {SVD_STEP}, "
           f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n")
@@ -82,7 +75,7 @@ def edits(model, args) -> None:
             pictures = [edit(strength) for strength in STRENGTHS]
             rows = [score(s, part) for part in pictures]
             curves[name][label] = rows
-            print(f"  {label:<18s} Spearman {spearman(torch.stack([logits(s, part) for part in pictures])):5.2f}   success/others at strength "
+            print(f"  {label:<18s} Spearman {linearity(torch.stack([logits(s, part) for part in pictures]), torch.tensor(STRENGTHS)):5.2f}   success/others at strength "
                   + "  ".join(f"{strength:g}: {row.success:.2f}/{row.kept:.2f}" for strength, row in zip(STRENGTHS, rows)), flush=True)
         print()
     plot_curves(curves, args.output / "latent_svd_curves.png")

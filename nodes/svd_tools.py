@@ -6,12 +6,12 @@ import torch
 from comfy_api.latest import io
 
 from ..backends.comfyui import latent_of
-from ..core.swap import SWAPS, swap_atoms
 from ..core.attribute import SVDAttribute, apply_attribute
 from ..core.combine_attributes import combine_attributes
 from ..core.errors import EditError, check_same_shape
 from ..core.subspace import band_energy, leading_angles, random_leading_distance
 from ..core.svd import BANDS, band_range, channel_svd, standardise
+from ..core.swap import SWAPS, swap_atoms
 from . import plots
 from .types import CATEGORY, SVDAttributeType
 
