@@ -20,7 +20,7 @@ from .words import caption
 STEPS = 25
 CFG = 1.5          # of inversion and of the way back
 LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak more clearly under guidance
-H_PART_STEP = 7    # where the prompts of an h-space direction part: later keeps more of the picture
+H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
 PART_STEP = 8      # until here both prompts of a pair share the source's trajectory
 SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.25  # makes up for what the pull towards the source holds back

@@ -43,7 +43,7 @@ class HDirectionLearn(io.ComfyNode):
                 cfg_input(1.0, "Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it does a prompt."),
                 seed_input("seed", "Seed of the noises and of the training."),
                 io.String.Input("name", default="direction", tooltip="What the direction is called in reports and in its file."),
-                io.Float.Input("start_percent", default=0.28, min=0.0, max=0.95, step=0.01, round=False,
+                io.Float.Input("start_percent", default=0.32, min=0.0, max=0.95, step=0.01, round=False,
                                tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute."),
                 io.Float.Input("end_percent", default=0.8, min=0.05, max=1.0, step=0.01, round=False,
                                tooltip="Sampling progress at which learning ends. Set Asyrp Sampler's edit_percent to the same."),
@@ -62,7 +62,7 @@ class HDirectionLearn(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.28, end_percent=0.8,
+    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.32, end_percent=0.8,
                 source_text="", target_text="", identity_weight=3.0, vae=None, clip_vision=None, clip=None) -> io.NodeOutput:
         check_sigmas(sigmas)
         require_bottleneck(model.model)
