@@ -29,7 +29,7 @@ class Server:
         (base / "custom_nodes" / folder).symlink_to(PACK, target_is_directory=True)
         self.base, self.log = base, base / "server.log"
         command = [sys.executable, "main.py", "--cpu", "--base-directory", str(base), "--port", self.url.rsplit(":", 1)[1], "--disable-auto-launch"]
-        self.process = subprocess.Popen(command, cwd=comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "2"})
+        self.process = subprocess.Popen(command, cwd=comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": "2", **os.environ})
         for _ in range(240):
             try:
                 self.get("/system_stats")
@@ -52,14 +52,14 @@ class Server:
             return np.asarray(Image.open(io.BytesIO(response.read())).convert("RGB"), dtype=float)
 
     def queue(self, prompt: dict) -> dict:
-        """Queue an API workflow and wait; the entry of /history, or what /prompt refused it with."""
+        """Queue an API workflow and wait, long enough for a busy machine; the entry of /history, or what /prompt refused it with."""
         request = urllib.request.Request(f"{self.url}/prompt", json.dumps({"prompt": prompt}).encode(), {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request) as response:
                 key = json.load(response)["prompt_id"]
         except urllib.error.HTTPError as error:
             return json.load(error)
-        for _ in range(1200):
+        for _ in range(3600):
             history = self.get(f"/history/{key}")
             if history:
                 return history[key]
