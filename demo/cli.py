@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import faces
 
-STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 2.0)
+STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 SHOWN = 2
 SEED = 50_000  # held out: training starts at faces.TRAINING_SEED
 FOREIGN_PAIRS = 24

@@ -26,7 +26,7 @@ SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.25  # makes up for what the pull towards the source holds back
 EDIT_PERCENT = 0.8
 H_BATCH = 16
-H_STRENGTH = 2.0   # 1 is nine tenths of an edit on average; more convinces the last pictures
+H_STRENGTH = 1.5   # 1 is nine tenths of an edit on average; more convinces the last pictures
 SOURCE = caption([])
 
 
