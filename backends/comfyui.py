@@ -15,6 +15,7 @@ import comfy.sample
 import comfy.samplers
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..core.denoiser import HEdit
 from ..core.errors import EditError, check_latent
@@ -159,6 +160,11 @@ def latent_of(latent: dict, name: str, model=None) -> Tensor:
         if samples.shape[1] != wanted:
             raise EditError(f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; use the VAE that belongs to the model.")
     return samples.clone().float()
+
+
+def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
+    """A MASK, [H, W] or [M, H, W], at the latent's size: [M, 1, h, w]."""
+    return mask if mask is None else F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
 
 
 def to_model_space(model, samples: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def main() -> None:
     args = parser.parse_args()
     model = loader.load()
     drawn = faces.sample(range(SEED, SEED + args.count))
-    names = [caption([n for n, on in zip(faces.ATTRIBUTES, row) if on]) for row in drawn.attributes]
+    names = [caption(worn) for worn in drawn.names()]
     latents, sigmas = model.encode(faces.render(drawn)), model.sigmas(args.steps)
     denoise = model.denoiser("", cfg=args.guidance)
     denoise.context = context = torch.cat([model.context(name) for name in names])

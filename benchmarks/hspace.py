@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from singular_edit.backends.distances import distance_named
 from singular_edit.core import HDirection, Window, average_direction, combine_directions, load_hdirection, over_steps, random_like, sample_asyrp, step_likeness
-from singular_edit.core.asyrp import direction_edit, slide
+from singular_edit.core.asyrp import direction_edit
 from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity
 from singular_edit.core.schedule import course, trace
 from singular_edit.demo import editing, faces, loader
@@ -36,10 +37,7 @@ def edited_latents(s: editing.Session, direction: HDirection, strength: float = 
         if key not in s.codes:
             s.codes[key] = editing.Session(s.model, s.faces, s.attribute, s.cfg, steps)
         s = s.codes[key]
-    window = Window(s.model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
-    denoise = s.denoiser() if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x)
-    edit, amount = slide(direction, strength, s.sigmas, window)
-    return sample_asyrp(denoise, s.code, s.sigmas, edit, window, amount=amount)
+    return editing.asyrp_latents(s, direction, strength, denoise=None if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x))
 
 
 class Judge:
@@ -49,8 +47,7 @@ class Judge:
         self.model, self.index = model, faces.ATTRIBUTES.index(attribute)
 
     def logits(self, latents: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.model.judge(self.model.decode(latents))[:, self.index].cpu()
+        return self.model.logits(self.model.decode(latents))[:, self.index].cpu()
 
     def success(self, latents: Tensor) -> float:
         return float((self.logits(latents) > 0).float().mean())
@@ -147,12 +144,10 @@ def run_properties(args: argparse.Namespace) -> None:
 
 
 def run_schedule(args: argparse.Namespace) -> None:
-    from kornia.losses import MS_SSIMLoss
-
-    loss, model = MS_SSIMLoss(alpha=1.0, compensation=1.0, reduction="none"), loader.load()
+    model = loader.load()
     x0, sigmas = model.encode(faces.render(faces.sample(range(SEED, SEED + args.count)))), model.sigmas(editing.STEPS)
     traced = trace(model.denoiser(caption([]), cfg=editing.CFG), x0, sigmas)
-    found = course(*traced, x0.cpu(), sigmas.cpu(), model.percent_to_sigma, lambda x: model.decode(x.to(model.device)).cpu(), lambda a, b: loss(a, b).flatten(1).mean(dim=1))
+    found = course(*traced, x0.cpu(), sigmas.cpu(), model.percent_to_sigma, lambda x: model.decode(x.to(model.device)).cpu(), distance_named("ms-ssim"))
     print(f"{args.count} held-out renders under '{caption([])}', guidance {editing.CFG:g}; 1 - MS-SSIM")
     print("progress   sigma  dist(x, P_t)  editing strength  dist(x, x_t)")
     for values in zip(found.percents, sigmas.tolist(), found.predicted, found.strengths, found.noisy):

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from singular_edit.core import (QUALITIES, belm_inversion, code_recovery, ddim_inversion, fixed_point_inversion, sample, sample_belm, sample_euler)
+from singular_edit.core import QUALITIES, belm_inversion, code_recovery, ddim_inversion, fixed_point_inversion, sample, sample_belm, sample_euler
 from singular_edit.demo import editing, faces, loader
 from singular_edit.demo.measure import psnr
 from singular_edit.demo.words import caption
@@ -123,8 +123,9 @@ class ComfyUI:
         import comfy.cli_args
 
         comfy.cli_args.args.cpu = not torch.cuda.is_available()
-        import singular_edit
         from graph import Graph
+
+        import singular_edit
 
         async def nodes():
             return await (await singular_edit.comfy_entrypoint()).get_node_list()
@@ -169,7 +170,7 @@ def main() -> None:
     drawn = faces.sample(range(SEED, SEED + args.count))
     renders = faces.render(drawn)
     latents = model.encode(renders)
-    names = [caption([n for n, on in zip(faces.ATTRIBUTES, row) if on]) if args.captions else caption([]) for row in drawn.attributes]
+    names = [caption(worn if args.captions else []) for worn in drawn.names()]
     context = torch.cat([model.context(name) for name in names])
     ceiling = psnr(model.decode(latents).cpu(), renders).mean()
     print(f"{args.count} held-out renders under {'their own captions' if args.captions else repr(caption([]))}; picture ceiling (VAE) {ceiling:.1f} dB\n")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute, sample_euler
 from singular_edit.core.properties import linearity
-from singular_edit.core.swap import swap_atoms
 from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
+from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
 from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH, Session
 from singular_edit.demo.measure import HEADER, score
@@ -44,8 +44,7 @@ def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
 
 def logits(s: Session, pictures: Tensor) -> Tensor:
     """How clearly the judge sees the attribute: [B]."""
-    with torch.no_grad():
-        return s.model.judge(pictures.to(s.model.device))[:, faces.ATTRIBUTES.index(s.attribute)].cpu()
+    return s.model.logits(pictures)[:, faces.ATTRIBUTES.index(s.attribute)].cpu()
 
 
 def edits(model, args) -> None:

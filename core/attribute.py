@@ -18,7 +18,7 @@ from .avi import Weights, closed_form, integrate
 from .errors import EditError, check_latent, check_same_shape
 from .files import read, write
 from .predictor import Predictor, Training, train_predictor
-from .svd import ChannelSVD, band_range, channel_norm, channel_svd, compose, resize_atoms, select, standardise
+from .svd import ChannelSVD, band_range, channel_norm, channel_svd, compose, resize_atoms, select, standardise, trim
 
 KIND = "svd_attribute"
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
@@ -111,8 +111,7 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
     # What differs among the pairs (the colours of hats) cancels; the mean gets back the size of a single edit.
     mean = mean * (edits.flatten(1).norm(dim=1).mean() / mean.norm().clamp(min=1e-12))
     edit = channel_svd(mean, keep)
-    used = max(1, int((edit.s > 1e-4 * edit.s.max()).any(dim=0).sum()))
-    edit = ChannelSVD(*(part[..., :used].float().contiguous() for part in edit))
+    edit = trim(edit)
     spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
     return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor)
 

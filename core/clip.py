@@ -18,7 +18,7 @@ from .asyrp import step_asyrp
 from .denoiser import Denoiser
 from .direction import HDirection
 from .errors import EditError
-from .learning import Trajectories, _start
+from .learning import Trajectories, fit, untrained
 
 Embed = Callable[[Tensor], Tensor]  # predicted x0 [B, C, H, W], model space -> [B, E], differentiable
 
@@ -41,15 +41,15 @@ def learn_clip_direction(denoise: Denoiser, trajectories: Trajectories, embed: E
     if text.norm() < 1e-6:
         raise EditError("Source and target texts have the same CLIP embedding, so there is nothing to learn; check that the two differ.")
     t, generator = trajectories, torch.Generator().manual_seed(seed)
-    direction = _start(method, t.h_difference.shape[1:], t.sigmas[:-1], generator, {"method": f"clip, {method}", **(info or {})})
+    direction = untrained(method, t.h_difference.shape[1:], t.sigmas[:-1], generator, {"method": f"clip, {method}", **(info or {})})
     # From no change at all the loss has no slope: the network's last layer starts a little off zero.
     for name in set(direction.linear) & {"table", "out.weight"}:
         direction.tensors[name].add_(1e-3 * torch.randn(direction.tensors[name].shape, generator=generator))
-    optimizer = torch.optim.Adam([{"params": [tensor.requires_grad_()], "lr": learning_rate if name == "table" else learning_rate / 10} for name, tensor in direction.tensors.items()])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     used, count = max(1, int((t.sigmas[:-1] > end).sum())), t.x.shape[1] // 2
-    text, losses, rows, x = text.to(device), [], None, None
-    for step in range(steps):
+    text, rows, x = text.to(device), None, None
+
+    def loss(step: int) -> Tensor:
+        nonlocal rows, x
         i = step % used
         if i == 0:
             rows = torch.randperm(count, generator=generator)[:batch]
@@ -57,17 +57,8 @@ def learn_clip_direction(denoise: Denoiser, trajectories: Trajectories, embed: E
         sigma, sigma_next, source = (part.to(device) for part in (t.sigmas[i], t.sigmas[i + 1], t.source[i, rows]))
         with torch.no_grad():
             plain, seen = denoise(x, sigma), embed(source)
-        with torch.enable_grad():
-            edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h)).float()
-            loss = directional_loss(embed(edited), seen, text) + identity * F.l1_loss(edited, source)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h)).float()
         x = step_asyrp(x, plain, edited.detach(), sigma, sigma_next, flow)
-        losses.append(loss.item())
-        if callback is not None:
-            callback(step, losses[-1])
-    for tensor in direction.tensors.values():
-        tensor.requires_grad_(False)
-    return direction, losses
+        return directional_loss(embed(edited), seen, text) + identity * F.l1_loss(edited, source)
+
+    return direction, fit(direction, loss, steps, learning_rate, callback)

@@ -6,7 +6,7 @@ import torch
 
 from .attribute import SVDAttribute
 from .errors import EditError
-from .svd import ChannelSVD, orthonormalise, resize_atoms
+from .svd import ChannelSVD, orthonormalise, resize_atoms, trim
 
 
 @torch.no_grad()
@@ -30,9 +30,7 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
     height, width = (max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for _, a in weighted)))
     edits = [resize_atoms(attribute.edit, height, width) for _, attribute in weighted]
     scaled = [edit.s * weight for edit, (weight, _) in zip(edits, weighted)]
-    together = orthonormalise(ChannelSVD(*(torch.cat(tensors, dim=-1).double() for tensors in ([e.u for e in edits], scaled, [e.v for e in edits]))))
-    used = max(1, int((together.s > 1e-4 * together.s.max()).any(dim=0).sum()))
-    together = ChannelSVD(*(part[..., :used].float().contiguous() for part in together))
+    together = trim(orthonormalise(ChannelSVD(*(torch.cat(tensors, dim=-1).double() for tensors in ([e.u for e in edits], scaled, [e.v for e in edits])))))
     k = min(a.source_spectrum.shape[1] for _, a in weighted)
     source, target = (torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0) for name in ("source_spectrum", "target_spectrum"))
     sigma, target_sigma = (_common([getattr(a, name) for _, a in weighted]) for name in ("sigma", "target_sigma"))

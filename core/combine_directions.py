@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .asyrp import Window
 from .direction import SAVED, HDirection
 from .errors import EditError
 from .files import read, write
@@ -36,7 +37,7 @@ class SumDirection(HDirection):
         return tuple(zip(self.tensors["weights"].tolist(), self.members))
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        started = [weight * part.delta(h, sigma) for weight, part in self.parts if float(sigma) <= part.start * (1 + 1e-4)]
+        started = [weight * part.delta(h, sigma) for weight, part in self.parts if Window(start=part.start).edits(sigma)]
         return sum(started, torch.zeros_like(h, dtype=torch.float32))
 
     def save(self, path: str | Path) -> None:

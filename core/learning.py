@@ -108,36 +108,48 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
     if method == "difference":
         return TableDirection(sigmas, {"table": t.h_difference}, info), []
     generator = torch.Generator().manual_seed(seed)
-    direction = _start(method, t.h_difference.shape[1:], sigmas, generator, info)
+    direction = untrained(method, t.h_difference.shape[1:], sigmas, generator, info)
     used = max(1, int((sigmas > end).sum()))
     goals = t.source + _gains(t.sigmas, flow, gain)[:, None, None, None, None] * (t.target - t.source)
     scale = (goals - t.source)[:used].square().mean()
     if scale < 1e-10:
         raise EditError("source and target predict the same picture, so there is nothing to learn; check that the two prompts differ.")
+
+    def loss(step: int) -> Tensor:
+        i = int(torch.randint(used, (), generator=generator))
+        rows = torch.randperm(t.x.shape[1], generator=generator)[:batch]
+        x, goal, sigma = (part.to(device) for part in (t.x[i, rows], goals[i, rows], sigmas[i]))
+        edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h))
+        return F.mse_loss(edited.float(), goal) / scale
+
+    return direction, fit(direction, loss, steps, learning_rate, callback)
+
+
+def fit(direction: HDirection, loss: Callable[[int], Tensor], steps: int, learning_rate: float, callback: Callable[[int, float], None] | None = None) -> list[float]:
+    """Adam on the direction's tensors, in place, with a rate that falls to zero along a cosine: the loss of every step.
+
+    loss(step) is called with gradients on. learning_rate: of maps; networks learn at a tenth of it.
+    """
     rates = {name: learning_rate if name == "table" else learning_rate / 10 for name in direction.tensors}
     optimizer = torch.optim.Adam([{"params": [tensor.requires_grad_()], "lr": rates[name]} for name, tensor in direction.tensors.items()])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses = []
     for step in range(steps):
-        i = int(torch.randint(used, (), generator=generator))
-        rows = torch.randperm(t.x.shape[1], generator=generator)[:batch]
-        x, goal, sigma = (part.to(device) for part in (t.x[i, rows], goals[i, rows], sigmas[i]))
         with torch.enable_grad():
-            edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h))
-            loss = F.mse_loss(edited.float(), goal) / scale
+            value = loss(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
+        losses.append(value.item())
         if callback is not None:
             callback(step, losses[-1])
     for tensor in direction.tensors.values():
         tensor.requires_grad_(False)
-    return direction, losses
+    return losses
 
 
-def _start(method: str, shape: torch.Size, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
+def untrained(method: str, shape: torch.Size, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
     """A direction that does nothing yet, for a bottleneck of this shape [Ch, h, w]."""
     channels = shape[0]
     if method in ("implicit", "combined"):

@@ -101,6 +101,12 @@ def select(svd: ChannelSVD, first: int, last: int) -> ChannelSVD:
     return ChannelSVD(svd.u[..., first:last], svd.s[..., first:last], svd.v[..., first:last])
 
 
+def trim(svd: ChannelSVD) -> ChannelSVD:
+    """The atoms of svd [C, ...] that matter in any channel, one at least, in float32: what a file keeps."""
+    used = max(1, int((svd.s > 1e-4 * svd.s.max()).any(dim=0).sum()))
+    return ChannelSVD(*(part.float().contiguous() for part in select(svd, 0, used)))
+
+
 def orthonormalise(svd: ChannelSVD) -> ChannelSVD:
     """The SVD of sum_j s_j u_j v_j^T for any columns u_j, v_j and any signs of s_j, without writing the sum out."""
     (qu, ru), (qv, rv) = torch.linalg.qr(svd.u), torch.linalg.qr(svd.v)

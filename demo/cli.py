@@ -103,7 +103,7 @@ def _round_trip(model, count: int) -> str:
 
     drawn = faces.sample(range(SEED, SEED + count))
     latents = model.encode(faces.render(drawn))
-    context = torch.cat([model.context(caption([n for n, on in zip(faces.ATTRIBUTES, row) if on])) for row in drawn.attributes])
+    context = torch.cat([model.context(caption(names)) for names in drawn.names()])
     sigmas, out = model.sigmas(editing.STEPS), []
     for cfg in (1.0, 5.0):
         denoise = model.denoiser("", cfg=cfg)

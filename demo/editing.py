@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..core import (HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
+from ..core import (Denoiser, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
                     fixed_point_inversion, learn_attribute, learn_direction, record_trajectories, sample_asyrp, sample_euler)
 from ..core.asyrp import slide
 from .faces import Faces, render
@@ -139,6 +139,12 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
 
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
     """The pictures resampled from their codes with the bottleneck edited."""
+    return s.model.decode(asyrp_latents(s, direction, strength, edit_percent, symmetric))
+
+
+def asyrp_latents(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False,
+                  denoise: Denoiser | None = None) -> Tensor:
+    """The same in model space, [B, 4, 16, 16]; denoise: in place of the source prompt's."""
     window = Window(s.model.percent_to_sigma(edit_percent), start=direction.start)
     edit, amount = slide(direction, strength, s.sigmas, window)
-    return s.model.decode(sample_asyrp(s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount))
+    return sample_asyrp(denoise or s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount)

@@ -50,6 +50,10 @@ class Faces:
     def __getitem__(self, rows) -> "Faces":
         return Faces(self.u[rows], self.attributes[rows])
 
+    def names(self) -> list[list[str]]:
+        """The attributes that each face wears."""
+        return [[name for name, on in zip(ATTRIBUTES, row) if on] for row in self.attributes]
+
     def free(self, name: str) -> Tensor:
         """One free parameter, shaped [B, 1, 1] for painting."""
         return self.u[:, _COLUMN[name], None, None]

@@ -73,9 +73,13 @@ class DemoModel:
         return (self.vae.decode(latents / self.latent_scale) / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
+    def logits(self, pictures: Tensor) -> Tensor:
+        """How clearly the judge sees each attribute: [B, 4] in ATTRIBUTES order, positive where it does."""
+        return self.judge(pictures.to(self.device))
+
     def judged(self, pictures: Tensor) -> Tensor:
         """Which attributes the judge sees: booleans [B, 4] in ATTRIBUTES order."""
-        return self.judge(pictures.to(self.device)) > 0
+        return self.logits(pictures) > 0
 
 
 def load(device: str | torch.device | None = None) -> DemoModel:

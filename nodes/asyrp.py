@@ -5,14 +5,12 @@ from __future__ import annotations
 import comfy.samplers
 import comfy.utils
 import torch
-import torch.nn.functional as F
 from comfy_api.latest import io
 
-from ..backends.comfyui import ComfyDenoiser, is_flow, require_bottleneck
+from ..backends.comfyui import ComfyDenoiser, is_flow, latent_mask, require_bottleneck
 from ..core.asyrp import Window, sample_asyrp, slide
 from ..core.direction import HDirection
-from ..core.errors import EditError
-from .types import CATEGORY, HDirectionType, seed_input
+from .types import CATEGORY, HDirectionType, direction_of, seed_input
 
 # ComfyUI draws a sampler's noise from the same seed as the start noise; the boost must not repeat it.
 SEED_SALT = 0x5E17A9
@@ -41,8 +39,7 @@ def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable
 
 def _mask_like(mask: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """A MASK, [H, W] or [M, H, W], at the size of x [B, C, h, w]: [B, 1, h, w]. Fewer masks than pictures are repeated."""
-    small = F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=x.shape[-2:], mode="area")
-    return comfy.utils.repeat_to_batch_size(small, len(x)).to(x)
+    return comfy.utils.repeat_to_batch_size(latent_mask(mask, x), len(x)).to(x)
 
 
 class AsyrpSampler(io.ComfyNode):
@@ -70,10 +67,8 @@ class AsyrpSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, direction, strength, edit_percent, boost_percent, eta, edit_uncond, noise_seed, symmetric=False, mask=None) -> io.NodeOutput:
-        if not isinstance(direction, HDirection):
-            raise EditError(f"direction is a {type(direction).__name__}; wire h-Space Direction Learn or Load h-Direction.")
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_asyrp_comfy, extra_options=dict(
-            direction=direction, strength=strength, edit_percent=edit_percent, boost_percent=boost_percent, eta=eta,
+            direction=direction_of(direction, "direction"), strength=strength, edit_percent=edit_percent, boost_percent=boost_percent, eta=eta,
             edit_uncond=edit_uncond, noise_seed=noise_seed, symmetric=symmetric, mask=mask)))
 
 

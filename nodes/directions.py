@@ -9,20 +9,13 @@ from ..backends.comfyui import ComfyDenoiser, is_flow, latent_of, require_bottle
 from ..core.asyrp import Window
 from ..core.average import average_direction, over_steps, step_likeness
 from ..core.combine_directions import combine_directions
-from ..core.direction import HDirection
-from ..core.errors import EditError, check_sigmas
+from ..core.errors import check_sigmas
 from ..core.pca import pca_directions
 from . import plots
-from .types import CATEGORY, HDirectionType, cfg_input, seed_input
+from .types import CATEGORY, HDirectionType, cfg_input, direction_of, seed_input
 
 SLOTS = (1, 2, 3, 4)
 SHOWN = 5  # components in the plot
-
-
-def checked(direction, name: str) -> HDirection:
-    if not isinstance(direction, HDirection):
-        raise EditError(f"{name} is a {type(direction).__name__}; an h-space direction from a Learn, Load or Combine node is accepted.")
-    return direction
 
 
 class CombineDirections(io.ComfyNode):
@@ -45,7 +38,7 @@ class CombineDirections(io.ComfyNode):
     @classmethod
     def execute(cls, direction_1, weight_1, direction_2=None, weight_2=1.0, direction_3=None, weight_3=1.0, direction_4=None, weight_4=1.0) -> io.NodeOutput:
         slots = zip(SLOTS, (direction_1, direction_2, direction_3, direction_4), (weight_1, weight_2, weight_3, weight_4))
-        return io.NodeOutput(combine_directions([(weight, checked(direction, f"direction_{i}")) for i, direction, weight in slots if i == 1 or direction is not None]))
+        return io.NodeOutput(combine_directions([(weight, direction_of(direction, f"direction_{i}")) for i, direction, weight in slots if i == 1 or direction is not None]))
 
 
 class HDirectionAverage(io.ComfyNode):
@@ -79,7 +72,7 @@ class HDirectionAverage(io.ComfyNode):
     @classmethod
     def execute(cls, direction, model, positive, negative, latent_image, sigmas, method, samples, edit_percent, cfg, seed) -> io.NodeOutput:
         check_sigmas(sigmas)
-        checked(direction, "direction")
+        direction_of(direction, "direction")
         require_bottleneck(model.model)
         samples_like = latent_of(latent_image, "latent_image", model)
         window = Window(float(model.get_model_object("model_sampling").percent_to_sigma(edit_percent)), start=direction.start)

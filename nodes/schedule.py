@@ -7,10 +7,10 @@ import torch
 from comfy_api.latest import io
 
 from ..backends.comfyui import ComfyDenoiser, is_flow, latent_of, run, to_model_space
+from ..backends.distances import DISTANCES, distance_named
 from ..core.errors import EditError, check_sigmas
 from ..core.schedule import course, trace
 from . import plots
-from .distances import DISTANCES, distance_named
 from .types import CATEGORY, cfg_input
 
 

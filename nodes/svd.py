@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import comfy.model_management
 import comfy.utils
-import torch.nn.functional as F
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..backends.comfyui import latent_of
+from ..backends.comfyui import latent_mask, latent_of
 from ..core.attribute import apply_attribute, learn_attribute
 from ..core.avi import Weights
 from ..core.predictor import Training
-from ..core.svd import BANDS
 from . import plots
-from .types import CATEGORY, SVDAttributeType, seed_input
+from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, seed_input
 
 _WEIGHTS = Weights()
 
 
 def _weight(id: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(id, default=default, min=0.0, max=100.0, step=0.01, round=False, tooltip=tooltip)
-
-
-def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
-    """A MASK at the latent's size: [B or 1, 1, H, W]."""
-    return mask if mask is None else F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
 
 
 class SVDAttributeLearn(io.ComfyNode):
@@ -98,9 +90,7 @@ class LatentSVDEdit(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
                 io.Float.Input("strength", default=1.25, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, a little more makes up for what the pull towards the source holds back, negative removes."),
-                io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
-                io.Combo.Input("band", options=list(BANDS), default="all", tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour."),
-                io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),
+                *atoms_inputs(),
             ],
             outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],
         )
@@ -108,7 +98,7 @@ class LatentSVDEdit(io.ComfyNode):
     @classmethod
     def execute(cls, latent, attribute, strength, rank, band, mask=None) -> io.NodeOutput:
         samples = latent_of(latent, "latent")
-        edited = apply_attribute(samples, attribute, strength, rank, band, latent_mask(mask, samples))
+        edited = apply_attribute(samples, attribute_of(attribute, "attribute"), strength, rank, band, latent_mask(mask, samples))
         # Strength 0 hands over the input's own numbers, in its own dtype.
         return io.NodeOutput({**latent, "samples": edited if strength else latent["samples"].clone()})
 

@@ -6,12 +6,10 @@ import comfy.samplers
 import torch
 from comfy_api.latest import io
 
-from ..backends.comfyui import is_flow
+from ..backends.comfyui import is_flow, latent_mask
 from ..core.attribute import SVDAttribute, apply_attribute
 from ..core.errors import EditError
-from ..core.svd import BANDS
-from .svd import latent_mask
-from .types import CATEGORY, SVDAttributeType
+from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of
 
 
 def edited_steps(sigmas, highest: float, lowest: float) -> list[int]:
@@ -64,21 +62,17 @@ class SVDSampler(io.ComfyNode):
                 io.Float.Input("strength", default=1.25, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, negative removes. A window of steps shares it out evenly."),
                 io.Float.Input("start_percent", default=0.76, min=0.0, max=1.0, step=0.01, round=False, tooltip="Sampling progress from which the code is edited: the one the attribute was learned at."),
                 io.Float.Input("end_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Every step from start_percent to here gets its share. At or below start_percent: one step only."),
-                io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
-                io.Combo.Input("band", options=list(BANDS), default="all", tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour."),
-                io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),
+                *atoms_inputs(),
             ],
             outputs=[io.Sampler.Output("sampler", display_name="sampler", tooltip="Wire to SamplerCustom or SamplerCustomAdvanced.")],
         )
 
     @classmethod
     def execute(cls, wrapped, attribute, strength, start_percent, end_percent, rank, band, mask=None) -> io.NodeOutput:
-        if not isinstance(attribute, SVDAttribute):
-            raise EditError(f"attribute is a {type(attribute).__name__}; wire SVD Attribute Learn or Load SVD Attribute.")
         if not isinstance(wrapped, comfy.samplers.KSAMPLER):
             raise EditError(f"wrapped is a {type(wrapped).__name__}, which cannot be stopped on the way; a sampler from KSamplerSelect is accepted.")
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_svd_comfy, extra_options=dict(
-            sampler=wrapped, attribute=attribute, strength=strength, start_percent=start_percent, end_percent=end_percent, rank=rank, band=band, mask=mask), inpaint_options=wrapped.inpaint_options))
+            sampler=wrapped, attribute=attribute_of(attribute, "attribute"), strength=strength, start_percent=start_percent, end_percent=end_percent, rank=rank, band=band, mask=mask), inpaint_options=wrapped.inpaint_options))
 
 
 NODES = [SVDSampler]

@@ -6,14 +6,14 @@ import torch
 from comfy_api.latest import io
 
 from ..backends.comfyui import latent_of
-from ..core.attribute import SVDAttribute, apply_attribute
+from ..core.attribute import apply_attribute
 from ..core.combine_attributes import combine_attributes
 from ..core.errors import EditError, check_same_shape
 from ..core.subspace import band_energy, leading_angles, random_leading_distance
 from ..core.svd import BANDS, band_range, channel_svd, standardise
 from ..core.swap import SWAPS, swap_atoms
 from . import plots
-from .types import CATEGORY, SVDAttributeType
+from .types import CATEGORY, SVDAttributeType, attribute_of
 
 
 def _weight(id: str, optional: bool) -> io.Float.Input:
@@ -39,7 +39,7 @@ class CombineSVD(io.ComfyNode):
     @classmethod
     def execute(cls, attribute_1, weight_1, attribute_2=None, weight_2=1.0, attribute_3=None, weight_3=1.0, attribute_4=None, weight_4=1.0) -> io.NodeOutput:
         pairs = ((attribute_1, weight_1), (attribute_2, weight_2), (attribute_3, weight_3), (attribute_4, weight_4))
-        return io.NodeOutput(combine_attributes([(weight, _attribute(attribute, f"attribute_{i}")) for i, (attribute, weight) in enumerate(pairs, 1) if attribute is not None]))
+        return io.NodeOutput(combine_attributes([(weight, attribute_of(attribute, f"attribute_{i}")) for i, (attribute, weight) in enumerate(pairs, 1) if attribute is not None]))
 
 
 class StrengthSweep(io.ComfyNode):
@@ -65,7 +65,7 @@ class StrengthSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, attribute, first, last, count) -> io.NodeOutput:
-        samples, attribute = latent_of(latent, "latent"), _attribute(attribute, "attribute")
+        samples, attribute = latent_of(latent, "latent"), attribute_of(attribute, "attribute")
         strengths = [round(first + (last - first) * i / max(count - 1, 1), 6) for i in range(count)]
         # Strength 0 hands over the input's own numbers.
         edited = [apply_attribute(samples, attribute, s).to(latent["samples"].dtype) if s else latent["samples"].clone() for s in strengths]
@@ -158,12 +158,6 @@ def _report(x, z, noise, rank: int) -> str:
         lines.append(f"channel {i + 1:<4d}{distances[i]:8.3f}   {degrees[..., 0].mean():5.1f} to {degrees[..., -1].mean():5.1f} degrees")
     lines.append(f"mean        {distances.mean():8.3f}   {distances.mean() / chance if chance else 0.0:.0%} of the {chance:.3f} between two random subspaces")
     return "\n".join(lines)
-
-
-def _attribute(value, name: str) -> SVDAttribute:
-    if not isinstance(value, SVDAttribute):
-        raise EditError(f"{name} is a {type(value).__name__}; wire SVD Attribute Learn or Load SVD Attribute.")
-    return value
 
 
 NODES = [CombineSVD, StrengthSweep, AtomSwap, Spectrum]

@@ -39,7 +39,8 @@ def tiny(family: str, seed: int = 0):
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu")).float()
     generator = torch.Generator().manual_seed(seed)
-    for name, weight in model.diffusion_model.named_parameters():
+    # Buffers too: SD3's position table is left as it was allocated until a checkpoint fills it.
+    for name, weight in (*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()):
         fan = weight[0].numel() if weight.ndim > 1 else 1
         value = torch.randn(weight.shape, generator=generator) * (0.5 / fan**0.5 if weight.ndim > 1 else 0.02)
         weight.requires_grad_(False).copy_(value + (1.0 if weight.ndim == 1 and "norm" in name and name.endswith(("weight", "scale")) else 0.0))

@@ -124,7 +124,7 @@ def test_lpips_says_what_it_lacks(graph, monkeypatch, tmp_path):
     import sys
     import types
 
-    from singular_edit.nodes.distances import distance_named
+    from singular_edit.backends.distances import distance_named
 
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(EditError, match="pip install lpips, or use ms-ssim"):
@@ -136,7 +136,7 @@ def test_lpips_says_what_it_lacks(graph, monkeypatch, tmp_path):
 
 
 def test_the_distance_is_one(pack_nodes):
-    from singular_edit.nodes.distances import distance_named
+    from singular_edit.backends.distances import distance_named
 
     measure = distance_named("ms-ssim")
     for size in (24, 64, 200):
