@@ -35,7 +35,7 @@ def edited_latents(s: editing.Session, direction: HDirection, strength: float = 
     if steps != s.steps:
         key = ("resampled", steps)
         if key not in s.codes:
-            s.codes[key] = editing.Session(s.model, s.faces, s.attribute, s.cfg, steps)
+            s.codes[key] = editing.Session(s.model, s.faces, s.attribute, s.cfg, steps, s.worn)
         s = s.codes[key]
     return editing.asyrp_latents(s, direction, strength, denoise=None if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x))
 
@@ -78,9 +78,7 @@ def properties(model: loader.DemoModel, attribute: str, direction: HDirection, o
                        f"cosine of the changes of different faces {likeness(own - plain):.2f}")
 
     # An attribute that is not there cannot be taken away: strengths below 0 are measured on the same faces with it.
-    worn = editing.Session(model, s.faces, attribute)
-    worn.faces = s.faces.with_attributes(**{attribute: True})
-    worn.pictures = faces.render(worn.faces)
+    worn = editing.Session(model, s.faces, attribute, worn=True)
     ways = {"adding": (s, 1), "removing": (worn, -1)}
     for way, (session, sign) in ways.items():
         strengths = torch.tensor([0.0, *(sign * strength for strength in STRENGTHS)])

@@ -6,21 +6,17 @@ import torch
 from latent_svd_properties import SEED, figure
 from torch import Tensor
 
-from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute, sample_euler
+from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
 from singular_edit.core.properties import linearity
 from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
 from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
 from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH, Session
-from singular_edit.demo.measure import HEADER, score
+from singular_edit.demo.measure import HEADER, Score, score
 
-PAIRS = 24
-STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-
-
-def swap_at(s: Session, step: int = SVD_STEP) -> Tensor:
-    """The target prompt from T_x on."""
-    return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
+PAIRS, SINGLE_PAIRS = 24, 8
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
+CURVE = 48  # faces that curves over strength are drawn from
 
 
 def mixing(s: Session, strength: float = 1.0, step: int = SVD_STEP) -> Tensor:
@@ -53,39 +49,57 @@ def edits(model, args) -> None:
     curves = {}
     for name in args.attributes:
         s = Session(model, faces.sample(range(SEED, SEED + args.count)), name)
-        one, many = (editing.svd_attribute(model, name, pairs, seed) for pairs, seed in ((1, 1), (PAIRS, 0)))
+        many, ones = editing.svd_attribute(model, name, PAIRS, 0), editing.single_pairs(model, name, SINGLE_PAIRS, 1)
         print(f"{name:<34s}" + HEADER[34:])
         for label, edit in (
             ("unedited", lambda: editing.unedited(s)),
             ("prompt swap from T", lambda: editing.prompt_swap(s)),
-            ("prompt swap at T_x", lambda: swap_at(s)),
+            (f"prompt swap from step {PART_STEP}", lambda: editing.prompt_swap(s, PART_STEP)),
+            ("prompt swap from T_x", lambda: editing.prompt_swap(s, SVD_STEP)),
             ("plain mixing, own pair, 1", lambda: mixing(s)),
             (f"plain mixing, own pair, {SVD_STRENGTH:g}", lambda: mixing(s, SVD_STRENGTH)),
             ("spectra only, own pair", lambda: spectra_only(s)),
             ("random atoms of equal norm", lambda: editing.svd_apply(s, random_atoms(many))),
             ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
-            ("Latent SVD, one foreign pair", lambda: editing.svd_apply(s, one)),
+            ("Latent SVD, one foreign pair", lambda: editing.svd_one_foreign_pair(s, ones)),
             (f"Latent SVD, mean of {PAIRS} pairs", lambda: editing.svd_apply(s, many)),
         ):
             print(score(s, edit()).row(label), flush=True)
-        curves[name] = {}
-        for label, edit in (("own pair", lambda strength: editing.svd_own_pair(s, strength)), ("plain mixing", lambda strength: mixing(s, strength)),
-                            ("one foreign pair", lambda strength: editing.svd_apply(s, one, strength)), (f"mean of {PAIRS}", lambda strength: editing.svd_apply(s, many, strength))):
-            pictures = [edit(strength) for strength in STRENGTHS]
-            rows = [score(s, part) for part in pictures]
-            curves[name][label] = rows
-            print(f"  {label:<18s} Spearman {linearity(torch.stack([logits(s, part) for part in pictures]), torch.tensor(STRENGTHS)):5.2f}   success/others at strength "
-                  + "  ".join(f"{strength:g}: {row.success:.2f}/{row.kept:.2f}" for strength, row in zip(STRENGTHS, rows)), flush=True)
-        print()
+        few = faces.sample(range(SEED, SEED + min(CURVE, args.count)))
+        curves[name] = courses(Session(model, few, name), {
+            "own pair": lambda s, strength: editing.svd_own_pair(s, strength), "plain mixing, own pair": lambda s, strength: mixing(s, strength),
+            "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength), f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength)})
+        monotone(Session(model, few, name), Session(model, few, name, worn=True), many)
     plot_curves(curves, args.output / "latent_svd_curves.png")
+
+
+def courses(s: Session, ways: dict) -> dict[str, list[Score]]:
+    """Scores of each way at each strength, printed."""
+    print(f"\n{'success/others/PSNR dB at strength':<34s}" + "".join(f"{strength:>16g}" for strength in STRENGTHS))
+    rows = {label: [score(s, edit(s, strength)) for strength in STRENGTHS] for label, edit in ways.items()}
+    for label, scores in rows.items():
+        print(f"{label:<34s}" + "".join(f"{f'{r.success:.2f}/{r.kept:.2f}/{r.psnr:.1f}':>16s}" for r in scores), flush=True)
+    return rows
+
+
+def monotone(without: Session, worn: Session, attribute: SVDAttribute) -> None:
+    """The judge's mean logit from strength -2 to 2: faces without the attribute can only gain it, faces with it only lose it."""
+    strengths = torch.linspace(-2, 2, 9)
+    scores = {label: torch.stack([logits(s, editing.svd_apply(s, attribute, strength)) for strength in strengths.tolist()]) for label, s in (("without", without), ("with it", worn))}
+    both = torch.cat(list(scores.values()), dim=1)
+    print(f"\n{'mean logit at strength':<34s}" + "".join(f"{strength:>8g}" for strength in strengths.tolist()))
+    for label, values in {**scores, "both": both}.items():
+        half = slice(None) if label == "both" else slice(4, None) if label == "without" else slice(0, 5)
+        print(f"{f'faces {label}':<34s}" + "".join(f"{value:8.1f}" for value in values.mean(dim=1).tolist())
+              + f"   Spearman of the mean {linearity(values[half].mean(dim=1, keepdim=True), strengths[half]):.2f}, of each face {linearity(values[half], strengths[half]):.2f}")
+    print(f"removed from {float((scores['with it'][1] < 0).float().mean()):.2f} of the faces that wear it, at strength {strengths[1]:g}\n", flush=True)
 
 
 def plot_curves(curves: dict, path) -> None:
     made, axes = figure(len(curves))
     for axis, (name, lines) in zip(axes[0], curves.items()):
         for label, rows in lines.items():
-            shown = [row for row, strength in zip(rows, STRENGTHS) if strength >= 0]
-            axis.plot([row.kept for row in shown], [row.success for row in shown], marker="o", ms=3, label=label)
+            axis.plot([row.kept for row in rows], [row.success for row in rows], marker="o", ms=3, label=label)
         axis.set(title=f"{name}: strengths 0 to 2", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
         axis.legend(fontsize=7)
     made.savefig(path)
@@ -127,10 +141,8 @@ def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta:
 
 
 def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None) -> Tensor:
-    model, sigmas, key = s.model, s.sigmas, ("foreign", step, delta)
+    key = ("foreign", step, delta)
     if key not in s.codes:
-        noise, shared = editing.starting_noise(model, PAIRS, 0, sigmas), model.denoiser(SOURCE, cfg=editing.LEARN_CFG)
-        s.codes[key] = (editing.pair_code(shared, shared, noise, sigmas, PART_STEP, step),
-                        editing.pair_code(shared, model.denoiser(s.target, cfg=editing.LEARN_CFG), noise, sigmas, PART_STEP, step + delta))
+        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, PAIRS, 0, step, delta)
     source, target = s.codes[key]
     return editing.svd_apply(s, learn_attribute(source, target, rank, weights, training=training), strength, step)

@@ -12,6 +12,7 @@ STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 SHOWN = 2
 SEED = 50_000  # held out: training starts at faces.TRAINING_SEED
 FOREIGN_PAIRS = 24
+SINGLE_PAIRS = 8  # each is tried on its share of the pictures
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,14 +45,14 @@ def run_demo(args: argparse.Namespace) -> int:
     model = loader.load()
     lines, rows = [_setting(args.count), _round_trip(model, min(16, args.count)), ""], []
     print("\n".join(lines))
-    with tqdm(total=len(args.attributes) * 13, unit="run") as bar:
+    with tqdm(total=len(args.attributes) * 14, unit="run") as bar:
         for attribute in args.attributes:
             bar.set_description(attribute)
             s = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute)
             s.inversion
             bar.update()
             svd = editing.svd_attribute(model, attribute, FOREIGN_PAIRS, args.seed)
-            one = editing.svd_attribute(model, attribute, 1, args.seed + 1)
+            ones = editing.single_pairs(model, attribute, SINGLE_PAIRS, args.seed + 1)
             bar.update()
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
             direction, difference = (editing.h_direction(model, attribute, recorded, method, args.steps, seed=args.seed) for method in ("combined", "difference"))
@@ -62,8 +63,9 @@ def run_demo(args: argparse.Namespace) -> int:
             for label, edit in (
                 ("unedited", lambda: editing.unedited(s)),
                 ("prompt swap from T", lambda: editing.prompt_swap(s)),
+                (f"prompt swap from step {editing.PART_STEP}", lambda: editing.prompt_swap(s, editing.PART_STEP)),
                 ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
-                ("Latent SVD, one foreign pair", lambda: editing.svd_apply(s, one)),
+                ("Latent SVD, one foreign pair", lambda: editing.svd_one_foreign_pair(s, ones)),
                 (f"Latent SVD, mean of {FOREIGN_PAIRS} pairs", lambda: editing.svd_apply(s, svd)),
                 ("Asyrp, learned direction", lambda: editing.asyrp(s, direction)),
                 ("Asyrp, difference direction", lambda: editing.asyrp(s, difference)),

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core import (Denoiser, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
                     fixed_point_inversion, learn_attribute, learn_direction, record_trajectories, sample_asyrp, sample_euler)
 from ..core.asyrp import slide
-from .faces import Faces, render
+from .faces import ATTRIBUTES, Faces, render
 from .loader import DemoModel
 from .words import caption
 
@@ -23,7 +23,7 @@ LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak mor
 H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
 PART_STEP = 8      # until here both prompts of a pair share the source's trajectory
 SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
-SVD_STRENGTH = 1.25  # makes up for what the pull towards the source holds back
+SVD_STRENGTH = 1.5  # makes up for what the pull towards the source holds back
 EDIT_PERCENT = 0.8
 H_BATCH = 16
 H_STRENGTH = 1.5   # 1 is nine tenths of an edit on average; more convinces the last pictures
@@ -32,17 +32,18 @@ SOURCE = caption([])
 
 @dataclass
 class Session:
-    """Held-out pictures of one attribute's absence, inverted. ``latents``, ``code``: [B, 4, 16, 16], model space."""
+    """Held-out pictures without one attribute, or all with it (``worn``), inverted. ``latents``, ``code``: [B, 4, 16, 16], model space."""
 
     model: DemoModel
     faces: Faces
     attribute: str
     cfg: float = CFG
     steps: int = STEPS
+    worn: bool = False
     codes: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        self.faces = self.faces.with_attributes(**{self.attribute: False})
+        self.faces = self.faces.with_attributes(**{self.attribute: self.worn})
         self.pictures = render(self.faces)
         self.sigmas = self.model.sigmas(self.steps)
         self.target = caption([self.attribute])
@@ -79,9 +80,9 @@ def unedited(s: Session) -> Tensor:
     return s.finish(s.code, 0)
 
 
-def prompt_swap(s: Session) -> Tensor:
-    """The target prompt all the way from T."""
-    return s.model.decode(sample_euler(s.denoiser(s.target), s.code, s.sigmas))
+def prompt_swap(s: Session, step: int = 0) -> Tensor:
+    """The target prompt from a step on; at 0, all the way from T."""
+    return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
 
 
 def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(),
@@ -95,18 +96,45 @@ def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STE
 def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step: int = SVD_STEP, delta: int = 0, rank: int = 12,
                   weights: Weights = Weights(), keep: int | None = None, steps: int = STEPS, cfg: float = LEARN_CFG) -> SVDAttribute:
     """An attribute from pairs of codes sampled from noise: the mean edit of ``pairs`` faces nobody has seen."""
+    source, target = pairs_that_show(model, attribute, pairs, seed, step, delta, steps, cfg)
     sigmas = model.sigmas(steps)
-    noise = starting_noise(model, pairs, seed, sigmas)
-    shared = model.denoiser(SOURCE, cfg=cfg)
-    source = pair_code(shared, shared, noise, sigmas, PART_STEP, step)
-    target = pair_code(shared, model.denoiser(caption([attribute]), cfg=cfg), noise, sigmas, PART_STEP, step + delta)
     return learn_attribute(source, target, rank, weights, keep, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
                            info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
+
+
+def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, step: int = SVD_STEP, delta: int = 0, steps: int = STEPS,
+                    cfg: float = LEARN_CFG) -> tuple[Tensor, Tensor]:
+    """Codes of ``count`` pairs whose pictures show what their prompts say, [count, 4, 16, 16] each.
+
+    An artist looks at both pictures before learning from them; here the judge does. Of a face that wears a hat
+    already, or of one that stays without, nothing is learned.
+    """
+    sigmas, index, found = model.sigmas(steps), ATTRIBUTES.index(attribute), []
+    shared, towards = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
+    for noise in starting_noise(model, 4 * count + 8, seed, sigmas).split(32):
+        source, target = pair_code(shared, shared, noise, sigmas, PART_STEP, step), pair_code(shared, towards, noise, sigmas, PART_STEP, step + delta)
+        has, gets = (model.judged(model.decode(sample_euler(prompt, code, sigmas[at:])))[:, index] for prompt, code, at in ((shared, source, step), (towards, target, step + delta)))
+        found += [(source[i], target[i]) for i in (gets & ~has).nonzero().flatten()]
+        if len(found) >= count:
+            break
+    source, target = zip(*found[:count])
+    return torch.stack(source), torch.stack(target)
 
 
 def svd_apply(s: Session, attribute: SVDAttribute, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
     """A learned attribute slid on every picture."""
     return s.finish(apply_attribute(s.to_step(SOURCE, step), attribute, strength), step)
+
+
+def svd_one_foreign_pair(s: Session, attributes: list[SVDAttribute], strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
+    """Each of these on its share of the pictures, for one pair is luck: their mean says what to expect of one."""
+    shares = s.to_step(SOURCE, step).tensor_split(len(attributes))
+    return s.finish(torch.cat([apply_attribute(x, attribute, strength) for x, attribute in zip(shares, attributes)]), step)
+
+
+def single_pairs(model: DemoModel, attribute: str, count: int, seed: int) -> list[SVDAttribute]:
+    """``count`` attributes, each of one foreign pair."""
+    return [learn_attribute(x[None], z[None]) for x, z in zip(*pairs_that_show(model, attribute, count, seed))]
 
 
 def pair_code(source, target, code: Tensor, sigmas: Tensor, part: int, step: int) -> Tensor:

@@ -89,7 +89,7 @@ class LatentSVDEdit(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
-                io.Float.Input("strength", default=1.25, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, a little more makes up for what the pull towards the source holds back, negative removes."),
+                io.Float.Input("strength", default=1.5, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, a little more makes up for what the pull towards the source holds back, negative removes."),
                 *atoms_inputs(),
             ],
             outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],
