@@ -128,7 +128,8 @@ def svd_apply(s: Session, attribute: SVDAttribute, strength: float = SVD_STRENGT
 
 def svd_one_foreign_pair(s: Session, attributes: list[SVDAttribute], strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
     """Each of these on its share of the pictures, for one pair is luck: their mean says what to expect of one."""
-    shares = s.to_step(SOURCE, step).tensor_split(len(attributes))
+    code = s.to_step(SOURCE, step)
+    shares = code.tensor_split(min(len(attributes), len(code)))
     return s.finish(torch.cat([apply_attribute(x, attribute, strength) for x, attribute in zip(shares, attributes)]), step)
 
 
