@@ -34,6 +34,11 @@ class ComfyDenoiser:
         self.model, self.extra_args = model, extra_args
         self.edit_uncond, self.prompt, self.differentiable = edit_uncond, prompt, differentiable
 
+    @property
+    def guidance(self) -> float:
+        """The guider's cfg; 1 for guiders that have none, or several."""
+        return getattr(self.model.inner_model, "cfg", 1.0)
+
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if self.prompt is not None:

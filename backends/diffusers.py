@@ -22,7 +22,7 @@ class DiffusersDenoiser:
         if getattr(unet, "mid_block", None) is None:
             raise EditError(f"{type(unet).__name__} has no U-Net bottleneck (middle block), so h-space editing cannot work on it.")
         self.unet, self.context, self.negative, self.edit_uncond = unet, context, negative, edit_uncond
-        self.cfg = cfg if negative is not None else 1.0
+        self.cfg = self.guidance = cfg if negative is not None else 1.0
         self.log_sigmas = sigmas_of(alphas_cumprod).log()
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:

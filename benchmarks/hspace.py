@@ -1,6 +1,7 @@
 """h-space on the embedded model, as numbers.
 
     python benchmarks/hspace.py properties    the paper's five properties (arXiv 2210.10960, section 5), a table a direction
+    python benchmarks/hspace.py edits         each attribute at the shipped default, beside its baselines
     python benchmarks/hspace.py strengths     beyond strength 1: more of dh, or more of its effect
     python benchmarks/hspace.py schedule      the course of editing strength and quality deficiency that thresholds are set on
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import hspace_edits
 import torch
 from torch import Tensor
 
@@ -175,7 +177,9 @@ def main() -> None:
     compared.set_defaults(run=run_strengths)
     when = commands.add_parser("schedule")
     when.set_defaults(run=run_schedule)
-    for command, count in ((table, 48), (compared, 48), (when, 16)):
+    shipped = commands.add_parser("edits")
+    hspace_edits.arguments(shipped)
+    for command, count in ((table, 48), (compared, 48), (when, 16), (shipped, 48)):
         command.add_argument("--count", type=int, default=count, help="held-out faces")
     args = parser.parse_args()
     args.run(args)

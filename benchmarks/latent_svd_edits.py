@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 from latent_svd_properties import SEED, figure
+from tables import courses, monotone
 from torch import Tensor
 
 from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
-from singular_edit.core.properties import linearity
 from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
 from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
 from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH, Session
-from singular_edit.demo.measure import HEADER, Score, score
+from singular_edit.demo.measure import HEADER, score
 
 PAIRS, SINGLE_PAIRS = 24, 8
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -38,11 +38,6 @@ def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
     return SVDAttribute(ChannelSVD(u, attribute.edit.s, v), attribute.source_spectrum, attribute.target_spectrum)
 
 
-def logits(s: Session, pictures: Tensor) -> Tensor:
-    """How clearly the judge sees the attribute: [B]."""
-    return s.model.logits(pictures)[:, faces.ATTRIBUTES.index(s.attribute)].cpu()
-
-
 def edits(model, args) -> None:
     print(f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at step {PART_STEP}, T_x = step {SVD_STEP}, "
           f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n")
@@ -66,33 +61,11 @@ def edits(model, args) -> None:
         ):
             print(score(s, edit()).row(label), flush=True)
         few = faces.sample(range(SEED, SEED + min(CURVE, args.count)))
-        curves[name] = courses(Session(model, few, name), {
+        curves[name] = courses(Session(model, few, name), STRENGTHS, {
             "own pair": lambda s, strength: editing.svd_own_pair(s, strength), "plain mixing, own pair": lambda s, strength: mixing(s, strength),
             "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength), f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength)})
-        monotone(Session(model, few, name), Session(model, few, name, worn=True), many)
+        monotone(Session(model, few, name), Session(model, few, name, worn=True), lambda s, strength: editing.svd_apply(s, many, strength))
     plot_curves(curves, args.output / "latent_svd_curves.png")
-
-
-def courses(s: Session, ways: dict) -> dict[str, list[Score]]:
-    """Scores of each way at each strength, printed."""
-    print(f"\n{'success/others/PSNR dB at strength':<34s}" + "".join(f"{strength:>16g}" for strength in STRENGTHS))
-    rows = {label: [score(s, edit(s, strength)) for strength in STRENGTHS] for label, edit in ways.items()}
-    for label, scores in rows.items():
-        print(f"{label:<34s}" + "".join(f"{f'{r.success:.2f}/{r.kept:.2f}/{r.psnr:.1f}':>16s}" for r in scores), flush=True)
-    return rows
-
-
-def monotone(without: Session, worn: Session, attribute: SVDAttribute) -> None:
-    """The judge's mean logit from strength -2 to 2: faces without the attribute can only gain it, faces with it only lose it."""
-    strengths = torch.linspace(-2, 2, 9)
-    scores = {label: torch.stack([logits(s, editing.svd_apply(s, attribute, strength)) for strength in strengths.tolist()]) for label, s in (("without", without), ("with it", worn))}
-    both = torch.cat(list(scores.values()), dim=1)
-    print(f"\n{'mean logit at strength':<34s}" + "".join(f"{strength:>8g}" for strength in strengths.tolist()))
-    for label, values in {**scores, "both": both}.items():
-        half = slice(None) if label == "both" else slice(4, None) if label == "without" else slice(0, 5)
-        print(f"{f'faces {label}':<34s}" + "".join(f"{value:8.1f}" for value in values.mean(dim=1).tolist())
-              + f"   Spearman of the mean {linearity(values[half].mean(dim=1, keepdim=True), strengths[half]):.2f}, of each face {linearity(values[half], strengths[half]):.2f}")
-    print(f"removed from {float((scores['with it'][1] < 0).float().mean()):.2f} of the faces that wear it, at strength {strengths[1]:g}\n", flush=True)
 
 
 def plot_curves(curves: dict, path) -> None:

@@ -9,6 +9,7 @@ from .average import average_direction, over_steps, step_likeness
 from .avi import Weights, integrate
 from .belm import belm_inversion, sample_belm
 from .calibration import calibrate
+from .changes import Changes, learn_readout, record_changes
 from .clip import learn_clip_direction
 from .combine_attributes import combine_attributes
 from .combine_directions import combine_directions
@@ -21,17 +22,18 @@ from .inversion import QUALITIES, InversionReport, ddim_inversion, fixed_point_i
 from .learning import Trajectories, learn_direction, record_trajectories
 from .pca import pca_directions
 from .predictor import Predictor, Training, train_predictor
+from .readout import ReadoutDirection
 from .samplers import SAMPLERS, sample
 from .subspace import attribute_profile, geodesic_distance, leading_distance, random_distance, trajectory_distances
 from .svd import atoms, channel_svd, principal_angles, standardise, truncate
 from .swap import scale_atoms, swap_atoms
 
 __all__ = [
-    "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "SAMPLERS",
+    "Changes", "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "ReadoutDirection", "SAMPLERS",
     "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "attribute_profile", "average_direction",
     "belm_inversion", "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine_attributes", "combine_directions", "ddim_inversion",
     "denoise_pair", "euler_step", "fixed_point_inversion", "geodesic_distance", "integrate", "leading_distance", "learn_attribute",
-    "learn_clip_direction", "learn_direction", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_distance",
-    "random_like", "read_kind", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "scale_atoms",
+    "learn_clip_direction", "learn_direction", "learn_readout", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_distance",
+    "random_like", "read_kind", "record_changes", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "scale_atoms",
     "standardise", "step_asyrp", "step_likeness", "swap_atoms", "to_d", "train_predictor", "trajectory_distances", "truncate",
 ]

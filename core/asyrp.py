@@ -9,15 +9,16 @@ step, so outside of the editing window, and at strength 0, this *is* the stock s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, denoise_pair, euler_step
+from .denoiser import Denoiser, bottleneck_of, denoise_pair, euler_step, guidance_of, read_bottleneck
 from .direction import HDirection
 
 Edit = Callable[[Tensor, Tensor], Tensor]
+Reading = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,23 @@ class Window:
         return bool(sigma <= self.boost)
 
 
-def slide(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> tuple[Edit | None, float]:
+class Slide(NamedTuple):
+    """What sample_asyrp does with a direction at a strength: its ``edit`` of h, how much of its effect, and a ``reading`` of h."""
+
+    edit: Edit | None
+    amount: float
+    reading: Reading | None
+
+
+def slide(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Slide:
     """A strength as an edit of h and the amount of its effect, D_edit - D, that sample_asyrp is to add.
 
     Up to 1, and down to -1, strength multiplies dh, as in the paper. Beyond, dh stays as learned and its effect is carried on in
     proportion: a bottleneck pushed further than it was learned answers with what nobody asked for
-    (benchmarks/hspace.py strengths).
+    (benchmarks/hspace.py strengths). A readout has no dh; its strength is a factor throughout.
     """
-    return direction_edit(direction, min(max(strength, -1.0), 1.0), sigmas, window), max(abs(strength), 1.0)
+    edit = direction_edit(direction, min(max(strength, -1.0), 1.0), sigmas, window)
+    return Slide(edit, max(abs(strength), 1.0), direction_reading(direction, strength, window))
 
 
 def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:
@@ -64,7 +74,7 @@ def direction_move(direction: HDirection, strength: float, sigmas: Tensor, windo
     moves = []
     for weight, part in direction.parts:
         own = replace(window, start=min(window.start, part.start))
-        if strength * weight != 0:
+        if part.moves_h and strength * weight != 0:
             moves.append((strength * weight * _step_ratio(part.sigmas, sigmas, own), part, own))
     if not moves:
         return None
@@ -73,6 +83,19 @@ def direction_move(direction: HDirection, strength: float, sigmas: Tensor, windo
         return sum((scale * part.delta(h, sigma) for scale, part, own in moves if own.edits(sigma)), torch.zeros_like(h, dtype=torch.float32))
 
     return move
+
+
+def direction_reading(direction: HDirection, strength: float, window: Window) -> Reading | None:
+    """strength * R of the readouts among a direction's parts: (h, sigma, size) -> [B, C, *size]; None where there are none."""
+    read = [(strength * weight, part, replace(window, start=min(window.start, part.start)))
+            for weight, part in direction.parts if not part.moves_h and strength * weight != 0]
+    if not read:
+        return None
+
+    def reading(h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
+        return sum((scale * part.change(h, sigma, size) for scale, part, own in read if own.edits(sigma)), torch.zeros(1, device=h.device))
+
+    return reading
 
 
 def _step_ratio(learned: Tensor, sigmas: Tensor, window: Window) -> float:
@@ -102,23 +125,39 @@ def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma
     return a_next * (edited + down * n + up * z)
 
 
+def _change(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edit: Edit | None, amount: float, reading: Reading | None, flow: bool) -> tuple[Tensor, Tensor]:
+    """(D, D_edit - D) of an edit of h, of a reading of h, or of both."""
+    if edit is None:
+        denoised, h = read_bottleneck(denoise, x, sigma)
+        change: Tensor | float = 0.0
+    else:
+        seen: list[Tensor] = []
+        denoised, edited = denoise_pair(denoise, x, sigma, lambda h: (seen.append(h), edit(h, sigma))[1])
+        change, h = amount * (edited - denoised), bottleneck_of(seen, x)
+    if reading is not None:
+        # All of D_edit - D is added at every step, of which a stock step would make this share.
+        share = (1 - sigma_next / sigma) / ((1 - sigma_next).clamp(min=1e-3) if flow else 1.0)
+        change = change + share * guidance_of(denoise) * reading(h, sigma, x.shape[-2:])
+    return denoised, change
+
+
 @torch.no_grad()
 def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None, window: Window = Window(), *, eta: float = 1.0,
                  flow: bool = False, noise: Callable[[Tensor], Tensor] | None = None, symmetric: bool = False,
-                 amount: Tensor | float = 1.0, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+                 amount: float = 1.0, reading: Reading | None = None, mask: Tensor | None = None, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
     """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
 
-    edit(h, sigma) returns the edited bottleneck; None edits nothing. noise(x) draws z for boosted steps; without it
+    edit(h, sigma) returns the edited bottleneck; None edits nothing. reading(h, sigma, size): a change of D read off h
+    (core.readout). noise(x) draws z for boosted steps; without it
     there is no boost. symmetric applies the edit to the direction term as well, which Asyrp's theorem 1 says
-    cancels: a baseline, not a tool. amount: of the effect, D + amount * (D_edit - D); a number, or a mask broadcastable to x.
+    cancels: a baseline, not a tool. amount: of the effect, D + amount * (D_edit - D). mask: where, broadcastable to x.
     callback(i, x, denoised) is called once a step.
     """
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
-        if edit is not None and window.edits(sigma):
-            denoised, edited = denoise_pair(denoise, x, sigma, lambda h: edit(h, sigma))
-            if not (isinstance(amount, float) and amount == 1.0):
-                edited = denoised + amount * (edited - denoised)
+        if window.edits(sigma) and (edit is not None or reading is not None):
+            denoised, change = _change(denoise, x, sigma, sigma_next, edit, amount, reading, flow)
+            edited = denoised + (change if mask is None else mask * change)
         else:
             denoised = edited = denoise(x, sigma)
         if callback is not None:

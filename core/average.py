@@ -30,6 +30,9 @@ def average_direction(denoise: Denoiser, direction: HDirection, noise: Tensor, s
     when it adds nothing there.
     """
     check_sigmas(sigmas)
+    for _, part in direction.parts:
+        if not part.moves_h:
+            raise EditError(f"direction '{part.name}' is a readout: it adds nothing to h that could be averaged; a direction of method combined or implicit is accepted.")
     move = direction_move(direction, strength, sigmas, window)
     steps = [i for i, sigma in enumerate(sigmas[:-1]) if window.edits(sigma)]
     if move is None or not steps:

@@ -16,7 +16,7 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-from .asyrp import Window, direction_edit, sample_asyrp
+from .asyrp import Window, direction_edit, direction_reading, sample_asyrp
 from .denoiser import Denoiser, euler_step
 from .direction import HDirection
 from .learning import Trajectories
@@ -24,6 +24,7 @@ from .learning import Trajectories
 PROGRESS = 0.9
 ROUNDS = 4
 COUNT = 32  # noises it is measured on
+FEW = 16    # and a readout, which learns in less time than that
 SCALES = (0.1, 4.0)
 
 
@@ -45,8 +46,8 @@ def calibrate(denoise: Denoiser, direction: HDirection, trajectories: Trajectori
     sigmas = trajectories.sigmas.to(device)
 
     def finished(scale: float, x: Tensor) -> Tensor:
-        edit = direction_edit(direction, scale, sigmas, window)
-        return sample_asyrp(denoise, x.to(device), sigmas, edit, window, flow=flow, callback=callback and (lambda *_: callback())).float().cpu()
+        edit, reading = direction_edit(direction, scale, sigmas, window), direction_reading(direction, scale, window)
+        return sample_asyrp(denoise, x.to(device), sigmas, edit, window, flow=flow, reading=reading, callback=callback and (lambda *_: callback())).float().cpu()
 
     scale, tried = 1.0, []
     for _ in range(ROUNDS):

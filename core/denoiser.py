@@ -11,6 +11,8 @@ from typing import Callable, Protocol
 import torch
 from torch import Tensor
 
+from .errors import EditError
+
 HEdit = Callable[[Tensor], Tensor]
 
 
@@ -21,7 +23,8 @@ class Denoiser(Protocol):
     activation that are to be edited ([R, Ch, h, w]: the conditional rows, or both), may record them and
     returns their new value; the result is differentiable in that value.
 
-    A denoiser may also offer ``denoise_pair(x, sigma, h_edit) -> (D, D_edit)`` to share work between the two.
+    A denoiser may also offer ``denoise_pair(x, sigma, h_edit) -> (D, D_edit)`` to share work between the two, and say
+    its ``guidance`` (see guidance_of).
     """
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor: ...
@@ -31,6 +34,32 @@ def denoise_pair(denoise: Denoiser, x: Tensor, sigma: Tensor, h_edit: HEdit) -> 
     """(D, D_edit). D comes from the stock call, so that it is bit for bit what an unedited sampler sees."""
     pair = getattr(denoise, "denoise_pair", None)
     return pair(x, sigma, h_edit) if pair else (denoise(x, sigma), denoise(x, sigma, h_edit))
+
+
+def read_bottleneck(denoise: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """D and, of the same call, the bottleneck of each picture, as bottleneck_of has it."""
+    seen: list[Tensor] = []
+
+    def record(h: Tensor) -> Tensor:
+        seen.append(h.detach())
+        return h
+
+    return denoise(x, sigma, record), bottleneck_of(seen, x)
+
+
+def bottleneck_of(seen: list[Tensor], x: Tensor) -> Tensor:
+    """The bottleneck of each picture of x [B, ...] from what an h_edit has seen: [B, Ch, h, w], the mean where it saw several rows a picture.
+
+    Raises EditError for a prompt that divides the picture into areas.
+    """
+    if not seen or any(part.shape[1:] != seen[0].shape[1:] or len(part) % len(x) for part in seen):
+        raise EditError("A readout looks at the whole picture, but this prompt divides it into areas; use a direction of method combined.")
+    return torch.cat(seen).unflatten(0, (-1, len(x))).mean(dim=0)
+
+
+def guidance_of(denoise: Denoiser) -> float:
+    """By how much its guidance multiplies a change of the conditional prediction; 1 where a denoiser does not say."""
+    return float(getattr(denoise, "guidance", 1.0))
 
 
 def in_full(x: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class HDirection(ABC):
     kind: ClassVar[str]
     layout: ClassVar[dict[str, str]]
     linear: ClassVar[tuple[str, ...]] = ()  # the tensors dh is proportional to, together
+    moves_h: ClassVar[bool] = True  # False: it has no dh, but a change of the predicted picture (core.readout)
 
     @property
     def name(self) -> str:
@@ -56,10 +57,14 @@ class HDirection(ABC):
 
     def delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         """dh for this h [R, Ch, h, w] at this sigma, in h's device, float32, broadcastable to h. Raises EditError for another width."""
+        self.check(h)
+        return self._delta(h, sigma)
+
+    def check(self, h: Tensor) -> None:
+        """Raises EditError for a bottleneck [R, Ch, h, w] of another width."""
         if h.shape[1] != self.channels:
             raise EditError(f"direction '{self.name}' was learned on a bottleneck of {self.channels} channels but this model has "
                             f"{h.shape[1]}; use the model family it was learned on.")
-        return self._delta(h, sigma)
 
     @abstractmethod
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor: ...
@@ -159,7 +164,7 @@ class ImplicitDirection(HDirection):
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
-        time = F.linear(F.silu(_time_embedding(float(sigma)).to(h.device)), w["time.weight"], w["time.bias"])
+        time = F.linear(F.silu(time_embedding(float(sigma)).to(h.device)), w["time.weight"], w["time.bias"])
         y = F.conv2d(h.float(), w["in.weight"][:, :, None, None], w["in.bias"]) + time[:, None, None]
         y = F.silu(F.group_norm(y, GROUPS, w["norm.weight"], w["norm.bias"]))
         return F.conv2d(y, w["out.weight"][:, :, None, None], w["out.bias"])
@@ -176,7 +181,8 @@ class CombinedDirection(ImplicitDirection):
         return super()._delta(h, sigma) + _resized(self.tensors["table"][0], h)
 
 
-def _time_embedding(sigma: float) -> Tensor:
+def time_embedding(sigma: float) -> Tensor:
+    """Sines and cosines of log sigma: [TIME_WIDTH]."""
     frequencies = torch.exp(torch.linspace(math.log(0.1), math.log(10.0), TIME_WIDTH // 2))
     angles = math.log(max(sigma, 1e-6)) * frequencies
     return torch.cat([angles.sin(), angles.cos()])
@@ -209,7 +215,7 @@ def random_like(direction: HDirection, seed: int) -> RandomDirection:
     return RandomDirection(direction, seed)
 
 
-SAVED: dict[str, type[HDirection]] = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}  # core.combine_directions adds its own
+SAVED: dict[str, type[HDirection]] = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}  # core.combine_directions and core.readout add their own
 
 
 def load_hdirection(path: str | Path) -> HDirection:

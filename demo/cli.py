@@ -11,7 +11,6 @@ from . import faces
 STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 SHOWN = 2
 SEED = 50_000  # held out: training starts at faces.TRAINING_SEED
-FOREIGN_PAIRS = 24
 SINGLE_PAIRS = 8  # each is tried on its share of the pictures
 
 
@@ -22,8 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     demo.add_argument("--output", type=Path, default=Path("output"), help="folder for the contact sheet, the table and the attribute files")
     demo.add_argument("--count", type=int, default=48, help="held-out pictures an attribute is measured on")
     demo.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
-    demo.add_argument("--samples", type=int, default=128, help="noises that h-space directions are learned from")
-    demo.add_argument("--steps", type=int, default=600, help="training steps of h-space directions")
+    demo.add_argument("--samples", type=int, default=128, help="noises that h-space directions are learned from; a readout takes four times as many")
+    demo.add_argument("--steps", type=int, default=600, help="training steps of h-space directions; a readout takes five thirds of them")
+    demo.add_argument("--pairs", type=int, default=24, help="foreign pairs that an SVD attribute is learned from")
     demo.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     demo.set_defaults(run=run_demo)
     args = parser.parse_args(argv)
@@ -38,26 +38,28 @@ def run_demo(args: argparse.Namespace) -> int:
     from .measure import HEADER, score
     from .sheet import contact_sheet
 
-    if min(args.count, args.samples, args.steps) < 1:
-        raise SystemExit(f"--count is {args.count}, --samples is {args.samples} and --steps is {args.steps}; 1 or more is accepted.")
+    if min(args.count, args.samples, args.steps, args.pairs) < 1:
+        raise SystemExit(f"--count is {args.count}, --samples is {args.samples}, --steps is {args.steps} and --pairs is {args.pairs}; 1 or more is accepted.")
     began = time.perf_counter()
     args.output.mkdir(parents=True, exist_ok=True)
     model = loader.load()
     lines, rows = [_setting(args.count), _round_trip(model, min(16, args.count)), ""], []
     print("\n".join(lines))
-    with tqdm(total=len(args.attributes) * 14, unit="run") as bar:
+    with tqdm(total=len(args.attributes) * 15, unit="run") as bar:
         for attribute in args.attributes:
             bar.set_description(attribute)
             s = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute)
             s.inversion
             bar.update()
-            svd = editing.svd_attribute(model, attribute, FOREIGN_PAIRS, args.seed)
-            ones = editing.single_pairs(model, attribute, SINGLE_PAIRS, args.seed + 1)
+            svd = editing.svd_attribute(model, attribute, args.pairs, args.seed)
+            ones = editing.single_pairs(model, attribute, min(SINGLE_PAIRS, args.pairs), args.seed + 1)
             bar.update()
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
+            readout = editing.readout(model, attribute, 4 * args.samples, args.steps * 5 // 3, args.seed)
             direction, difference = (editing.h_direction(model, attribute, recorded, method, args.steps, seed=args.seed) for method in ("combined", "difference"))
             svd.save(args.output / f"{attribute}.svd.safetensors")
             direction.save(args.output / f"{attribute}.h.safetensors")
+            readout.save(args.output / f"{attribute}.readout.safetensors")
             bar.update()
             table = [f"{attribute:<34s}" + HEADER[34:]]
             for label, edit in (
@@ -66,17 +68,18 @@ def run_demo(args: argparse.Namespace) -> int:
                 (f"prompt swap from step {editing.PART_STEP}", lambda: editing.prompt_swap(s, editing.PART_STEP)),
                 ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
                 ("Latent SVD, one foreign pair", lambda: editing.svd_one_foreign_pair(s, ones)),
-                (f"Latent SVD, mean of {FOREIGN_PAIRS} pairs", lambda: editing.svd_apply(s, svd)),
-                ("Asyrp, learned direction", lambda: editing.asyrp(s, direction)),
-                ("Asyrp, difference direction", lambda: editing.asyrp(s, difference)),
-                ("symmetric h-edit", lambda: editing.asyrp(s, direction, symmetric=True)),
-                ("Asyrp, random direction", lambda: editing.asyrp(s, random_like(direction, args.seed))),
+                (f"Latent SVD, mean of {args.pairs} pairs", lambda: editing.svd_apply(s, svd)),
+                ("Asyrp, readout", lambda: editing.asyrp(s, readout)),
+                ("Asyrp, learned dh", lambda: editing.asyrp(s, direction)),
+                ("Asyrp, difference dh", lambda: editing.asyrp(s, difference)),
+                ("Asyrp, learned dh, symmetric", lambda: editing.asyrp(s, direction, symmetric=True)),
+                ("Asyrp, random dh", lambda: editing.asyrp(s, random_like(direction, args.seed))),
             ):
                 table.append(score(s, edit()).row(label))
                 bar.update()
             few = editing.Session(model, s.faces[:SHOWN], attribute)
             pictures = {"Latent SVD": [editing.svd_apply(few, svd, strength) for strength in STRENGTHS],
-                        "Asyrp": [editing.asyrp(few, direction, strength) for strength in STRENGTHS]}
+                        "Asyrp": [editing.asyrp(few, readout, strength) for strength in STRENGTHS]}
             rows += [(f"{attribute}\n{method}", few, edits) for method, edits in pictures.items()]
             bar.update()
             lines += [*table, ""]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..core import (Denoiser, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
-                    fixed_point_inversion, learn_attribute, learn_direction, record_trajectories, sample_asyrp, sample_euler)
+                    fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories, sample_asyrp, sample_euler)
 from ..core.asyrp import slide
+from ..core.calibration import FEW
 from .faces import ATTRIBUTES, Faces, render
 from .loader import DemoModel
 from .words import caption
@@ -21,6 +22,7 @@ STEPS = 25
 CFG = 1.5          # of inversion and of the way back
 LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak more clearly under guidance
 H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
+READ_PART_STEP = 6  # and of a readout, which keeps it from earlier on
 PART_STEP = 8      # until here both prompts of a pair share the source's trajectory
 SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.5  # makes up for what the pull towards the source holds back
@@ -166,6 +168,17 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
     return calibrate(source, learned, recorded, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
 
 
+def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
+            part: int = READ_PART_STEP, callback=None) -> HDirection:
+    """A readout from the two prompts, scaled as h_direction is."""
+    sigmas, end = model.sigmas(steps), model.percent_to_sigma(EDIT_PERCENT)
+    source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
+    changes = record_changes(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), end, 32, seed, model.device)
+    learned, _ = learn_readout(changes, train_steps, seed=seed, info={"name": attribute}, device=model.device, callback=callback)
+    measured = trajectories(model, attribute, min(samples, FEW), seed, steps, cfg, part)
+    return calibrate(source, learned, measured, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
+
+
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
     """The pictures resampled from their codes with the bottleneck edited."""
     return s.model.decode(asyrp_latents(s, direction, strength, edit_percent, symmetric))
@@ -175,5 +188,5 @@ def asyrp_latents(s: Session, direction: HDirection, strength: float = H_STRENGT
                   denoise: Denoiser | None = None) -> Tensor:
     """The same in model space, [B, 4, 16, 16]; denoise: in place of the source prompt's."""
     window = Window(s.model.percent_to_sigma(edit_percent), start=direction.start)
-    edit, amount = slide(direction, strength, s.sigmas, window)
-    return sample_asyrp(denoise or s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount)
+    edit, amount, reading = slide(direction, strength, s.sigmas, window)
+    return sample_asyrp(denoise or s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount, reading=reading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .editing import H_STRENGTH
 from .faces import counterfactuals
 from .measure import psnr
 
@@ -22,7 +23,7 @@ def contact_sheet(rows, strengths, path: Path) -> None:
     for label, session, edits in rows:
         truths = counterfactuals(session.faces, session.attribute)
         # Of a hat of any colour show the one nearest to the edit at the shipped strength.
-        nearest = psnr(truths, edits[strengths.index(1.0)].cpu()).argmax(dim=0)
+        nearest = psnr(truths, edits[strengths.index(H_STRENGTH)].cpu()).argmax(dim=0)
         for face in range(len(session.faces)):
             pictures = [session.pictures[face], *(edit[face] for edit in edits), truths[nearest[face], face]]
             for axis, picture, title in zip(axes[line], pictures, columns):

@@ -23,8 +23,8 @@ def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable
     base_model = model.inner_model.inner_model
     sampling = base_model.model_sampling
     window = Window(float(sampling.percent_to_sigma(edit_percent)), float(sampling.percent_to_sigma(boost_percent)), direction.start)
-    edit, amount = slide(direction, strength, sigmas, window)
-    if edit is not None:
+    edit, amount, reading = slide(direction, strength, sigmas, window)
+    if edit is not None or reading is not None:
         require_bottleneck(base_model)
     generator = torch.Generator().manual_seed((noise_seed + SEED_SALT) % 2**64)
 
@@ -34,7 +34,7 @@ def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable
 
     return sample_asyrp(ComfyDenoiser(model, extra_args or {}, edit_uncond=edit_uncond), x, sigmas, edit, window, eta=eta, flow=is_flow(sampling),
                         noise=lambda state: torch.randn(state.shape, generator=generator).to(state), symmetric=symmetric,
-                        amount=amount if mask is None else amount * _mask_like(mask, x), callback=report)
+                        amount=amount, reading=reading, mask=None if mask is None else _mask_like(mask, x), callback=report)
 
 
 def _mask_like(mask: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

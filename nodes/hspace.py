@@ -10,7 +10,8 @@ from comfy_api.latest import io
 from ..backends.clip import PictureEmbedding, check_same_clip, text_direction
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
-from ..core.calibration import COUNT, ROUNDS, calibrate
+from ..core.calibration import COUNT, FEW, ROUNDS, calibrate
+from ..core.changes import STRIDE, learn_readout, record_changes
 from ..core.clip import learn_clip_direction
 from ..core.direction import METHODS, TableDirection
 from ..core.errors import EditError, check_sigmas
@@ -35,16 +36,16 @@ class HDirectionLearn(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="Gives the size and, by its batch, how many pictures learn at once. An empty latent will do."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule to learn on, from full noise: the one you will edit with."),
-                io.Combo.Input("method", options=[*METHODS, "clip"], default="combined",
-                               tooltip="combined: a map and a network, the strongest. global: one map for all steps. implicit: a small network that answers each picture. vector: one number a channel, fits any size. difference: no training. clip: from two texts through CLIP (wire vae, clip_vision and clip)."),
-                io.Int.Input("samples", default=128, min=1, max=1024, tooltip="Noises that trajectories are sampled from."),
-                io.Int.Input("steps", default=600, min=1, max=10000, tooltip="Training steps. difference has none."),
+                io.Combo.Input("method", options=["readout", *METHODS, "clip"], default="readout",
+                               tooltip="readout: reads the change of the picture off the bottleneck; the strongest, the quickest to sample. The others add to the bottleneck, as the paper does. combined: a map and a network. global: one map for all steps. implicit: a small network that answers each picture. vector: one number a channel, fits any size. difference: no training. clip: from two texts through CLIP (wire vae, clip_vision and clip)."),
+                io.Int.Input("samples", default=512, min=1, max=4096, tooltip="Noises to learn from. readout learns better from more; for the other methods, which look at each one longer, 128 will do."),
+                io.Int.Input("steps", default=1000, min=1, max=10000, tooltip="Training steps. difference has none."),
                 io.Float.Input("learning_rate", default=0.03, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Peak learning rate of maps; networks learn at a tenth of it."),
                 cfg_input(1.0, "Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it does a prompt."),
                 seed_input("seed", "Seed of the noises and of the training."),
                 io.String.Input("name", default="direction", tooltip="What the direction is called in reports and in its file."),
-                io.Float.Input("start_percent", default=0.32, min=0.0, max=0.95, step=0.01, round=False,
-                               tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute."),
+                io.Float.Input("start_percent", default=0.24, min=0.0, max=0.95, step=0.01, round=False,
+                               tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute; methods other than readout keep more at 0.32."),
                 io.Float.Input("end_percent", default=0.8, min=0.05, max=1.0, step=0.01, round=False,
                                tooltip="Sampling progress at which learning ends. Set Asyrp Sampler's edit_percent to the same."),
                 io.String.Input("source_text", default="", optional=True, tooltip="Method clip: what the pictures are, for CLIP: 'face'."),
@@ -62,7 +63,7 @@ class HDirectionLearn(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.32, end_percent=0.8,
+    def execute(cls, model, source, target, negative, latent_image, sigmas, method, samples, steps, learning_rate, cfg, seed, name, start_percent=0.24, end_percent=0.8,
                 source_text="", target_text="", identity_weight=3.0, vae=None, clip_vision=None, clip=None) -> io.NodeOutput:
         check_sigmas(sigmas)
         require_bottleneck(model.model)
@@ -70,11 +71,16 @@ class HDirectionLearn(io.ComfyNode):
         shape = latent_of(latent_image, "latent_image", model)
         onset = float(model.get_model_object("model_sampling").percent_to_sigma(start_percent))
         end = float(model.get_model_object("model_sampling").percent_to_sigma(end_percent))
-        shared, measured = int((sigmas > onset).sum()), min(COUNT, samples)
-        recording = (2 * (len(sigmas) - 1) - shared) * -(-samples // len(shape))
-        measuring = 0 if method == "clip" else ROUNDS * (len(sigmas) - 1 - shared) * -(-measured // len(shape))
+        shared, measured = int((sigmas > onset).sum()), min(FEW if method == "readout" else COUNT, samples)
+        whole = 2 * (len(sigmas) - 1) - shared
+        recording = (1 + len(sigmas) // STRIDE if method == "readout" else whole) * -(-samples // len(shape))
+        measuring = 0 if method == "clip" else (ROUNDS * (len(sigmas) - 1 - shared) + (whole if method == "readout" else 0)) * -(-measured // len(shape))
         bar = comfy.utils.ProgressBar(recording + (0 if method == "difference" else steps) + measuring)
         comfy.model_management.load_models_gpu([model])
+
+        def tick(*_):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update(1)
 
         def algorithm(wrapped, extra_args, x, schedule):
             # The session's own tensors are inference tensors when it runs in inference mode; ours are not.
@@ -82,18 +88,20 @@ class HDirectionLearn(io.ComfyNode):
             schedule, device = schedule.clone(), x.device
             start = starting_noise(sampling, x, samples, schedule[0], seed)
             prompts = [ComfyDenoiser(wrapped, extra_args, prompt=prompt) for prompt in (POSITIVE, TARGET)]
-            trajectories = record_trajectories(*prompts, start, schedule, onset, batch=len(x), device=device, callback=lambda: bar.update(1))
-            student = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True)
-            flow = is_flow(sampling)
+            recorded = dict(batch=len(x), device=device, callback=tick)
+            trained = dict(learning_rate=learning_rate, seed=seed, device=device, info={"name": name}, callback=tick)
+            student, flow = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True), is_flow(sampling)
+            if method == "readout":
+                learned, curve = learn_readout(record_changes(*prompts, start, schedule, onset, end, seed=seed, **recorded), steps, **trained)
+                start = start[:measured]
+            trajectories = record_trajectories(*prompts, start, schedule, onset, **recorded)
             if method == "clip":
                 embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
-                learned, curve = learn_clip_direction(student, trajectories, embed, text.clone(), steps=steps, batch=len(x), learning_rate=learning_rate, identity=identity_weight,
-                                                      seed=seed, flow=flow, end=end, device=device, info={"name": name}, callback=lambda i, loss: bar.update(1))
+                learned, curve = learn_clip_direction(student, trajectories, embed, text.clone(), steps=steps, batch=len(x), identity=identity_weight, flow=flow, end=end, **trained)
                 return learned, None, None, curve
-            learned, curve = learn_direction(student, trajectories, method, steps, len(x), learning_rate, seed, flow, end=end, device=device,
-                                             info={"name": name}, callback=lambda i, loss: bar.update(1))
-            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device,
-                              callback=lambda: bar.update(1)), curve
+            if method != "readout":
+                learned, curve = learn_direction(student, trajectories, method, steps, len(x), flow=flow, end=end, **trained)
+            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device, callback=tick), curve
 
         with torch.inference_mode(False):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
@@ -128,7 +136,8 @@ def _report(direction, curve: list[float], method: str, samples: int, cfg: float
     lines = [f"{direction.name}: {method}, {samples} noises, {len(direction.sigmas)} steps from sigma {direction.sigmas[0]:.4g}, cfg {cfg:g}"]
     if curve:
         tail = curve[-max(1, len(curve) // 10):]
-        meaning = "CLIP and identity together; strength is as learned" if method == "clip" else "1 = no edit, 0 = every step as under the target prompt"
+        meaning = {"clip": "CLIP and identity together; strength is as learned", "readout": "1 = nothing read, 0 = all that the target prompt would change"}.get(
+            method, "1 = no edit, 0 = every step as under the target prompt")
         lines.append(f"loss {sum(tail) / len(tail):.3f} at the end ({meaning})")
     else:
         assert isinstance(direction, TableDirection)

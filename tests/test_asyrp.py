@@ -91,7 +91,7 @@ def test_up_to_one_strength_is_of_dh_and_beyond_it_is_of_the_effect(strength):
     """On a bottleneck that saturates: D = tanh(h)."""
     sigmas, x = torch.tensor([2.0, 1.0]), noise()
     denoise = lambda x, sigma, h_edit=None: 0.1 * x + torch.tanh(torch.nn.functional.interpolate((h_edit or (lambda h: h))(torch.zeros(2, 4, 2, 2)), size=(8, 8)))
-    edit, amount = slide(table(0.8, sigmas), strength, sigmas, Window())
+    edit, amount, _ = slide(table(0.8, sigmas), strength, sigmas, Window())
     moved = sample_asyrp(denoise, x, sigmas, edit, amount=amount) - sample_euler(denoise, x, sigmas)
     inner = max(-1.0, min(1.0, strength))
     expected = math.tanh(0.8 * inner) * max(1.0, abs(strength))
@@ -214,8 +214,8 @@ def test_a_mask_edits_there_and_only_there(level, strength):
     stock, whole = sample_euler(denoise, x, sigmas), run()
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = level
-    got = run(amount=mask)
+    got = run(mask=mask)
     assert torch.equal(got[..., 4:], stock[..., 4:])
     assert torch.allclose(got[..., :4] - stock[..., :4], level * (whole - stock)[..., :4], atol=1e-4)
-    assert torch.allclose(run(amount=torch.ones(2, 1, 8, 8)), whole, atol=1e-5)
-    assert torch.equal(run(amount=torch.zeros(1, 1, 8, 8)), stock)
+    assert torch.allclose(run(mask=torch.ones(2, 1, 8, 8)), whole, atol=1e-5)
+    assert torch.equal(run(mask=torch.zeros(1, 1, 8, 8)), stock)

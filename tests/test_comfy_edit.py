@@ -51,7 +51,7 @@ def test_an_edit_changes_the_picture_and_leaves_nothing_behind(graph, code, lear
     assert not any(getattr(module, "weight_function", []) for module in graph.model.model.modules())
 
 
-@pytest.mark.parametrize("method", ["combined", "implicit", "global", "vector", "difference"])
+@pytest.mark.parametrize("method", ["readout", "combined", "implicit", "global", "vector", "difference"])
 def test_every_method_learns_and_comes_back_from_its_file(graph, code, learn, method):
     direction, plot, report = learn(method, steps=30)
     assert plot.ndim == 4 and plot.shape[-1] == 3 and method in report

@@ -79,8 +79,8 @@ def test_the_command_line_leaves_pictures_and_a_table(demo, tmp_path, capsys, mo
     from singular_edit.demo import cli, loader
 
     monkeypatch.setattr(loader, "load", lambda: demo)
-    assert cli.main(["demo", "--output", str(tmp_path), "--count", "2", "--samples", "4", "--steps", "20", "--attributes", "glasses"]) == 0
+    assert cli.main(["demo", "--output", str(tmp_path), "--count", "2", "--samples", "4", "--steps", "20", "--pairs", "2", "--attributes", "glasses"]) == 0
     table = (tmp_path / "table.txt").read_text()
-    assert all(word in table for word in ("prompt swap", "own pair", "Asyrp", "symmetric", "random direction", "unedited", "round trip"))
+    assert all(word in table for word in ("prompt swap", "own pair", "Asyrp", "readout", "symmetric", "random dh", "unedited", "round trip"))
     assert (tmp_path / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "glasses.svd.safetensors").exists() and (tmp_path / "glasses.h.safetensors").exists()
+    assert (tmp_path / "glasses.svd.safetensors").exists() and (tmp_path / "glasses.h.safetensors").exists() and (tmp_path / "glasses.readout.safetensors").exists()

@@ -39,7 +39,7 @@ def state(model):
     return {key: value.clone() for key, value in model.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("method", ["combined", "vector"])
+@pytest.mark.parametrize("method", ["readout", "combined", "vector"])
 def test_learning_and_editing_leave_nothing_behind(graph, family, method):
     name, model, shared = family
     before, options, stock = state(model), repr(model.model_options), sample(graph, name, model, graph.euler)

@@ -1,0 +1,159 @@
+"""Readouts: the change of the picture predicted from h, where it is known what there is to read."""
+
+import pytest
+import torch
+from closed_form import GaussianDenoiser, LinearBottleneck, karras
+
+from singular_edit.core import EditError, Window, average_direction, calibrate, combine_directions, euler_step, learn_readout, load_hdirection, record_changes, record_trajectories, sample_asyrp, sample_euler
+from singular_edit.core.asyrp import slide
+from singular_edit.core.denoiser import read_bottleneck
+from singular_edit.core.readout import ReadoutDirection
+
+SIGMAS = karras(9)
+SHIFT = 0.4
+
+
+class Bright(LinearBottleneck):
+    """A prompt that adds to every place in proportion to how bright it is: the change, gain*rise*h, can be read off h."""
+
+    def __init__(self, rise: float = 0.0, **arguments):
+        super().__init__(**arguments)
+        self.rise = rise
+
+    def __call__(self, x, sigma, h_edit=None):
+        h = torch.nn.functional.adaptive_avg_pool2d(x, 2)
+        return super().__call__(x, sigma, h_edit) + self.rise * torch.nn.functional.interpolate(h.tanh(), size=x.shape[-2:])
+
+
+def noise(count=32, size=(8, 8), seed=0):
+    return float(SIGMAS[0]) * torch.randn(count, 4, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    source, target = Bright(), Bright(SHIFT)
+    changes = record_changes(source, target, noise(64), SIGMAS, onset=float(SIGMAS[2]), end=0.1, batch=16)
+    return source, target, changes, *learn_readout(changes, 400, batch=32, learning_rate=0.03)
+
+
+def test_recording_looks_at_every_step_of_the_window_and_no_other(learned):
+    changes = learned[2]
+    inside = [s for s in SIGMAS.tolist() if 0.1 < s <= float(SIGMAS[2])]
+    assert torch.allclose(changes.sigmas, torch.tensor(inside))
+    assert set(changes.sigma.tolist()) == set(changes.sigmas.tolist())
+    assert changes.h.shape[1:] == (4, 2, 2) and changes.change.shape[1:] == (4, 8, 8)
+    wanted = SHIFT * torch.nn.functional.interpolate(changes.h.tanh(), size=(8, 8))
+    assert torch.allclose(changes.change, wanted, atol=1e-5)
+
+
+def test_a_readout_predicts_the_change_on_noises_it_has_not_seen(learned):
+    source, target, _, readout, losses = learned
+    assert losses[0] == pytest.approx(1, abs=0.2) and losses[-1] < 0.2
+    x, sigma = sample_euler(source, noise(seed=5), SIGMAS[:4]), SIGMAS[3]
+    denoised, h = read_bottleneck(source, x, sigma)
+    assert torch.equal(denoised, source(x, sigma))
+    change = target(x, sigma) - denoised
+    assert ((readout.change(h, sigma, (8, 8)) - change).norm() / change.norm()).item() < 0.5
+
+
+def test_strength_one_is_the_stock_step_under_the_target_prompt(learned):
+    """One step inside the window, with the exact change in place of the learned one: Asyrp's share makes it the target's own step."""
+    source, target = learned[:2]
+    x, window = noise(4), Window()
+    exact = lambda h, sigma, size: SHIFT * torch.nn.functional.interpolate(h.tanh(), size=size)
+    got = sample_asyrp(source, x, SIGMAS[:2], None, window, reading=exact)
+    assert torch.allclose(got, euler_step(x, target(x, SIGMAS[0]), *SIGMAS[:2]), atol=1e-4)
+    guided = Bright()
+    guided.guidance = 3.0
+    more = sample_asyrp(guided, x, SIGMAS[:2], None, window, reading=exact) - sample_euler(source, x, SIGMAS[:2])
+    assert torch.allclose(more, 3 * (got - sample_euler(source, x, SIGMAS[:2])), atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [6, 9, 24])
+def test_the_edit_reaches_the_targets_picture_at_any_number_of_steps(learned, steps):
+    source, target, _, readout, _ = learned
+    sigmas, x = karras(steps), noise(16, seed=3)
+    window = Window(start=readout.start)
+    edit, amount, reading = slide(readout, 1.0, sigmas, window)
+    assert edit is None
+    first = int((sigmas > readout.start * 1.0001).sum())
+    parted = sample_euler(source, x, sigmas[: first + 1])
+    plain, wanted = sample_euler(source, x, sigmas), sample_euler(target, parted, sigmas[first:])
+    moved, way = sample_asyrp(source, x, sigmas, edit, window, amount=amount, reading=reading) - plain, wanted - plain
+    assert 0.75 < float((moved * way).sum() / way.square().sum()) < 1.25
+    undone = sample_asyrp(source, x, sigmas, None, window, reading=slide(readout, -1.0, sigmas, window).reading) - plain
+    assert float((undone * way).sum()) < 0
+
+
+def test_strength_zero_is_euler_and_outside_of_the_window_nothing_happens(learned):
+    source, _, _, readout, _ = learned
+    x = noise(4)
+    assert slide(readout, 0.0, SIGMAS, Window()) == (None, 1.0, None)
+    reading = slide(readout, 1.0, SIGMAS, Window()).reading
+    stock = sample_euler(source, x, SIGMAS)
+    assert torch.equal(sample_asyrp(source, x, SIGMAS, None, Window(edit=1e9), reading=reading), stock)
+    mask = torch.zeros(1, 1, 8, 8)
+    assert torch.equal(sample_asyrp(source, x, SIGMAS, None, Window(), reading=reading, mask=mask), stock)
+    assert not torch.allclose(sample_asyrp(source, x, SIGMAS, None, Window(), reading=reading), stock)
+
+
+def test_calibration_measures_a_readouts_unit(learned):
+    source, target, _, readout, _ = learned
+    trajectories = record_trajectories(source, target, noise(8, seed=7), SIGMAS, float(SIGMAS[2]))
+    unit, factor, made = calibrate(source, readout.scaled(0.5), trajectories, Window(start=readout.start))
+    assert made == pytest.approx(0.9, abs=0.03) and 1.2 < factor < 3
+    assert torch.allclose(unit.tensors["out.weight"], 0.5 * factor * readout.tensors["out.weight"])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 10), (7, 9)])
+def test_it_fits_other_sizes_and_sums_with_directions(learned, size, tmp_path):
+    from singular_edit.core.direction import TableDirection
+
+    source, _, _, readout, _ = learned
+    x, h = noise(2, size), torch.randn(2, 4, -(-size[0] // 4), -(-size[1] // 4))
+    assert readout.change(h, SIGMAS[3], size).shape == x.shape
+    added = TableDirection(SIGMAS[:-1], {"table": torch.full((1, 4, 1, 1), 0.3)})
+    total = combine_directions([(1.0, readout), (2.0, added)])
+    total.save(tmp_path / "sum.safetensors")
+    total = load_hdirection(tmp_path / "sum.safetensors")
+    if size == (8, 8):
+        edit, amount, reading = slide(total, 0.5, SIGMAS, Window())
+        run = lambda **parts: sample_asyrp(source, x, SIGMAS[:2], **{"edit": None, **parts}) - sample_euler(source, x, SIGMAS[:2])
+        assert torch.allclose(run(edit=edit, reading=reading), run(edit=edit) + run(reading=reading), atol=1e-4)
+        assert torch.allclose(run(reading=reading), 0.5 * run(reading=slide(readout, 1.0, SIGMAS, Window()).reading), atol=1e-4)
+
+
+def test_a_file_gives_the_same_readout_back(learned, tmp_path):
+    readout = learned[3]
+    readout.save(tmp_path / "a.safetensors")
+    again = load_hdirection(tmp_path / "a.safetensors")
+    assert isinstance(again, ReadoutDirection) and again.info == readout.info and torch.equal(again.sigmas, readout.sigmas)
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in readout.tensors.items())
+
+
+def test_same_seed_same_readout(learned):
+    one, again, other = (learn_readout(learned[2], 5, seed=seed)[0].tensors["out.weight"] for seed in (3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_bad_input_gets_a_sentence(learned):
+    source, _, _, readout, _ = learned
+    with pytest.raises(EditError, match="bottleneck of 4 channels but this model has 8"):
+        readout.change(torch.randn(1, 8, 2, 2), SIGMAS[0], (8, 8))
+    with pytest.raises(EditError, match="is a readout"):
+        readout.delta(torch.randn(1, 4, 2, 2), SIGMAS[0])
+    with pytest.raises(EditError, match="is a readout"):
+        average_direction(source, readout, noise(2), SIGMAS)
+    with pytest.raises(EditError, match="widen the window"):
+        record_changes(source, source, noise(2), SIGMAS, onset=0.5, end=0.5)
+    with pytest.raises(EditError, match="the two prompts differ"):
+        learn_readout(record_changes(source, source, noise(2), SIGMAS), 2)
+
+    class Areas(GaussianDenoiser):
+        def __call__(self, x, sigma, h_edit=None):
+            if h_edit is not None:
+                h_edit(x[..., :4, :4]), h_edit(x[..., 4:])
+            return super().__call__(x, sigma)
+
+    with pytest.raises(EditError, match="divides it into areas"):
+        sample_asyrp(Areas(), noise(2), SIGMAS, None, Window(), reading=slide(readout, 1.0, SIGMAS, Window()).reading)
