@@ -53,7 +53,7 @@ class AsyrpSampler(io.ComfyNode):
                         "a picture. At strength 0 it is the stock euler sampler, bit for bit. For U-Net models (SD 1.x, SD 2.x, SDXL).",
             inputs=[
                 HDirectionType.Input("direction", tooltip="From h-Space Direction Learn or Load h-Direction."),
-                io.Float.Input("strength", default=1.5, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned: nine tenths of an edit without guidance. More carries on what 1 does and convinces the last pictures; negative removes."),
+                io.Float.Input("strength", default=1.5, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned. More carries on what 1 does and convinces the last pictures; less keeps more; negative removes."),
                 io.Float.Input("edit_percent", default=0.8, min=0.0, max=1.0, step=0.01, round=False, tooltip="Edit while sampling progress is below this. Earlier end: coarser edit, better kept identity."),
                 io.Float.Input("boost_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="From this progress on, fresh noise sharpens texture (quality boost). 1 = off."),
                 io.Float.Input("eta", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Amount of fresh noise in boosted steps."),

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..backends.clip import PictureEmbedding, check_same_clip, text_direction
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
-from ..core.calibration import COUNT, FEW, ROUNDS, calibrate
+from ..core.calibration import COUNT, FEW, PROGRESS, READ_PROGRESS, ROUNDS, calibrate
 from ..core.changes import STRIDE, learn_readout, record_changes
 from ..core.clip import learn_clip_direction
 from ..core.direction import METHODS, TableDirection
@@ -101,7 +101,7 @@ class HDirectionLearn(io.ComfyNode):
                 return learned, None, None, curve
             if method != "readout":
                 learned, curve = learn_direction(student, trajectories, method, steps, len(x), flow=flow, end=end, **trained)
-            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device, callback=tick), curve
+            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, READ_PROGRESS if method == "readout" else PROGRESS, device, tick), curve
 
         with torch.inference_mode(False):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
