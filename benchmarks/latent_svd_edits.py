@@ -16,6 +16,7 @@ from singular_edit.demo.measure import HEADER, score
 
 PAIRS, SINGLE_PAIRS = 24, 8
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
+SHOWN = 3
 CURVE = 48  # faces that curves over strength are drawn from
 
 
@@ -93,29 +94,47 @@ def ablation(model, args) -> None:
     variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
     variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
     variants += [(f"T_x step {step}", dict(step=step)) for step in (11, 15, 17, 21)]
+    variants += [(f"pairs part at step {part}", dict(part=part)) for part in (4, 6, 7, 10)]
     variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
-    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (1.0, 1.5)]
+    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (1.0, 1.25, 2.0)]
     variants += [("mlp", dict(training=Training()))]
     print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
           f"Per cell success/others/PSNR dB\n")
     for name in args.attributes:
         s = Session(model, faces.sample(range(SEED, SEED + args.count)), name)
-        print(f"{name:<20s}{'own pair':>18s}{f'mean of {PAIRS} pairs':>20s}")
+        print(f"{name:<22s}{'own pair':>18s}{f'mean of {PAIRS} pairs':>20s}")
+        tiles = {}
         for label, change in variants:
-            cells = [score(s, edit(s, **change)) for edit in (own, foreign)]
-            print(f"{label:<20s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
-        print()
+            edited = [edit(s, **change) for edit in (own, foreign)]
+            cells = [score(s, pictures) for pictures in edited]
+            print(f"{label:<22s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
+            tiles[label] = torch.cat([torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited], dim=-2)
+        plot_tiles(tiles, args.output / f"latent_svd_ablation_{name}.png")
 
 
-def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None) -> Tensor:
-    source, target = s.to_step(SOURCE, step), s.to_step(s.target, step + delta)
+def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
+    """Of each variant the first faces; above from their own pairs, below from the mean of foreign ones."""
+    made, axes = figure(columns, -(-len(tiles) // columns), (0.9 * SHOWN, 2.0))
+    for axis in axes.flatten():
+        axis.axis("off")
+    for axis, (label, picture) in zip(axes.flatten(), tiles.items()):
+        axis.imshow(picture.cpu().permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.set_title(label, fontsize=8)
+    made.savefig(path)
+    print(f"{path}\n")
+
+
+def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None,
+        part: int = PART_STEP) -> Tensor:
+    source, target = s.to_step(SOURCE, step, part), s.to_step(s.target, step + delta, part)
     edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, training=training), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
 
-def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None) -> Tensor:
-    key = ("foreign", step, delta)
+def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None,
+            part: int = PART_STEP) -> Tensor:
+    key = ("foreign", step, delta, part)
     if key not in s.codes:
-        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, PAIRS, 0, step, delta)
+        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, PAIRS, 0, step, delta, part=part)
     source, target = s.codes[key]
     return editing.svd_apply(s, learn_attribute(source, target, rank, weights, training=training), strength, step)

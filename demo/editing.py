@@ -105,7 +105,7 @@ def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step:
 
 
 def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, step: int = SVD_STEP, delta: int = 0, steps: int = STEPS,
-                    cfg: float = LEARN_CFG) -> tuple[Tensor, Tensor]:
+                    cfg: float = LEARN_CFG, part: int = PART_STEP) -> tuple[Tensor, Tensor]:
     """Codes of ``count`` pairs whose pictures show what their prompts say, [count, 4, 16, 16] each.
 
     An artist looks at both pictures before learning from them; here the judge does. Of a face that wears a hat
@@ -114,7 +114,7 @@ def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, ste
     sigmas, index, found = model.sigmas(steps), ATTRIBUTES.index(attribute), []
     shared, towards = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     for noise in starting_noise(model, 4 * count + 8, seed, sigmas).split(32):
-        source, target = pair_code(shared, shared, noise, sigmas, PART_STEP, step), pair_code(shared, towards, noise, sigmas, PART_STEP, step + delta)
+        source, target = pair_code(shared, shared, noise, sigmas, part, step), pair_code(shared, towards, noise, sigmas, part, step + delta)
         has, gets = (model.judged(model.decode(sample_euler(prompt, code, sigmas[at:])))[:, index] for prompt, code, at in ((shared, source, step), (towards, target, step + delta)))
         found += [(source[i], target[i]) for i in (gets & ~has).nonzero().flatten()]
         if len(found) >= count:
