@@ -75,3 +75,22 @@ def test_gradients_agree(graph, demo):
             lambda model, extra_args, _, sigmas: backward(ComfyDenoiser(model, extra_args, differentiable=True), sigmas[0]))
     backward(demo.denoiser("a face", cfg=2.0), torch.tensor(2.0))
     assert grads[0].norm() > 0 and relative(grads[0], grads[1]) < 1e-3
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_a_readout_edits_alike(graph, demo, cfg):
+    """Asyrp Sampler inside ComfyUI and the core on diffusers: same code, same readout, same guidance."""
+    from singular_edit.core import ReadoutDirection, Window, sample_asyrp
+    from singular_edit.core.asyrp import slide
+
+    readout = ReadoutDirection.fresh(128, 4, 4, 1.0, demo.sigmas(12)[2:-1], torch.Generator().manual_seed(0), {})
+    readout.tensors["out.weight"].normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
+    sigmas, noise = demo.sigmas(12), torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    start = noise * (1 + sigmas[0] ** 2) ** 0.5
+    with torch.inference_mode():
+        denoise, window = demo.denoiser("a face", cfg=cfg), Window(demo.percent_to_sigma(0.8), start=readout.start)
+        edit, amount, reading = slide(readout, 1.2, sigmas, window)
+        theirs, plain = sample_asyrp(denoise, start, sigmas, edit, window, amount=amount, reading=reading), sample_euler(denoise, start, sigmas)
+        code = {"samples": graph.model.model.process_latent_out(start)}
+        ours = graph.model.model.process_latent_in(graph.sample(code, graph.run("AsyrpSampler", direction=readout, strength=1.2)[0], cfg=cfg, sigmas=sigmas))
+    assert relative(ours, theirs) < 1e-3 and relative(theirs, plain) > 0.05
