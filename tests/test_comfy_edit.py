@@ -207,3 +207,23 @@ def test_cancel_leaves_the_model_clean(graph, learn, direction):
             start()
         management.interrupt_current_processing(False)
     assert torch.equal(graph.ksampler({"samples": torch.zeros(1, 4, 16, 16)})["samples"], stock)
+
+
+def test_a_readout_can_be_cancelled_while_it_trains(graph, learn, monkeypatch):
+    """Its training asks nothing of the model, which is where other methods notice."""
+    import comfy.model_management as management
+    from singular_edit.nodes import hspace
+
+    record = hspace.record_changes
+
+    def record_and_cancel(*args, **kwargs):
+        changes = record(*args, **kwargs)
+        management.interrupt_current_processing(True)
+        return changes
+
+    monkeypatch.setattr(hspace, "record_changes", record_and_cancel)
+    try:
+        with pytest.raises(management.InterruptProcessingException):
+            learn("readout")
+    finally:
+        management.interrupt_current_processing(False)
