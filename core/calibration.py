@@ -25,8 +25,8 @@ PROGRESS = 0.9
 ROUNDS = 4
 COUNT = 32  # noises it is measured on
 FEW = 16    # and a readout, which learns in less time than that
-READ_PROGRESS = 1.5  # of a readout: it answers with a mean, and going too far costs it little
-SCALES = (0.1, 8.0)
+READ_UNIT = 1.5  # of this, a readout's strength 1: it answers with a mean, and going further costs it little
+SCALES = (0.1, 4.0)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core import (Denoiser, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
                     fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories, sample_asyrp, sample_euler)
 from ..core.asyrp import slide
-from ..core.calibration import FEW, READ_PROGRESS
+from ..core.calibration import FEW, READ_UNIT
 from .faces import ATTRIBUTES, Faces, render
 from .loader import DemoModel
 from .words import caption
@@ -170,13 +170,13 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
 
 def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
             part: int = READ_PART_STEP, callback=None) -> HDirection:
-    """A readout from the two prompts, scaled so that strength 1 goes one and a half times as far as the target prompt on average."""
+    """A readout from the two prompts, scaled as h_direction is, and by half as much again."""
     sigmas, end = model.sigmas(steps), model.percent_to_sigma(EDIT_PERCENT)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     changes = record_changes(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), end, 32, seed, model.device)
     learned, _ = learn_readout(changes, train_steps, seed=seed, info={"name": attribute}, device=model.device, callback=callback)
     measured = trajectories(model, attribute, min(samples, FEW), seed, steps, cfg, part)
-    return calibrate(source, learned, measured, Window(end, start=learned.start), batch=H_BATCH, progress=READ_PROGRESS, device=model.device)[0]
+    return calibrate(source, learned, measured, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0].scaled(READ_UNIT)
 
 
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:

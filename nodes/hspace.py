@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..backends.clip import PictureEmbedding, check_same_clip, text_direction
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
-from ..core.calibration import COUNT, FEW, PROGRESS, READ_PROGRESS, ROUNDS, calibrate
+from ..core.calibration import COUNT, FEW, READ_UNIT, ROUNDS, calibrate
 from ..core.changes import STRIDE, learn_readout, record_changes
 from ..core.clip import learn_clip_direction
 from ..core.direction import METHODS, TableDirection
@@ -101,14 +101,16 @@ class HDirectionLearn(io.ComfyNode):
                 return learned, None, None, curve
             if method != "readout":
                 learned, curve = learn_direction(student, trajectories, method, steps, len(x), flow=flow, end=end, **trained)
-            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, READ_PROGRESS if method == "readout" else PROGRESS, device, tick), curve
+            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device, callback=tick), curve
 
         with torch.inference_mode(False):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)
         bar.update_absolute(bar.total)  # measuring may need fewer rounds
         report = _report(direction, curve, method, samples, cfg)
         if scale is not None:
-            report += (f"\nscaled by {scale:.2f}: strength 1 makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
+            unit = READ_UNIT if method == "readout" else 1.0
+            direction = direction.scaled(unit)
+            report += (f"\nscaled by {unit * scale:.2f}: strength {1 / unit:.2g} makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
                        f"(mean of {measured} noises)")
             if progress < 0.5:
                 report += "\nIt comes less than half of the way: the bottleneck alone cannot say this attribute. An earlier start_percent or more samples may help."
