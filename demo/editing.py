@@ -113,7 +113,7 @@ def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, ste
     """
     sigmas, index, found = model.sigmas(steps), ATTRIBUTES.index(attribute), []
     shared, towards = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
-    for noise in starting_noise(model, 4 * count + 8, seed, sigmas).split(min(32, 2 * count + 2)):
+    for noise in starting_noise(model, 4 * count + 8, seed, sigmas).split(32):
         source, target = pair_code(shared, shared, noise, sigmas, part, step), pair_code(shared, towards, noise, sigmas, part, step + delta)
         has, gets = (model.judged(model.decode(sample_euler(prompt, code, sigmas[at:])))[:, index] for prompt, code, at in ((shared, source, step), (towards, target, step + delta)))
         found += [(source[i], target[i]) for i in (gets & ~has).nonzero().flatten()]
