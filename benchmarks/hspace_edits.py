@@ -45,19 +45,20 @@ def run(args: argparse.Namespace) -> None:
             ("Asyrp, random dh of equal norm", lambda: editing.asyrp(s, random_like(dh, args.seed))),
         ):
             print(score(s, edit()).row(label), flush=True)
-        few = faces.sample(range(SEED, SEED + min(args.few, args.count)))
-        monotone(editing.Session(model, few, name), editing.Session(model, few, name, worn=True), lambda s, strength: editing.asyrp(s, readout, strength))
+        few = editing.Session(model, faces.sample(range(SEED, SEED + min(args.few, args.count))), name)
+        monotone(few, editing.Session(model, few.faces, name, worn=True), lambda s, strength: editing.asyrp(s, readout, strength))
         other, (second, _) = list(directions.items())[(i + 1) % len(directions)]
-        promises(model, name, readout, other, second, few)
+        promises(few, readout, other, second)
 
 
-def promises(model: loader.DemoModel, name: str, readout: HDirection, other: str, second: HDirection, few: faces.Faces) -> None:
-    """The same direction at other numbers of steps, and together with another one; success on ``few`` faces."""
+def promises(few: editing.Session, readout: HDirection, other: str, second: HDirection) -> None:
+    """The same direction at other numbers of steps, and together with another one: success."""
+    model, name = few.model, few.attribute
     seen = lambda s, pictures: float((logits(s, pictures) > 0).float().mean())
-    by_steps = {steps: editing.Session(model, few, name, steps=steps) for steps in sorted((*OTHER_STEPS, editing.STEPS))}
-    print(f"{len(few.attributes)} faces, success at steps " + ", ".join(f"{steps}: {seen(s, editing.asyrp(s, readout)):.2f}" for steps, s in by_steps.items()))
+    by_steps = {steps: few if steps == few.steps else editing.Session(model, few.faces, name, steps=steps) for steps in sorted((*OTHER_STEPS, few.steps))}
+    print(f"{len(few.faces)} faces, success at steps " + ", ".join(f"{steps}: {seen(s, editing.asyrp(s, readout)):.2f}" for steps, s in by_steps.items()))
     if other != name:
-        s = editing.Session(model, few.with_attributes(**{other: False}), name)
+        s = editing.Session(model, few.faces.with_attributes(**{other: False}), name)
         together = editing.asyrp(s, combine_directions([(1.0, readout), (1.0, second)]))
         print(f"together with {other}: {name} {seen(s, together):.2f}, {other} {float(model.logits(together)[:, faces.ATTRIBUTES.index(other)].gt(0).float().mean()):.2f}")
     print(flush=True)

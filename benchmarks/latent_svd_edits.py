@@ -61,11 +61,11 @@ def edits(model, args) -> None:
             (f"Latent SVD, mean of {PAIRS} pairs", lambda: editing.svd_apply(s, many)),
         ):
             print(score(s, edit()).row(label), flush=True)
-        few = faces.sample(range(SEED, SEED + min(CURVE, args.count)))
-        curves[name] = courses(Session(model, few, name), STRENGTHS, {
+        few = Session(model, faces.sample(range(SEED, SEED + min(CURVE, args.count))), name)
+        curves[name] = courses(few, STRENGTHS, {
             "own pair": lambda s, strength: editing.svd_own_pair(s, strength), "plain mixing, own pair": lambda s, strength: mixing(s, strength),
             "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength), f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength)})
-        monotone(Session(model, few, name), Session(model, few, name, worn=True), lambda s, strength: editing.svd_apply(s, many, strength))
+        monotone(few, Session(model, few.faces, name, worn=True), lambda s, strength: editing.svd_apply(s, many, strength))
     plot_curves(curves, args.output / "latent_svd_curves.png")
 
 

@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, bottleneck_of, denoise_pair, euler_step, guidance_of, read_bottleneck
+from .denoiser import Denoiser, bottleneck_of, denoise_pair, euler_step, guidance_of, step_share
 from .direction import HDirection
 
 Edit = Callable[[Tensor, Tensor], Tensor]
@@ -127,17 +127,18 @@ def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma
 
 def _change(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edit: Edit | None, amount: float, reading: Reading | None, flow: bool) -> tuple[Tensor, Tensor]:
     """(D, D_edit - D) of an edit of h, of a reading of h, or of both."""
-    if edit is None:
-        denoised, h = read_bottleneck(denoise, x, sigma)
-        change: Tensor | float = 0.0
-    else:
-        seen: list[Tensor] = []
-        denoised, edited = denoise_pair(denoise, x, sigma, lambda h: (seen.append(h), edit(h, sigma))[1])
-        change, h = amount * (edited - denoised), bottleneck_of(seen, x)
+    seen: list[Tensor] = []
+
+    def edit_seen(h: Tensor) -> Tensor:
+        if reading is not None:
+            seen.append(h)
+        return h if edit is None else edit(h, sigma)
+
+    denoised, edited = (denoise(x, sigma, edit_seen),) * 2 if edit is None else denoise_pair(denoise, x, sigma, edit_seen)
+    change = amount * (edited - denoised)
     if reading is not None:
         # All of D_edit - D is added at every step, of which a stock step would make this share.
-        share = (1 - sigma_next / sigma) / ((1 - sigma_next).clamp(min=1e-3) if flow else 1.0)
-        change = change + share * guidance_of(denoise) * reading(h, sigma, x.shape[-2:])
+        change = change + step_share(sigma, sigma_next, flow) * guidance_of(denoise) * reading(bottleneck_of(seen, x), sigma, x.shape[-2:])
     return denoised, change
 
 

@@ -79,6 +79,12 @@ def euler_step(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -
     return x + d * dt
 
 
+def step_share(sigma: Tensor, sigma_next: Tensor, flow: bool = False) -> Tensor:
+    """How much of a change of D an Euler step makes, in units of x0: (1 - sigma'/sigma)/a', elementwise; a' as in core.asyrp."""
+    share = 1 - sigma_next / sigma
+    return share / (1 - sigma_next).clamp(min=1e-3) if flow else share
+
+
 @torch.no_grad()
 def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, callback=None) -> Tensor:
     """Algorithm 2 of Karras et al. (2022) without churn. x: model space at sigmas[0]; returns it at sigmas[-1].

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .denoiser import Denoiser, euler_step
+from .denoiser import Denoiser, euler_step, step_share
 from .direction import METHODS, CombinedDirection, HDirection, ImplicitDirection, TableDirection
 from .errors import EditError, check_sigmas
 
@@ -167,5 +167,4 @@ def _gains(sigmas: Tensor, flow: bool, gain: str) -> Tensor:
         return torch.ones(len(sigmas) - 1)
     if gain != "step":
         raise EditError(f"gain is '{gain}'; step and plain are accepted.")
-    a_next = 1 - sigmas[1:] if flow else torch.ones(len(sigmas) - 1)
-    return (1 - sigmas[1:] / sigmas[:-1]) / a_next.clamp(min=1e-3)
+    return step_share(sigmas[:-1], sigmas[1:], flow)

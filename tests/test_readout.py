@@ -136,6 +136,20 @@ def test_same_seed_same_readout(learned):
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
+class Areas(GaussianDenoiser):
+    """A prompt that divides the picture: its areas' bottlenecks come one by one, and differ in size."""
+
+    def __call__(self, x, sigma, h_edit=None):
+        moved = 0 if h_edit is None else sum((h_edit(part) - part).mean() for part in (x[..., :4, :4], x[..., 4:]))
+        return super().__call__(x, sigma) + moved
+
+
+def test_areas_are_refused_by_readouts_alone():
+    """What is added to h needs no whole picture."""
+    edited = sample_asyrp(Areas(), noise(2), SIGMAS, lambda h, sigma: h + 1, Window())
+    assert not torch.allclose(edited, sample_euler(Areas(), noise(2), SIGMAS))
+
+
 def test_bad_input_gets_a_sentence(learned):
     source, _, _, readout, _ = learned
     with pytest.raises(EditError, match="bottleneck of 4 channels but this model has 8"):
@@ -148,12 +162,6 @@ def test_bad_input_gets_a_sentence(learned):
         record_changes(source, source, noise(2), SIGMAS, onset=0.5, end=0.5)
     with pytest.raises(EditError, match="the two prompts differ"):
         learn_readout(record_changes(source, source, noise(2), SIGMAS), 2)
-
-    class Areas(GaussianDenoiser):
-        def __call__(self, x, sigma, h_edit=None):
-            if h_edit is not None:
-                h_edit(x[..., :4, :4]), h_edit(x[..., 4:])
-            return super().__call__(x, sigma)
 
     with pytest.raises(EditError, match="divides it into areas"):
         sample_asyrp(Areas(), noise(2), SIGMAS, None, Window(), reading=slide(readout, 1.0, SIGMAS, Window()).reading)
