@@ -68,4 +68,6 @@ def demo():
 
 @pytest.fixture(autouse=True, scope="session")
 def _threads():
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
+    """Two at most, and no more than the cores that each of the processes has."""
+    cores = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", max(1, min(2, cores)))))

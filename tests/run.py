@@ -1,7 +1,8 @@
 """Make (once) an environment beside the pack and run the whole test suite in it: ``python tests/run.py``.
 
 Where a ComfyUI is found its requirements are installed too, with the torch release its torchvision and torchaudio
-go with; otherwise the tests that need one are skipped. Further arguments go to pytest.
+go with; otherwise the tests that need one are skipped. Tests run in two to four processes, a file in each: models this
+small gain little from threads. Further arguments go to pytest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from environment import find_comfyui  # noqa: E402
 
 PACK = Path(__file__).resolve().parents[1]
+PROCESSES = max(2, min(4, (os.cpu_count() or 2) // 2))
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 
 
@@ -36,7 +38,7 @@ def main() -> int:
     if not comfyui:
         print("No ComfyUI found: its tests will be skipped (set COMFYUI_PATH, or: pip install comfy-cli && comfy install).", flush=True)
     # The console script, not "python -m pytest": that would put the root on the path, where nodes/ shadows ComfyUI's.
-    return subprocess.run([python.parent / "pytest", *sys.argv[1:]], cwd=PACK).returncode
+    return subprocess.run([python.parent / "pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *sys.argv[1:]], cwd=PACK).returncode
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 PACK = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((PACK / "workflows" / "api").glob("*.json"))
@@ -29,7 +30,7 @@ class Server:
         (base / "custom_nodes" / folder).symlink_to(PACK, target_is_directory=True)
         self.base, self.log = base, base / "server.log"
         command = [sys.executable, "main.py", "--cpu", "--base-directory", str(base), "--port", self.url.rsplit(":", 1)[1], "--disable-auto-launch"]
-        self.process = subprocess.Popen(command, cwd=comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": "2", **os.environ})
+        self.process = subprocess.Popen(command, cwd=comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())})
         for _ in range(240):
             try:
                 self.get("/system_stats")
@@ -140,8 +141,6 @@ def test_the_rebuilt_picture_is_the_picture(server, done):
     ("svd_from_pictures", "The other face, unedited", "The other face with the hat", "hat"),
     ("asyrp_edit", "The picture", "The picture with glasses", "glasses")])
 def test_the_edit_shows(server, done, workflow, before, after, attribute):
-    import torch
-
     from singular_edit.demo import faces, loader
     from singular_edit.demo.models import AttributeClassifier
 
