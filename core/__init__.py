@@ -8,7 +8,7 @@ from .attribute import SVDAttribute, apply_attribute, learn_attribute
 from .average import average_direction, over_steps, step_likeness
 from .avi import Weights, integrate
 from .belm import belm_inversion, sample_belm
-from .calibration import calibrate
+from .calibration import Ends, calibrate, sample_ends
 from .changes import Changes, learn_readout, record_changes
 from .clip import learn_clip_direction
 from .combine_attributes import combine_attributes
@@ -29,11 +29,11 @@ from .svd import atoms, channel_svd, principal_angles, standardise, truncate
 from .swap import scale_atoms, swap_atoms
 
 __all__ = [
-    "Changes", "CodeStatistics", "Denoiser", "EditError", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "ReadoutDirection", "SAMPLERS",
+    "Changes", "CodeStatistics", "Denoiser", "EditError", "Ends", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "ReadoutDirection", "SAMPLERS",
     "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "attribute_profile", "average_direction",
     "belm_inversion", "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine_attributes", "combine_directions", "ddim_inversion",
     "denoise_pair", "euler_step", "fixed_point_inversion", "geodesic_distance", "integrate", "leading_distance", "learn_attribute",
     "learn_clip_direction", "learn_direction", "learn_readout", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_distance",
-    "random_like", "read_kind", "record_changes", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_euler", "scale_atoms",
+    "random_like", "read_kind", "record_changes", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_ends", "sample_euler", "scale_atoms",
     "standardise", "step_asyrp", "step_likeness", "swap_atoms", "to_d", "train_predictor", "trajectory_distances", "truncate",
 ]

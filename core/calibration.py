@@ -11,15 +11,15 @@ and then push the others to more: the last tenth costs more identity than it bri
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .asyrp import Window, direction_edit, direction_reading, sample_asyrp
-from .denoiser import Denoiser, euler_step
+from .denoiser import Denoiser, euler_step, sample_euler
 from .direction import HDirection
-from .learning import Trajectories
+from .learning import Trajectories, parting_step
 
 PROGRESS = 0.9
 ROUNDS = 4
@@ -29,22 +29,46 @@ READ_UNIT = 1.5  # of this, a readout's strength 1: it answers with a mean, and 
 SCALES = (0.1, 4.0)
 
 
+class Ends(NamedTuple):
+    """Trajectories under two prompts: the states x where the prompts part, at sigmas[0], and the finished pictures, [B, C, H, W] each. On the CPU."""
+
+    sigmas: Tensor
+    x: Tensor
+    source: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, t: Trajectories, count: int = COUNT) -> "Ends":
+        """Of the first ``count`` noises of what was recorded for learning."""
+        sampled = t.x.shape[1] // 2
+        rows = torch.arange(min(count, sampled))
+        ends = (euler_step(t.x[-1, part], prediction[-1, part], t.sigmas[-2], t.sigmas[-1]) for part, prediction in ((rows, t.source), (sampled + rows, t.target)))
+        return cls(t.sigmas, t.x[0, rows], *ends)
+
+
+def sample_ends(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, onset: float = float("inf"), batch: int = 8, device: torch.device | str = "cpu",
+                callback: Callable[[], None] | None = None) -> Ends:
+    """Of noise [B, C, H, W] (model space, at sigmas[0]), where the prompts part at sigma <= onset; callback() before each step of a batch.
+
+    Raises EditError when no step lies below the onset.
+    """
+    first, tick = parting_step(sigmas, onset), callback and (lambda *_: callback())
+    rows = []
+    for x in noise.split(batch):
+        x = sample_euler(source, x.to(device), sigmas[: first + 1], tick)
+        rows.append([part.float().cpu() for part in (x, *(sample_euler(prompt, x, sigmas[first:], tick) for prompt in (source, target)))])
+    return Ends(sigmas[first:].float().cpu(), *(torch.cat(column) for column in zip(*rows)))
+
+
 @torch.no_grad()
-def calibrate(denoise: Denoiser, direction: HDirection, trajectories: Trajectories, window: Window = Window(), count: int = COUNT, batch: int = 8,
-              flow: bool = False, progress: float = PROGRESS, device: torch.device | str = "cpu",
-              callback: Callable[[], None] | None = None) -> tuple[HDirection, float, float]:
+def calibrate(denoise: Denoiser, direction: HDirection, ends: Ends, window: Window = Window(), batch: int = 8, flow: bool = False, progress: float = PROGRESS,
+              device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> tuple[HDirection, float, float]:
     """The direction scaled to make ``progress`` of the way at strength 1; also the factor, and the progress measured there.
 
-    denoise: under the source prompt. The first ``count`` of the recorded noises are sampled, ROUNDS times at most,
-    ``batch`` at a time; callback() after each of their steps. A direction that cannot get so far is left where it
-    came nearest, within SCALES.
+    denoise: under the source prompt. Sampled ROUNDS times at most, ``batch`` at a time; callback() after each step. A
+    direction that cannot get so far is left where it came nearest, within SCALES.
     """
-    sampled = trajectories.x.shape[1] // 2
-    rows = torch.arange(min(count, sampled))
-    last = (trajectories.sigmas[-2], trajectories.sigmas[-1])
-    source = euler_step(trajectories.x[-1, rows], trajectories.source[-1, rows], *last)
-    way = euler_step(trajectories.x[-1, sampled + rows], trajectories.target[-1, sampled + rows], *last) - source
-    sigmas = trajectories.sigmas.to(device)
+    way, sigmas = ends.target - ends.source, ends.sigmas.to(device)
 
     def finished(scale: float, x: Tensor) -> Tensor:
         edit, reading = direction_edit(direction, scale, sigmas, window), direction_reading(direction, scale, window)
@@ -52,7 +76,7 @@ def calibrate(denoise: Denoiser, direction: HDirection, trajectories: Trajectori
 
     scale, tried = 1.0, []
     for _ in range(ROUNDS):
-        moved = torch.cat([finished(scale, x) for x in trajectories.x[0, rows].split(batch)]) - source
+        moved = torch.cat([finished(scale, x) for x in ends.x.split(batch)]) - ends.source
         tried.append((scale, float((moved * way).sum() / way.square().sum())))
         if abs(tried[-1][1] - progress) < 0.02:
             break

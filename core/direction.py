@@ -164,7 +164,7 @@ class ImplicitDirection(HDirection):
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
-        time = F.linear(F.silu(time_embedding(float(sigma)).to(h.device)), w["time.weight"], w["time.bias"])
+        time = F.linear(F.silu(time_embedding(torch.as_tensor(float(sigma))).to(h.device)), w["time.weight"], w["time.bias"])
         y = F.conv2d(h.float(), w["in.weight"][:, :, None, None], w["in.bias"]) + time[:, None, None]
         y = F.silu(F.group_norm(y, GROUPS, w["norm.weight"], w["norm.bias"]))
         return F.conv2d(y, w["out.weight"][:, :, None, None], w["out.bias"])
@@ -181,11 +181,11 @@ class CombinedDirection(ImplicitDirection):
         return super()._delta(h, sigma) + _resized(self.tensors["table"][0], h)
 
 
-def time_embedding(sigma: float) -> Tensor:
-    """Sines and cosines of log sigma: [TIME_WIDTH]."""
+def time_embedding(sigma: Tensor) -> Tensor:
+    """Sines and cosines of log sigma [...]: [..., TIME_WIDTH], on the CPU."""
     frequencies = torch.exp(torch.linspace(math.log(0.1), math.log(10.0), TIME_WIDTH // 2))
-    angles = math.log(max(sigma, 1e-6)) * frequencies
-    return torch.cat([angles.sin(), angles.cos()])
+    angles = sigma.cpu().double().clamp(min=1e-6).log().float()[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class RandomDirection(HDirection):

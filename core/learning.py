@@ -48,10 +48,7 @@ def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigma
     and with it every attribute that was not asked for. ``batch`` noises at a time; callback() after each of their
     steps. Raises EditError when no step lies below the onset.
     """
-    check_sigmas(sigmas)
-    first = int((sigmas > onset).sum())
-    if first >= len(sigmas) - 1:
-        raise EditError(f"No step of this schedule starts at or below sigma {onset:.4g}, where the two prompts part; let them part earlier.")
+    first = parting_step(sigmas, onset)
     parts: list[list[tuple[Tensor, ...]]] = [[], []]
     shift: Tensor | float = 0.0
     for x in noise.split(batch):
@@ -65,6 +62,15 @@ def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigma
             rows.append(row)
             shift = shift + difference * (len(x) / (2 * len(noise)))
     return Trajectories(sigmas[first:].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts[0], *parts[1])), shift)
+
+
+def parting_step(sigmas: Tensor, onset: float) -> int:
+    """The first step at or below the onset. Raises EditError when there is none, or for a schedule that is not one."""
+    check_sigmas(sigmas)
+    first = int((sigmas > onset).sum())
+    if first >= len(sigmas) - 1:
+        raise EditError(f"No step of this schedule starts at or below sigma {onset:.4g}, where the two prompts part; let them part earlier.")
+    return first
 
 
 def _follow(prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sigmas: Tensor, callback) -> tuple[Tensor, ...]:

@@ -62,7 +62,7 @@ class ReadoutDirection(HDirection):
         """
         self.check(h)
         w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
-        time = torch.stack([time_embedding(s) for s in torch.as_tensor(sigma).reshape(-1).tolist()]).to(h.device)
+        time = time_embedding(sigma.reshape(-1)).to(h.device)
         y = F.conv2d(h.float() / w["scale"], w["in.weight"][:, :, None, None], w["in.bias"])
         y = F.silu(y + F.linear(time, w["time.weight"], w["time.bias"])[:, :, None, None])
         for name in ("conv1", "conv2"):

@@ -10,8 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..core import (Denoiser, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
-                    fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories, sample_asyrp, sample_euler)
+from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
+                    fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories,
+                    sample_asyrp, sample_ends, sample_euler)
 from ..core.asyrp import slide
 from ..core.calibration import FEW, READ_UNIT
 from .faces import ATTRIBUTES, Faces, render
@@ -165,7 +166,7 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
     source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(EDIT_PERCENT)
     learned, _ = learn_direction(source, recorded, method, train_steps, H_BATCH, learning_rate, seed, gain=gain, end=end, device=model.device,
                                  info={"name": attribute}, callback=callback)
-    return calibrate(source, learned, recorded, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
+    return calibrate(source, learned, Ends.of(recorded), Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
 
 
 def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
@@ -173,10 +174,11 @@ def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: i
     """A readout from the two prompts, scaled as h_direction is, and by half as much again."""
     sigmas, end = model.sigmas(steps), model.percent_to_sigma(EDIT_PERCENT)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
-    changes = record_changes(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), end, 32, seed, model.device)
+    noise, onset = starting_noise(model, samples, seed, sigmas), float(sigmas[part])
+    changes = record_changes(source, target, noise, sigmas, onset, end, 32, seed, model.device)
     learned, _ = learn_readout(changes, train_steps, seed=seed, info={"name": attribute}, device=model.device, callback=callback)
-    measured = trajectories(model, attribute, min(samples, FEW), seed, steps, cfg, part)
-    return calibrate(source, learned, measured, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0].scaled(READ_UNIT)
+    ends = sample_ends(source, target, noise[:FEW], sigmas, onset, H_BATCH, model.device)
+    return calibrate(source, learned, ends, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0].scaled(READ_UNIT)
 
 
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..backends.clip import PictureEmbedding, check_same_clip, text_direction
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
-from ..core.calibration import COUNT, FEW, READ_UNIT, ROUNDS, calibrate
+from ..core.calibration import COUNT, FEW, READ_UNIT, ROUNDS, Ends, calibrate, sample_ends
 from ..core.changes import STRIDE, learn_readout, record_changes
 from ..core.clip import learn_clip_direction
 from ..core.direction import METHODS, TableDirection
@@ -93,15 +93,17 @@ class HDirectionLearn(io.ComfyNode):
             student, flow = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True), is_flow(sampling)
             if method == "readout":
                 learned, curve = learn_readout(record_changes(*prompts, start, schedule, onset, end, seed=seed, **recorded), steps, **trained)
-                start = start[:measured]
-            trajectories = record_trajectories(*prompts, start, schedule, onset, **recorded)
+                ends = sample_ends(*prompts, start[:measured], schedule, onset, **recorded)
+            else:
+                trajectories = record_trajectories(*prompts, start, schedule, onset, **recorded)
             if method == "clip":
                 embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
                 learned, curve = learn_clip_direction(student, trajectories, embed, text.clone(), steps=steps, batch=len(x), identity=identity_weight, flow=flow, end=end, **trained)
                 return learned, None, None, curve
             if method != "readout":
                 learned, curve = learn_direction(student, trajectories, method, steps, len(x), flow=flow, end=end, **trained)
-            return *calibrate(student, learned, trajectories, Window(end, start=learned.start), measured, len(x), flow, device=device, callback=tick), curve
+                ends = Ends.of(trajectories, measured)
+            return *calibrate(student, learned, ends, Window(end, start=learned.start), len(x), flow, device=device, callback=tick), curve
 
         with torch.inference_mode(False):
             direction, scale, progress, curve = run(trainable(model), source, negative, cfg, shape.clone(), sigmas.clone(), algorithm, target=target, seed=seed)

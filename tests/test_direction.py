@@ -4,7 +4,7 @@ import pytest
 import torch
 from closed_form import LinearBottleneck, karras
 
-from singular_edit.core import EditError, Window, calibrate, learn_direction, random_like, record_trajectories
+from singular_edit.core import EditError, Ends, Window, calibrate, learn_direction, random_like, record_trajectories, sample_ends
 from singular_edit.core.direction import CombinedDirection, ImplicitDirection, TableDirection
 
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0])
@@ -148,16 +148,27 @@ def test_calibration_makes_strength_one_the_whole_way():
     """A linear model: progress is proportional to strength, so the right scale is known."""
     source, t = trajectories()
     right = learn_direction(source, t, "global", steps=200, learning_rate=0.05)[0]
-    unit, factor, made = calibrate(source, right, t, batch=4)
+    unit, factor, made = calibrate(source, right, Ends.of(t), batch=4)
     assert abs(made - 0.9) < 0.03
     for wrong in (0.3, 3.0):
-        again, other, _ = calibrate(source, right.scaled(wrong), t, batch=4)
+        again, other, _ = calibrate(source, right.scaled(wrong), Ends.of(t), batch=4)
         assert other == pytest.approx(factor / wrong, rel=0.05)
         assert torch.allclose(again.tensors["table"], unit.tensors["table"], rtol=0.05, atol=1e-3)
+
+
+def test_ends_sampled_alone_are_those_of_what_was_recorded():
+    source, target, sigmas = LinearBottleneck(0.0), LinearBottleneck(0.4), karras(8)
+    x, onset, steps = 14 * torch.randn(5, 4, 8, 8), float(sigmas[2]), []
+    recorded = Ends.of(record_trajectories(source, target, x, sigmas, onset, batch=2))
+    for one, other in zip(recorded, sample_ends(source, target, x, sigmas, onset, batch=2, callback=lambda: steps.append(1))):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert len(steps) == 3 * (2 + 6 + 6) and not torch.allclose(recorded.source, recorded.target)
+    with pytest.raises(EditError, match="No step of this schedule"):
+        sample_ends(source, target, x, sigmas, 0.001)
 
 
 def test_calibration_of_a_direction_without_effect_stays_finite():
     source, t = trajectories()
     nothing = TableDirection(t.sigmas[:-1], {"table": torch.zeros(1, 4, 2, 2)})
-    scaled, factor, made = calibrate(source, nothing, t, Window(start=nothing.start))
+    scaled, factor, made = calibrate(source, nothing, Ends.of(t), Window(start=nothing.start))
     assert made == pytest.approx(0, abs=1e-4) and 0 < factor <= 4 and torch.isfinite(scaled.tensors["table"]).all()

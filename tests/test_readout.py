@@ -4,7 +4,7 @@ import pytest
 import torch
 from closed_form import GaussianDenoiser, LinearBottleneck, karras
 
-from singular_edit.core import EditError, Window, average_direction, calibrate, combine_directions, euler_step, learn_readout, load_hdirection, record_changes, record_trajectories, sample_asyrp, sample_euler
+from singular_edit.core import EditError, Window, average_direction, calibrate, combine_directions, euler_step, learn_readout, load_hdirection, record_changes, sample_asyrp, sample_ends, sample_euler
 from singular_edit.core.asyrp import slide
 from singular_edit.core.denoiser import read_bottleneck
 from singular_edit.core.readout import ReadoutDirection
@@ -99,8 +99,8 @@ def test_strength_zero_is_euler_and_outside_of_the_window_nothing_happens(learne
 
 def test_calibration_measures_a_readouts_unit(learned):
     source, target, _, readout, _ = learned
-    trajectories = record_trajectories(source, target, noise(8, seed=7), SIGMAS, float(SIGMAS[2]))
-    unit, factor, made = calibrate(source, readout.scaled(0.5), trajectories, Window(start=readout.start))
+    ends = sample_ends(source, target, noise(8, seed=7), SIGMAS, float(SIGMAS[2]))
+    unit, factor, made = calibrate(source, readout.scaled(0.5), ends, Window(start=readout.start))
     assert made == pytest.approx(0.9, abs=0.03) and 1.2 < factor < 3
     assert torch.allclose(unit.tensors["out.weight"], 0.5 * factor * readout.tensors["out.weight"])
 
