@@ -12,7 +12,13 @@ import torch
 from environment import find_comfyui
 
 PACK = Path(__file__).resolve().parents[1]
+LONGEST = ("test_server", "test_demo_edits", "test_comfy_edit")
 HOW_TO = "no ComfyUI found: set COMFYUI_PATH, or install one with 'pip install comfy-cli && comfy install'"
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that of several processes none waits for another in the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,8 @@ def test_the_rebuilt_picture_is_the_picture(server, done):
 @pytest.mark.parametrize("workflow, before, after, attribute", [
     ("svd_attribute", "That face, unedited", "That face, edited", "hat"), ("svd_attribute", "The other face, unedited", "The other face, edited", "hat"),
     ("svd_from_pictures", "The other face, unedited", "The other face with the hat", "hat"),
-    ("asyrp_edit", "The picture", "The picture with glasses", "glasses")])
+    ("asyrp_edit", "The picture", "The picture with glasses", "glasses"),
+    ("asyrp_two_directions", "The picture", "With a hat and glasses", "glasses"), ("asyrp_two_directions", "The picture", "With a hat and glasses", "hat")])
 def test_the_edit_shows(server, done, workflow, before, after, attribute):
     from singular_edit.demo import faces, loader
     from singular_edit.demo.models import AttributeClassifier

@@ -159,14 +159,14 @@ def svd_from_pictures(step: int = 19) -> list[Node]:
 def asyrp_edit() -> list[Node]:
     g = ("1. A model and a picture", "2. Invert", "3. Learn a direction", "4. Edit the picture")
     return [
-        note(0, g[0], "**Asyrp.** *h-Space Direction Learn* learns from the two prompts what to add to the U-Net's bottleneck; *Asyrp Sampler* resamples the inverted "
-             "picture with it. Strength 0 is the stock euler sampler, bit for bit; negative strength removes.\n\nLearning takes a minute or two on a CPU. Saved with *Save "
-             "Attribute*, the direction is there at once next time: *Load h-Direction*."),
+        note(0, g[0], "**Asyrp.** *h-Space Direction Learn* learns from the two prompts how the picture would change, as the U-Net's bottleneck tells it; *Asyrp Sampler* resamples "
+             "the inverted picture with it. Strength 0 is the stock euler sampler, bit for bit; negative strength removes. Other methods of learning, the paper's own among them, are in "
+             "the node.\n\nLearning takes about a minute on a CPU. Saved with *Save Attribute*, the direction is there at once next time: *Load h-Direction*."),
         *model(0, g[0], ("source", "a face"), ("target", "a face with glasses"), ("negative", "")), *picture(8, 1, g[0], glasses="off"),
         *schedule(2, g[1]), *invert(2, g[1], 1.5),
         Node("batch", "RepeatLatentBatch", 3, g[2], "Eight at a time", {"samples": ("encode", 0), "amount": 8}),
         Node("learn", "SingularEditHDirectionLearn", 3, g[2], "h-Space Direction Learn", {
-            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "samples": 64, "steps": 400, "name": "glasses"}),
+            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "samples": 256, "steps": 600, "name": "glasses"}),
         Node("curve", "PreviewImage", 3, g[2], "Learning curve", {"images": ("learn", 1)}, 300),
         Node("learned", "PreviewAny", 3, g[2], "Report", {"source": ("learn", 2)}, 140),
         Node("save", "SingularEditSaveAttribute", 3, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "glasses"}),
@@ -174,7 +174,40 @@ def asyrp_edit() -> list[Node]:
         sample("edit", ("asyrp", 0), 4, g[3], 1.5, "SamplerCustom from the inverted code"), *decode("edited", ("edit", 0), 5, g[3], "The picture with glasses")]
 
 
-WORKFLOWS = {"invert_and_rebuild": invert_and_rebuild, "svd_attribute": svd_attribute, "svd_from_pictures": svd_from_pictures, "asyrp_edit": asyrp_edit}
+def asyrp_two_directions() -> list[Node]:
+    g = ("1. A model and a picture", "2. Invert", "3. Learn two directions", "4. Until when to edit", "5. Both at once", "6. What varies by itself")
+
+    def learn(name: str, text: str, column: int) -> Node:
+        return Node(f"learn {name}", "SingularEditHDirectionLearn", column, g[2], f"h-Space Direction Learn: {text}", {
+            "model": ("demo", 0), "source": ("source", 0), "target": (name, 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0),
+            "samples": 128, "steps": 400, "name": name})
+
+    def edited(name: str, direction: tuple[str, int], column: int, group: str, title: str, **inputs) -> list[Node]:
+        return [Node(f"asyrp {name}", "SingularEditAsyrpSampler", column, group, "Asyrp Sampler", {"direction": direction, **inputs}),
+                sample(f"edit {name}", (f"asyrp {name}", 0), column, group, 1.5, "SamplerCustom from the inverted code"), *decode(name, (f"edit {name}", 0), column, group, title)]
+
+    return [
+        note(0, g[0], "**Several directions on one picture.** *Combine Directions* adds directions up, each with its weight: set one to 0 or below, or wire more. *Asyrp Schedule "
+             "(auto)* looks at the picture itself and tells Asyrp Sampler until when to edit.\n\n*h-Space Directions (PCA)* needs no second prompt: it finds what varies most "
+             "among the model's own pictures. Try other components, and strengths below 0."),
+        *model(0, g[0], ("source", "a face"), ("hat", "a face with a hat"), ("glasses", "a face with glasses"), ("negative", "")),
+        *picture(8, 1, g[0], hat="off", glasses="off"), *schedule(2, g[1]), *invert(2, g[1], 1.5),
+        Node("batch", "RepeatLatentBatch", 3, g[2], "Eight at a time", {"samples": ("encode", 0), "amount": 8}),
+        learn("hat", "a hat", 3), learn("glasses", "glasses", 4),
+        Node("both", "SingularEditCombineH", 4, g[2], "Combine Directions", {"direction_1": ("learn hat", 0), "weight_1": 1.0, "direction_2": ("learn glasses", 0), "weight_2": 1.0}),
+        Node("save", "SingularEditSaveAttribute", 4, g[2], "Save Attribute", {"attribute": ("both", 0), "filename_prefix": "glasses and hat"}),
+        Node("schedule", "SingularEditAsyrpSchedule", 5, g[3], "Asyrp Schedule (auto)", {
+            "model": ("demo", 0), "vae": ("demo", 2), "latent_image": ("encode", 0), "positive": ("source", 0), "negative": ("negative", 0), "sigmas": ("sigmas", 0), "cfg": 1.5}),
+        Node("course", "PreviewImage", 5, g[3], "Until when to edit, from when to boost", {"images": ("schedule", 2)}, 300),
+        *edited("both edited", ("both", 0), 6, g[4], "With a hat and glasses", edit_percent=("schedule", 0)),
+        Node("pca", "SingularEditHDirectionPCA", 7, g[5], "h-Space Directions (PCA)", {
+            "model": ("demo", 0), "positive": ("source", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "samples": 32, "component": 0}),
+        Node("explained", "PreviewImage", 7, g[5], "How much each component explains", {"images": ("pca", 1)}, 300),
+        *edited("moved", ("pca", 0), 8, g[5], "The picture, moved along it", strength=1.0)]
+
+
+WORKFLOWS = {"invert_and_rebuild": invert_and_rebuild, "svd_attribute": svd_attribute, "svd_from_pictures": svd_from_pictures, "asyrp_edit": asyrp_edit,
+             "asyrp_two_directions": asyrp_two_directions}
 
 
 def specification(info: dict, node: Node) -> list[tuple[str, str, dict, bool]]:
@@ -224,16 +257,19 @@ def ui(nodes: list[Node], info: dict) -> dict:
         sockets, widgets = [], []
         for name, type_, options, _ in specification(info, node):
             value = node.inputs.get(name)
-            if type_ in WIDGETS and not isinstance(value, tuple):
-                widgets.append(default(type_, options) if value is None else value)
+            wired = isinstance(value, tuple)
+            if type_ in WIDGETS:
+                widgets.append(default(type_, options) if value is None or wired else value)
                 if options.get("control_after_generate"):
                     widgets.append("fixed")
-                continue
+                if not wired:
+                    continue
             link = None
             if value is not None:
                 link = len(links) + 1
                 links.append([link, ids[value[0]], value[1], ids[node.name], len(sockets), type_])
-            sockets.append({"name": name, "type": type_, "link": link})
+            # A widget that a wire feeds keeps its place among the values.
+            sockets.append({"name": name, "type": type_, "link": link, **({"widget": {"name": name}} if type_ in WIDGETS else {})})
         definition = info.get(node.type, {"output": [], "output_name": []})
         outputs = [{"name": name, "type": type_, "links": []} for name, type_ in zip(definition["output_name"], definition["output"])]
         height = node.height or 50 + 22 * max(len(sockets), len(outputs)) + 28 * len(widgets)
