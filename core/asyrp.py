@@ -149,9 +149,9 @@ def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None
     """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
 
     edit(h, sigma) returns the edited bottleneck; None edits nothing. reading(h, sigma, size): a change of D read off h
-    (core.readout). noise(x) draws z for boosted steps; without it
-    there is no boost. symmetric applies the edit to the direction term as well, which Asyrp's theorem 1 says
-    cancels: a baseline, not a tool. amount: of the effect, D + amount * (D_edit - D). mask: where, broadcastable to x.
+    (core.readout). noise(x) draws z for boosted steps; without it there is no boost. symmetric applies the edit to the
+    direction term as well, which Asyrp's theorem 1 says cancels: a baseline, not a tool. amount: of the effect,
+    D + amount * (D_edit - D). mask: where, broadcastable to x.
     callback(i, x, denoised) is called once a step.
     """
     for i in range(len(sigmas) - 1):
