@@ -96,11 +96,10 @@ class HDirectionLearn(io.ComfyNode):
                 ends = sample_ends(*prompts, start[:measured], schedule, onset, **recorded)
             else:
                 trajectories = record_trajectories(*prompts, start, schedule, onset, **recorded)
-            if method == "clip":
-                embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
-                learned, curve = learn_clip_direction(student, trajectories, embed, text.clone(), steps=steps, batch=len(x), identity=identity_weight, flow=flow, end=end, **trained)
-                return learned, None, None, curve
-            if method != "readout":
+                if method == "clip":
+                    embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
+                    learned, curve = learn_clip_direction(student, trajectories, embed, text.clone(), steps=steps, batch=len(x), identity=identity_weight, flow=flow, end=end, **trained)
+                    return learned, None, None, curve
                 learned, curve = learn_direction(student, trajectories, method, steps, len(x), flow=flow, end=end, **trained)
                 ends = Ends.of(trajectories, measured)
             return *calibrate(student, learned, ends, Window(end, start=learned.start), len(x), flow, device=device, callback=tick), curve

@@ -84,6 +84,19 @@ def ksampler(name: str, prompt: str, start: int, end: int, seed: int, latent: tu
         "end_at_step": end, "return_with_leftover_noise": "enable" if end < 25 else "disable"})
 
 
+def learn(name: str, target: str, samples: int, steps: int, column: int, group: str, title: str = "h-Space Direction Learn") -> Node:
+    """A readout, learned eight noises at a time, towards the prompt ``target``."""
+    return Node(f"learn {name}", "SingularEditHDirectionLearn", column, group, title, {
+        "model": ("demo", 0), "source": ("source", 0), "target": (target, 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0),
+        "samples": samples, "steps": steps, "name": name})
+
+
+def edited(name: str, direction: tuple[str, int], column: int, shown: int, group: str, title: str, **inputs) -> list[Node]:
+    """The inverted picture, resampled by Asyrp Sampler; ``shown``: the column of the result."""
+    return [Node(f"asyrp {name}", "SingularEditAsyrpSampler", column, group, "Asyrp Sampler", {"direction": direction, **inputs}),
+            sample(f"edit {name}", (f"asyrp {name}", 0), column, group, 1.5, "SamplerCustom from the inverted code"), *decode(name, (f"edit {name}", 0), shown, group, title)]
+
+
 def invert_and_rebuild() -> list[Node]:
     g = ("1. A model and a picture", "2. Invert", "3. Rebuild with the stock sampler")
     return [
@@ -165,26 +178,15 @@ def asyrp_edit() -> list[Node]:
         *model(0, g[0], ("source", "a face"), ("target", "a face with glasses"), ("negative", "")), *picture(8, 1, g[0], glasses="off"),
         *schedule(2, g[1]), *invert(2, g[1], 1.5),
         Node("batch", "RepeatLatentBatch", 3, g[2], "Eight at a time", {"samples": ("encode", 0), "amount": 8}),
-        Node("learn", "SingularEditHDirectionLearn", 3, g[2], "h-Space Direction Learn", {
-            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "samples": 256, "steps": 600, "name": "glasses"}),
-        Node("curve", "PreviewImage", 3, g[2], "Learning curve", {"images": ("learn", 1)}, 300),
-        Node("learned", "PreviewAny", 3, g[2], "Report", {"source": ("learn", 2)}, 140),
-        Node("save", "SingularEditSaveAttribute", 3, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "glasses"}),
-        Node("asyrp", "SingularEditAsyrpSampler", 4, g[3], "Asyrp Sampler", {"direction": ("learn", 0)}),
-        sample("edit", ("asyrp", 0), 4, g[3], 1.5, "SamplerCustom from the inverted code"), *decode("edited", ("edit", 0), 5, g[3], "The picture with glasses")]
+        learn("glasses", "target", 256, 600, 3, g[2]),
+        Node("curve", "PreviewImage", 3, g[2], "Learning curve", {"images": ("learn glasses", 1)}, 300),
+        Node("learned", "PreviewAny", 3, g[2], "Report", {"source": ("learn glasses", 2)}, 140),
+        Node("save", "SingularEditSaveAttribute", 3, g[2], "Save Attribute", {"attribute": ("learn glasses", 0), "filename_prefix": "glasses"}),
+        *edited("edited", ("learn glasses", 0), 4, 5, g[3], "The picture with glasses")]
 
 
 def asyrp_two_directions() -> list[Node]:
     g = ("1. A model and a picture", "2. Invert", "3. Learn two directions", "4. Until when to edit", "5. Both at once", "6. What varies by itself")
-
-    def learn(name: str, text: str, column: int) -> Node:
-        return Node(f"learn {name}", "SingularEditHDirectionLearn", column, g[2], f"h-Space Direction Learn: {text}", {
-            "model": ("demo", 0), "source": ("source", 0), "target": (name, 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0),
-            "samples": 128, "steps": 400, "name": name})
-
-    def edited(name: str, direction: tuple[str, int], column: int, group: str, title: str, **inputs) -> list[Node]:
-        return [Node(f"asyrp {name}", "SingularEditAsyrpSampler", column, group, "Asyrp Sampler", {"direction": direction, **inputs}),
-                sample(f"edit {name}", (f"asyrp {name}", 0), column, group, 1.5, "SamplerCustom from the inverted code"), *decode(name, (f"edit {name}", 0), column, group, title)]
 
     return [
         note(0, g[0], "**Several directions on one picture.** *Combine Directions* adds directions up, each with its weight: set one to 0 or below, or wire more. *Asyrp Schedule "
@@ -193,17 +195,17 @@ def asyrp_two_directions() -> list[Node]:
         *model(0, g[0], ("source", "a face"), ("hat", "a face with a hat"), ("glasses", "a face with glasses"), ("negative", "")),
         *picture(8, 1, g[0], hat="off", glasses="off"), *schedule(2, g[1]), *invert(2, g[1], 1.5),
         Node("batch", "RepeatLatentBatch", 3, g[2], "Eight at a time", {"samples": ("encode", 0), "amount": 8}),
-        learn("hat", "a hat", 3), learn("glasses", "glasses", 4),
+        learn("hat", "hat", 128, 400, 3, g[2], "h-Space Direction Learn: a hat"), learn("glasses", "glasses", 128, 400, 4, g[2], "h-Space Direction Learn: glasses"),
         Node("both", "SingularEditCombineH", 4, g[2], "Combine Directions", {"direction_1": ("learn hat", 0), "weight_1": 1.0, "direction_2": ("learn glasses", 0), "weight_2": 1.0}),
         Node("save", "SingularEditSaveAttribute", 4, g[2], "Save Attribute", {"attribute": ("both", 0), "filename_prefix": "glasses and hat"}),
         Node("schedule", "SingularEditAsyrpSchedule", 5, g[3], "Asyrp Schedule (auto)", {
             "model": ("demo", 0), "vae": ("demo", 2), "latent_image": ("encode", 0), "positive": ("source", 0), "negative": ("negative", 0), "sigmas": ("sigmas", 0), "cfg": 1.5}),
         Node("course", "PreviewImage", 5, g[3], "Until when to edit, from when to boost", {"images": ("schedule", 2)}, 300),
-        *edited("both edited", ("both", 0), 6, g[4], "With a hat and glasses", edit_percent=("schedule", 0)),
+        *edited("both edited", ("both", 0), 6, 6, g[4], "With a hat and glasses", edit_percent=("schedule", 0)),
         Node("pca", "SingularEditHDirectionPCA", 7, g[5], "h-Space Directions (PCA)", {
             "model": ("demo", 0), "positive": ("source", 0), "negative": ("negative", 0), "latent_image": ("batch", 0), "sigmas": ("sigmas", 0), "samples": 32, "component": 0}),
         Node("explained", "PreviewImage", 7, g[5], "How much each component explains", {"images": ("pca", 1)}, 300),
-        *edited("moved", ("pca", 0), 8, g[5], "The picture, moved along it", strength=1.0)]
+        *edited("moved", ("pca", 0), 8, 8, g[5], "The picture, moved along it", strength=1.0)]
 
 
 WORKFLOWS = {"invert_and_rebuild": invert_and_rebuild, "svd_attribute": svd_attribute, "svd_from_pictures": svd_from_pictures, "asyrp_edit": asyrp_edit,
