@@ -8,6 +8,7 @@ from tables import courses, monotone
 from torch import Tensor
 
 from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
+from singular_edit.core.attribute import FOCUS
 from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
 from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
@@ -15,7 +16,7 @@ from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH
 from singular_edit.demo.measure import HEADER, score
 
 PAIRS, SINGLE_PAIRS = 24, 8
-STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
+STRENGTHS = (0.0, 0.5, 1.0, 1.75, 2.5)
 SHOWN = 3
 CURVE = 48  # faces that curves over strength are drawn from
 
@@ -74,7 +75,7 @@ def plot_curves(curves: dict, path) -> None:
     for axis, (name, lines) in zip(axes[0], curves.items()):
         for label, rows in lines.items():
             axis.plot([row.kept for row in rows], [row.success for row in rows], marker="o", ms=3, label=label)
-        axis.set(title=f"{name}: strengths 0 to 2", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
+        axis.set(title=f"{name}: strengths 0 to 2.5", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
         axis.legend(fontsize=7)
     made.savefig(path)
     print(path)
@@ -92,11 +93,12 @@ def ablation(model, args) -> None:
     variants += [(f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)]
     variants += [(f"source spectrum {value:g}", dict(weights=Weights(1.0, default.source, 0.0, value))) for value in (0.1, 1.0)]
     variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
+    variants += [(f"focus {focus:g}", dict(focus=focus)) for focus in (0.0, 0.3, 3.0)]
     variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
     variants += [(f"T_x step {step}", dict(step=step)) for step in (11, 15, 17, 21)]
     variants += [(f"pairs part at step {part}", dict(part=part)) for part in (4, 6, 7, 10)]
     variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
-    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (1.0, 1.25, 2.0)]
+    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (1.0, 1.5, 2.0)]
     variants += [("mlp", dict(training=Training()))]
     print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
           f"Per cell success/others/PSNR dB\n")
@@ -125,16 +127,16 @@ def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
 
 
 def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None,
-        part: int = PART_STEP) -> Tensor:
+        part: int = PART_STEP, focus: float = FOCUS) -> Tensor:
     source, target = s.to_step(SOURCE, step, part), s.to_step(s.target, step + delta, part)
-    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, training=training), strength) for x, z in zip(source, target)]
+    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, focus=focus, training=training), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
 
 def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None,
-            part: int = PART_STEP) -> Tensor:
+            part: int = PART_STEP, focus: float = FOCUS) -> Tensor:
     key = ("foreign", step, delta, part)
     if key not in s.codes:
         s.codes[key] = editing.pairs_that_show(s.model, s.attribute, PAIRS, 0, step, delta, part=part)
     source, target = s.codes[key]
-    return editing.svd_apply(s, learn_attribute(source, target, rank, weights, training=training), strength, step)
+    return editing.svd_apply(s, learn_attribute(source, target, rank, weights, focus=focus, training=training), strength, step)

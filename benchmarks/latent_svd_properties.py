@@ -13,7 +13,7 @@ from singular_edit.demo.measure import psnr
 
 SEED = 50_000
 RANKS = (1, 2, 4, 8)
-STEPS = (4, 8, 13, 19, 22)  # T_x of the tables
+STEPS = (4, 8, 13, 17, 22)  # T_x of the tables
 SIZE = 16
 
 

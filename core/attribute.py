@@ -3,6 +3,14 @@
 What is kept of the pair is its edit y - x as atoms of unit-variance codes, so that the attribute applies to the
 pair's own code and to any other one: another seed, an inverted picture, another resolution. Tensors are in
 LATENT space throughout (what ComfyUI's wires carry); each sample is divided by its own standard deviation.
+
+A pair differs a little everywhere, and much in few places. What differs little (a shade of the background) is the
+pair's own affair: on another picture it shows as a drift of colours. So the edit is weighted place by place with
+
+    w = (1 + focus) e2 / (e2 + focus * mean(e2))        e2: mean square of y - x over channels and 3x3 places
+
+which is 1 where as much differs as on average, 1 + focus at most, and near 0 where little does (a Wiener filter that
+takes the share ``focus`` of the mean for noise).
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ from typing import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .avi import Weights, closed_form, integrate
 from .errors import EditError, check_latent, check_same_shape
@@ -22,6 +31,7 @@ from .svd import ChannelSVD, band_range, channel_norm, channel_svd, compose, res
 
 KIND = "svd_attribute"
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
+FOCUS = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,17 +90,20 @@ class SVDAttribute:
 
 @torch.no_grad()
 def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Weights = Weights(), keep: int | None = None,
-                    sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None,
+                    focus: float = FOCUS, sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None,
                     training: Training | None = None, callback: Callable[[int, float], None] | None = None) -> SVDAttribute:
-    """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit, at the
-    mean size of one.
+    """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit: what differs
+    among them (the colours of hats) cancels, and it is the smaller for it.
 
     source: from the source prompt; target: from the target prompt, same initial noise, same or cleaner step.
-    rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: all that matter). training:
+    rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: twice rank, as
+    many as lie between two codes of that rank). focus: how much must differ at a place for it to count, 0 for all of them. training:
     of a network that predicts the singular values, with callback(i, loss) a step; None takes the closed form.
     Raises EditError for shapes that differ, NaN, or a pair that is one and the same code.
     """
     check_same_shape(check_latent(source, "source"), check_latent(target, "target"), "source", "target")
+    if not 0 <= focus < float("inf"):
+        raise EditError(f"focus is {focus}; 0 (every place counts) or more is accepted.")
     x, z = standardise(source.float().cpu())[0], standardise(target.float().cpu())[0]
     predictor: Predictor | None = None
 
@@ -107,13 +120,16 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
         if (x - z).abs().max() > 1e-6:
             raise EditError(f"target_weight is {weights.target}, which lets nothing of the target in; a larger one beside source_weight is needed.")
         raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
-    mean = edits.mean(dim=0)
-    # What differs among the pairs (the colours of hats) cancels; the mean gets back the size of a single edit.
-    mean = mean * (edits.flatten(1).norm(dim=1).mean() / mean.norm().clamp(min=1e-12))
-    edit = channel_svd(mean, keep)
-    edit = trim(edit)
+    edit = trim(channel_svd(focused(edits.mean(dim=0), focus), keep or 2 * rank))
     spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
     return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor)
+
+
+def focused(edit: Tensor, focus: float = FOCUS) -> Tensor:
+    """edit [C, H, W] times w, the weight of each place (see above); focus 0 returns it as it is."""
+    local = F.pad(edit.square().mean(dim=0, keepdim=True)[None], (1, 1, 1, 1), mode="replicate")
+    energy = F.avg_pool2d(local, 3, 1)[0]
+    return edit * ((1 + focus) * energy / (energy + focus * energy.mean()).clamp(min=1e-12))
 
 
 @torch.no_grad()

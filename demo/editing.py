@@ -14,6 +14,7 @@ from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, T
                     fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories,
                     sample_asyrp, sample_ends, sample_euler)
 from ..core.asyrp import slide
+from ..core.attribute import FOCUS
 from ..core.calibration import FEW, READ_UNIT
 from .faces import ATTRIBUTES, Faces, render
 from .loader import DemoModel
@@ -24,9 +25,9 @@ CFG = 1.5          # of inversion and of the way back
 LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak more clearly under guidance
 H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
 READ_PART_STEP = 6  # and of a readout, which keeps it from earlier on
-PART_STEP = 8      # until here both prompts of a pair share the source's trajectory
-SVD_STEP = 19      # T_x: where a pair is learned from and an attribute applied
-SVD_STRENGTH = 1.5  # makes up for what the pull towards the source holds back
+PART_STEP = 6      # until here both prompts of a pair share the source's trajectory
+SVD_STEP = 17      # T_x: where a pair is learned from and an attribute applied
+SVD_STRENGTH = 1.75  # makes up for what the pull towards the source holds back, and for faces that stand against it
 EDIT_PERCENT = 0.8
 H_BATCH = 16
 H_STRENGTH = 1.5   # 1 is nine tenths of an edit on average; more convinces the last pictures
@@ -89,19 +90,19 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
 
 
 def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(),
-                 keep: int | None = None) -> Tensor:
+                 focus: float = FOCUS) -> Tensor:
     """Each picture edited with the attribute of its own pair of codes."""
     source, target = s.to_step(SOURCE, step), s.to_step(s.target, step + delta)
-    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, keep), strength) for x, z in zip(source, target)]
+    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, focus=focus), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
 
 def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step: int = SVD_STEP, delta: int = 0, rank: int = 12,
-                  weights: Weights = Weights(), keep: int | None = None, steps: int = STEPS, cfg: float = LEARN_CFG) -> SVDAttribute:
+                  weights: Weights = Weights(), focus: float = FOCUS, steps: int = STEPS, cfg: float = LEARN_CFG) -> SVDAttribute:
     """An attribute from pairs of codes sampled from noise: the mean edit of ``pairs`` faces nobody has seen."""
     source, target = pairs_that_show(model, attribute, pairs, seed, step, delta, steps, cfg)
     sigmas = model.sigmas(steps)
-    return learn_attribute(source, target, rank, weights, keep, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
+    return learn_attribute(source, target, rank, weights, focus=focus, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
                            info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
 
 

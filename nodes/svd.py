@@ -7,7 +7,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..backends.comfyui import latent_mask, latent_of
-from ..core.attribute import apply_attribute, learn_attribute
+from ..core.attribute import FOCUS, apply_attribute, learn_attribute
 from ..core.avi import Weights
 from ..core.predictor import Training
 from . import plots
@@ -45,6 +45,8 @@ class SVDAttributeLearn(io.ComfyNode):
                 io.Float.Input("learning_rate", default=1e-2, min=1e-6, max=1.0, step=1e-4, round=False, tooltip="Learning rate of mlp. closed_form has none."),
                 seed_input("seed", "Seed of mlp. closed_form draws nothing."),
                 io.String.Input("name", default="attribute", tooltip="What the attribute is called in reports and in its file."),
+                io.Float.Input("focus", default=FOCUS, min=0.0, max=100.0, step=0.05, round=False, optional=True,
+                               tooltip="Leaves out places where the pair hardly differs: a shade of the background, a drift of colours. 0 keeps every place, more keeps only where most happens."),
             ],
             outputs=[
                 SVDAttributeType.Output("attribute", display_name="attribute", tooltip="Wire to Latent SVD Edit or Save Attribute."),
@@ -55,7 +57,7 @@ class SVDAttributeLearn(io.ComfyNode):
 
     @classmethod
     def execute(cls, source, target, source_sigma, target_sigma, rank, predictor, target_weight, source_weight, target_spectrum_weight,
-                source_spectrum_weight, steps, learning_rate, seed, name) -> io.NodeOutput:
+                source_spectrum_weight, steps, learning_rate, seed, name, focus=FOCUS) -> io.NodeOutput:
         weights = Weights(target_weight, source_weight, target_spectrum_weight, source_spectrum_weight)
         training, curve, bar = None, [], None
         if predictor == "mlp":
@@ -66,7 +68,7 @@ class SVDAttributeLearn(io.ComfyNode):
             curve.append(loss)
             bar.update(1)
 
-        attribute = learn_attribute(latent_of(source, "source"), latent_of(target, "target"), rank, weights,
+        attribute = learn_attribute(latent_of(source, "source"), latent_of(target, "target"), rank, weights, focus=focus,
                                     sigma=source_sigma, target_sigma=target_sigma or source_sigma,
                                     info={"name": name, "predictor": predictor, "pairs": str(len(source["samples"]))}, training=training, callback=advance)
         report = attribute.report()
@@ -89,7 +91,7 @@ class LatentSVDEdit(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
-                io.Float.Input("strength", default=1.5, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, a little more makes up for what the pull towards the source holds back, negative removes."),
+                io.Float.Input("strength", default=1.75, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, more makes up for what the pull towards the source holds back and convinces other pictures, negative removes."),
                 *atoms_inputs(),
             ],
             outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singular_edit.core import EditError, SVDAttribute, Weights, apply_attribute, learn_attribute
+from singular_edit.core.attribute import focused
 from singular_edit.core.svd import compose
 
 
@@ -67,12 +68,38 @@ def test_other_sizes_and_aspect_ratios(bump, size):
 def test_a_batch_of_pairs_gives_their_mean():
     x, z = pair((6, 4, 16, 16))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    learn = lambda rows, target: learn_attribute(x[rows], target[rows], rank=16, weights=Weights(1, 0, 0, 0))
+    learn = lambda rows, target: learn_attribute(x[rows], target[rows], rank=16, weights=Weights(1, 0, 0, 0), focus=0.0)
     edit = lambda attribute: compose(attribute.edit).flatten()
     likeness = lambda attribute: torch.nn.functional.cosine_similarity(edit(attribute), edit(learn(slice(None), z)), dim=0)
     many, singles = learn(slice(None), z + noise), [learn(slice(i, i + 1), z + noise) for i in range(6)]
     assert likeness(many) > max(likeness(one) for one in singles) + 0.1
-    assert edit(many).norm().item() == pytest.approx(sum(edit(one).norm().item() for one in singles) / 6, rel=0.01)
+    assert torch.allclose(edit(many), sum(edit(one) for one in singles) / 6, atol=1e-3)
+
+
+def test_focus_keeps_what_differs_much_and_leaves_out_what_differs_little():
+    x, _ = pair((1, 4, 16, 16))
+    patch = torch.zeros(16, 16)
+    patch[3:8, 4:12] = 2.0
+    z = x + patch + 0.1  # much in one place, a shade everywhere
+    edits = [compose(learn_attribute(x, z, rank=16, weights=Weights(1, 0, 0, 0), focus=focus).edit) for focus in (0.0, 1.0, 3.0)]
+    inside, outside = (torch.stack([edit[:, rows, columns].abs().mean() for edit in edits]) for rows, columns in ((slice(4, 7), slice(5, 11)), (slice(11, 16), slice(0, 16))))
+    assert (inside[1:] / inside[0] > torch.tensor([1.5, 2.2])).all()
+    assert outside[0] > 0.02 and (outside[1:] < 0.15 * outside[0]).all()
+    whole = learn_attribute(x, z, rank=16, weights=Weights(1, 0, 0, 0), focus=0.0)
+    assert (torch.nn.functional.cosine_similarity(apply_attribute(x, whole, 1.0).flatten(2), z.flatten(2), dim=2) > 0.99).all()  # the target, at the source's norm
+    with pytest.raises(EditError, match="focus is -1"):
+        learn_attribute(x, z, focus=-1.0)
+
+
+def test_focus_is_local_and_has_no_scale():
+    edit = compose(learn_attribute(*pair((1, 4, 16, 16)), focus=0.0).edit)
+    assert torch.equal(focused(edit, 0.0), edit)
+    assert torch.allclose(focused(7 * edit), 7 * focused(edit), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(focused(edit.flip(-1)), focused(edit).flip(-1), atol=1e-5)
+    assert torch.allclose(focused(edit.mT), focused(edit).mT, atol=1e-5)
+    even = torch.full((4, 8, 8), 0.3)
+    assert torch.allclose(focused(even, 3.0), even)  # differing the same everywhere, no place stands out
+    assert torch.isfinite(focused(torch.zeros(4, 1, 5))).all()
 
 
 def test_bands_and_ranks_partition_the_edit(bump):

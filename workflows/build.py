@@ -108,7 +108,7 @@ def invert_and_rebuild() -> list[Node]:
         sample("rebuild", ("euler", 0), 3, g[2], 1.5, "SamplerCustom, add_noise off"), *decode("rebuilt", ("rebuild", 0), 4, g[2], "The same picture, rebuilt from noise")]
 
 
-def svd_attribute(part: int = 6, step: int = 19) -> list[Node]:
+def svd_attribute(part: int = 6, step: int = 17) -> list[Node]:
     g = ("1. A model and two prompts", f"2. A pair of codes at step {step}", "3. Learn the attribute", "4. Slide it on that face", "5. Slide it on another face")
     seed, other = 0, 1
     return [
@@ -137,7 +137,7 @@ def svd_attribute(part: int = 6, step: int = 19) -> list[Node]:
         *decode("other plain", ("finish other plain", 0), 6, g[4], "The other face, unedited")]
 
 
-def svd_from_pictures(step: int = 19) -> list[Node]:
+def svd_from_pictures(step: int = 17) -> list[Node]:
     g = ("1. A model", "2. Two pictures, before and after", "3. Both as codes", "4. Learn the attribute", "5. Another face", "6. Slide it on")
 
     def face(name: str, seed: int, hat: str, column: int, group: str, title: str) -> list[Node]:
