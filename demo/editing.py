@@ -172,7 +172,7 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
 
 def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
             part: int = READ_PART_STEP, callback=None) -> HDirection:
-    """A readout from the two prompts, scaled as h_direction is, and by half as much again."""
+    """A readout from the two prompts, scaled as h_direction is, and by four fifths as much again."""
     sigmas, end = model.sigmas(steps), model.percent_to_sigma(EDIT_PERCENT)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     noise, onset = starting_noise(model, samples, seed, sigmas), float(sigmas[part])
