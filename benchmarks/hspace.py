@@ -63,7 +63,7 @@ class Judge:
 def mean_direction(model: loader.DemoModel, direction: HDirection, count: int, seed: int):
     """mean_t of a direction over fresh noises, under the prompt and window it was learned with."""
     sigmas = model.sigmas(editing.STEPS)
-    window = Window(model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
+    window = Window(model.percent_to_sigma(editing.LEARN_PERCENT), start=direction.start)
     return average_direction(model.denoiser(editing.SOURCE), direction, editing.starting_noise(model, count, seed, sigmas), sigmas, window, batch=16, device=model.device)
 
 

@@ -7,8 +7,7 @@ from latent_svd_properties import SEED, figure
 from tables import courses, monotone
 from torch import Tensor
 
-from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
-from singular_edit.core.attribute import FOCUS
+from singular_edit.core import SVDAttribute, Training, Weights, learn_attribute
 from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
 from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
@@ -16,12 +15,12 @@ from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH
 from singular_edit.demo.measure import HEADER, score
 
 PAIRS, SINGLE_PAIRS = 24, 8
-STRENGTHS = (0.0, 0.5, 1.0, 1.75, 2.5)
+STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
 SHOWN = 3
 CURVE = 48  # faces that curves over strength are drawn from
 
 
-def mixing(s: Session, strength: float = 1.0, step: int = SVD_STEP) -> Tensor:
+def mixing(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
     """x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
     (x, std), z = standardise(s.to_step(SOURCE, step)), standardise(s.to_step(s.target, step))[0]
     y = x + strength * (z - x)
@@ -53,8 +52,7 @@ def edits(model, args) -> None:
             ("prompt swap from T", lambda: editing.prompt_swap(s)),
             (f"prompt swap from step {PART_STEP}", lambda: editing.prompt_swap(s, PART_STEP)),
             ("prompt swap from T_x", lambda: editing.prompt_swap(s, SVD_STEP)),
-            ("plain mixing, own pair, 1", lambda: mixing(s)),
-            (f"plain mixing, own pair, {SVD_STRENGTH:g}", lambda: mixing(s, SVD_STRENGTH)),
+            ("plain mixing, own pair", lambda: mixing(s)),
             ("spectra only, own pair", lambda: spectra_only(s)),
             ("random atoms of equal norm", lambda: editing.svd_apply(s, random_atoms(many))),
             ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
@@ -75,7 +73,7 @@ def plot_curves(curves: dict, path) -> None:
     for axis, (name, lines) in zip(axes[0], curves.items()):
         for label, rows in lines.items():
             axis.plot([row.kept for row in rows], [row.success for row in rows], marker="o", ms=3, label=label)
-        axis.set(title=f"{name}: strengths 0 to 2.5", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
+        axis.set(title=f"{name}: strengths {STRENGTHS[0]:g} to {STRENGTHS[-1]:g}", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
         axis.legend(fontsize=7)
     made.savefig(path)
     print(path)
@@ -95,10 +93,10 @@ def ablation(model, args) -> None:
     variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
     variants += [(f"focus {focus:g}", dict(focus=focus)) for focus in (0.0, 0.3, 3.0)]
     variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
-    variants += [(f"T_x step {step}", dict(step=step)) for step in (11, 15, 17, 21)]
-    variants += [(f"pairs part at step {part}", dict(part=part)) for part in (4, 6, 7, 10)]
+    variants += [(f"T_x step {step}", dict(step=step)) for step in (11, 15, 19, 21)]
+    variants += [(f"pairs part at step {part}", dict(part=part)) for part in (4, 7, 8, 10)]
     variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
-    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (1.0, 1.5, 2.0)]
+    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (0.7, 1.4, 2.0)]
     variants += [("mlp", dict(training=Training()))]
     print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
           f"Per cell success/others/PSNR dB\n")
@@ -107,7 +105,7 @@ def ablation(model, args) -> None:
         print(f"{name:<22s}{'own pair':>18s}{f'mean of {PAIRS} pairs':>20s}")
         tiles = {}
         for label, change in variants:
-            edited = [edit(s, **change) for edit in (own, foreign)]
+            edited = [edit(s, **change) for edit in (editing.svd_own_pair, foreign)]
             cells = [score(s, pictures) for pictures in edited]
             print(f"{label:<22s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
             tiles[label] = torch.cat([torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited], dim=-2)
@@ -126,17 +124,10 @@ def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
     print(f"{path}\n")
 
 
-def own(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None,
-        part: int = PART_STEP, focus: float = FOCUS) -> Tensor:
-    source, target = s.to_step(SOURCE, step, part), s.to_step(s.target, step + delta, part)
-    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, focus=focus, training=training), strength) for x, z in zip(source, target)]
-    return s.finish(torch.cat(edited), step)
-
-
-def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(), training: Training | None = None,
-            part: int = PART_STEP, focus: float = FOCUS) -> Tensor:
+def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, **learning) -> Tensor:
+    """As editing.svd_own_pair, with the mean of foreign pairs."""
     key = ("foreign", step, delta, part)
     if key not in s.codes:
         s.codes[key] = editing.pairs_that_show(s.model, s.attribute, PAIRS, 0, step, delta, part=part)
     source, target = s.codes[key]
-    return editing.svd_apply(s, learn_attribute(source, target, rank, weights, focus=focus, training=training), strength, step)
+    return editing.svd_apply(s, learn_attribute(source, target, **learning), strength, step)

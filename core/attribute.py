@@ -10,7 +10,8 @@ pair's own affair: on another picture it shows as a drift of colours. So the edi
     w = (1 + focus) e2 / (e2 + focus * mean(e2))        e2: mean square of y - x over channels and 3x3 places
 
 which is 1 where as much differs as on average, 1 + focus at most, and near 0 where little does (a Wiener filter that
-takes the share ``focus`` of the mean for noise).
+takes the share ``focus`` of the mean for noise). And where the edit lies, with the same w, a channel's norm is brought
+back: (1 - t w) y with the t that gives it the norm of x. Scaling the whole channel greys what was not to change.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from torch.nn import functional as F
 from .avi import Weights, closed_form, integrate
 from .errors import EditError, check_latent, check_same_shape
 from .files import read, write
+from .kinship import ALONE, gain_on, shared_gain
 from .predictor import Predictor, Training, train_predictor
 from .svd import ChannelSVD, band_range, channel_norm, channel_svd, compose, resize_atoms, select, standardise, trim
 
 KIND = "svd_attribute"
+ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
+SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
 FOCUS = 1.0
 
@@ -40,7 +44,8 @@ class SVDAttribute:
 
     sigma, target_sigma: noise levels of source and target code, 0 where unknown. info: free text by key (name,
     latent_format, source_prompt, target_prompt, ...), saved with the file. predictor: the network that chose the singular
-    values, where one did; the edit's atoms already hold what it said of the pair.
+    values, where one did; the edit's atoms already hold what it said of the pair. source: leading atoms of the code that
+    the edit is of, by which it is known again (kinship.py); None where the edit is for any code.
     """
 
     edit: ChannelSVD
@@ -50,6 +55,7 @@ class SVDAttribute:
     target_sigma: float = 0.0
     info: dict[str, str] = field(default_factory=dict)
     predictor: Predictor | None = None
+    source: ChannelSVD | None = None
 
     @property
     def name(self) -> str:
@@ -68,11 +74,13 @@ class SVDAttribute:
         size = float((energy.sum() / self.source_spectrum.square().sum()).sqrt())
         shares = ", ".join(f"{n}: {energy[:n].sum() / energy.sum():.0%}" for n in (1, 2, 4, 8) if n <= self.rank)
         return (f"{self.name}: {self.rank} atoms in each of {self.channels} channels, learned at sigma {self.sigma or 'unknown'}\n"
-                f"size of the edit: {size:.1%} of the source code's norm; share held by its leading atoms: {shares}")
+                f"size of the edit: {size:.1%} of the source code's norm; share held by its leading atoms: {shares}"
+                + (f"\nof one pair, which it knows again: on any other code it is {ALONE:g} times as strong" if self.source else ""))
 
     def save(self, path: str | Path) -> None:
-        tensors = dict(zip(("edit.u", "edit.s", "edit.v"), self.edit), source_spectrum=self.source_spectrum,
-                       target_spectrum=self.target_spectrum)
+        tensors = dict(zip(ATOMS, (*self.edit, self.source_spectrum, self.target_spectrum)))
+        if self.source is not None:
+            tensors |= dict(zip(SOURCE, self.source))
         if self.predictor is not None:
             tensors |= dict(zip(PREDICTOR, self.predictor))
         write(path, KIND, tensors, dict(self.info), sigma=self.sigma, target_sigma=self.target_sigma)
@@ -80,12 +88,10 @@ class SVDAttribute:
     @classmethod
     def load(cls, path: str | Path) -> "SVDAttribute":
         """Raises EditError for a file that is not a whole SVD attribute of a known version."""
-        tensors, info, numbers = read(path, KIND, {
-            "edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"},
-            ("sigma", "target_sigma"), PREDICTOR)
-        edit = ChannelSVD(*(tensors[f"edit.{part}"] for part in "usv"))
+        tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), SOURCE, PREDICTOR)
+        edit, source = (ChannelSVD(*(tensors[f"{name}.{part}"] for part in "usv")) if f"{name}.u" in tensors else None for name in ("edit", "source"))
         predictor = Predictor(*(tensors[name] for name in PREDICTOR)) if "mlp.w1" in tensors else None
-        return cls(edit, tensors["source_spectrum"], tensors["target_spectrum"], info=info, predictor=predictor, **numbers)
+        return cls(edit, tensors["source_spectrum"], tensors["target_spectrum"], info=info, predictor=predictor, source=source, **numbers)
 
 
 @torch.no_grad()
@@ -93,7 +99,7 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
                     focus: float = FOCUS, sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None,
                     training: Training | None = None, callback: Callable[[int, float], None] | None = None) -> SVDAttribute:
     """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit: what differs
-    among them (the colours of hats) cancels, and it is the smaller for it.
+    among them (the colours of hats) cancels, and what they share is brought to the size of one pair's edit.
 
     source: from the source prompt; target: from the target prompt, same initial noise, same or cleaner step.
     rank: atoms of each code that take part; keep: atoms of the edit that are kept (default: twice rank, as
@@ -120,22 +126,28 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
         if (x - z).abs().max() > 1e-6:
             raise EditError(f"target_weight is {weights.target}, which lets nothing of the target in; a larger one beside source_weight is needed.")
         raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
-    edit = trim(channel_svd(focused(edits.mean(dim=0), focus), keep or 2 * rank))
+    mean = edits.mean(dim=0)
+    weight = places(mean, focus)
+    gain = shared_gain(weight * edits) if len(edits) > 1 else 1.0
+    own = trim(ChannelSVD(*(part[0] for part in result.source))) if len(edits) == 1 else None
+    edit = trim(channel_svd(gain * weight * mean, keep or 2 * rank))
     spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
-    return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor)
+    return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor, source=own)
 
 
-def focused(edit: Tensor, focus: float = FOCUS) -> Tensor:
-    """edit [C, H, W] times w, the weight of each place (see above); focus 0 returns it as it is."""
-    local = F.pad(edit.square().mean(dim=0, keepdim=True)[None], (1, 1, 1, 1), mode="replicate")
-    energy = F.avg_pool2d(local, 3, 1)[0]
-    return edit * ((1 + focus) * energy / (energy + focus * energy.mean()).clamp(min=1e-12))
+def places(edit: Tensor, focus: float = FOCUS) -> Tensor:
+    """The weight w of each place of edit [..., C, H, W] (see above): [..., 1, H, W]; 1 everywhere at focus 0."""
+    local = edit.square().mean(dim=-3, keepdim=True)
+    energy = F.avg_pool2d(F.pad(local.reshape(-1, 1, *edit.shape[-2:]), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(local)
+    return (1 + focus) * energy / (energy + focus * energy.mean(dim=(-2, -1), keepdim=True)).clamp(min=1e-12)
 
 
 @torch.no_grad()
 def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: int = 0, band: str = "all",
                     mask: Tensor | None = None) -> Tensor:
-    """x + strength * std(x) * edit, then each channel's norm brought back to that of x.
+    """x + gain * strength * std(x) * edit, then each channel's norm brought back to that of x, where the edit lies.
+
+    The gain is 1 on the attribute's own code, more on a stranger's (kinship.py).
 
     x: [B, C, H, W] in LATENT space, of any H and W (the atoms are interpolated along their axes and made
     orthonormal again). rank: leading atoms used, 0 for all. band: a third of the atoms, coarse to fine. mask: [B or
@@ -153,10 +165,20 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
     count = min(rank or attribute.rank, attribute.rank)
     edit = compose(resize_atoms(select(attribute.edit, *band_range(band, count)), *x.shape[-2:])).to(x.device)
     source, std = standardise(x.float())
-    y = source + strength * edit
-    y = y * (channel_norm(source) / channel_norm(y).clamp(min=1e-12)) * std
+    y = norm_brought_back(source, source + gain_on(x, attribute.source) * strength * edit, places(edit)) * std
     if mask is not None:
         if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
             raise EditError(f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent.")
         y = x + mask.to(y) * (y - x)
     return y.to(x.dtype)
+
+
+def norm_brought_back(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """(1 - t w) y with the norm of x in each channel, t the smaller root of a quadratic; the rest is scaled where that is not
+    enough. x, y: [B, C, H, W]; weight: [1, H, W], 0 or more."""
+    shrunk = weight * y
+    a, b, c = shrunk.square().sum((-2, -1)), (shrunk * y).sum((-2, -1)), (y.square() - x.square()).sum((-2, -1))
+    # t = (b - sqrt(b^2 - a c)) / a, written so that a weight of nothing does not divide by it.
+    t = c / (b + (b * b - a * c).clamp(min=0).sqrt()).clamp(min=1e-12)
+    y = y - t.clamp(max=1 / float(weight.max().clamp(min=1e-12)))[..., None, None] * shrunk
+    return y * (channel_norm(x) / channel_norm(y).clamp(min=1e-12))

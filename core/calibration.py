@@ -25,7 +25,7 @@ PROGRESS = 0.9
 ROUNDS = 4
 COUNT = 32  # noises it is measured on
 FEW = 16    # and a readout, which learns in less time than that
-READ_UNIT = 1.8  # of this, a readout's strength 1: it answers with a mean, and going further costs it little
+READ_UNIT = 1.6  # of this, a readout's strength 1: it answers with a mean, and going further costs it little
 SCALES = (0.1, 4.0)
 
 

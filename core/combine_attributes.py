@@ -6,6 +6,7 @@ import torch
 
 from .attribute import SVDAttribute
 from .errors import EditError
+from .kinship import ALONE
 from .svd import ChannelSVD, orthonormalise, resize_atoms, trim
 
 
@@ -13,7 +14,8 @@ from .svd import ChannelSVD, orthonormalise, resize_atoms, trim
 def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribute:
     """The sum of weight * edit, at the resolution of the largest of them; smaller ones are interpolated.
 
-    sigma is kept where all agree (to a percent), else it is unknown. Raises EditError for attributes of different
+    sigma is kept where all agree (to a percent), else it is unknown; so is the source where all are of one code, else
+    each comes in the size it has on a stranger's. Raises EditError for attributes of different
     channel counts or latent formats, or when every weight is zero.
     """
     if not any(weight for weight, _ in weighted):
@@ -29,16 +31,22 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
             raise EditError(f"the weight of '{attribute.name}' is {weight}; a finite number is accepted.")
     height, width = (max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for _, a in weighted)))
     edits = [resize_atoms(attribute.edit, height, width) for _, attribute in weighted]
-    scaled = [edit.s * weight for edit, (weight, _) in zip(edits, weighted)]
+    source = first.source if all(_same(first.source, attribute.source) for _, attribute in weighted) else None
+    sizes = [weight * (ALONE if attribute.source is not None and source is None else 1) for weight, attribute in weighted]
+    scaled = [edit.s * size for edit, size in zip(edits, sizes)]
     together = trim(orthonormalise(ChannelSVD(*(torch.cat(tensors, dim=-1).double() for tensors in ([e.u for e in edits], scaled, [e.v for e in edits])))))
     k = min(a.source_spectrum.shape[1] for _, a in weighted)
-    source, target = (torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0) for name in ("source_spectrum", "target_spectrum"))
+    spectra = [torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0) for name in ("source_spectrum", "target_spectrum")]
     sigma, target_sigma = (_common([getattr(a, name) for _, a in weighted]) for name in ("sigma", "target_sigma"))
     info = {"name": " ".join(f"{weight:+g} {attribute.name}" for weight, attribute in weighted)}
     known = [attribute.info["latent_format"] for _, attribute in weighted if attribute.info.get("latent_format")]
     info |= {"latent_format": known[0]} if known else {}
-    return SVDAttribute(together, source, target, sigma, target_sigma, info)
+    return SVDAttribute(together, *spectra, sigma, target_sigma, info, source=source)
 
 
 def _common(sigmas: list[float]) -> float:
     return sigmas[0] if max(sigmas) - min(sigmas) <= 0.01 * max(sigmas) else 0.0
+
+
+def _same(one: ChannelSVD | None, other: ChannelSVD | None) -> bool:
+    return one is other or (one is not None and other is not None and all(torch.equal(a, b) for a, b in zip(one, other)))

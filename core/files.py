@@ -39,11 +39,11 @@ def read_kind(path: str | Path) -> str:
 
 
 def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str, ...],
-         optional: dict[str, str] | None = None) -> tuple[dict[str, Tensor], dict[str, str], dict[str, float]]:
+         *optional: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, float]]:
     """Tensors, info and numbers of a file of this kind.
 
-    layout names the tensors and their axes: one letter an axis, the same letter the same length ("CHr"). optional: more of
-    them, which a file has all of or none.
+    layout names the tensors and their axes: one letter an axis, the same letter the same length ("CHr"). optional: groups of
+    more of them; a file has all of a group or none.
     """
     path = Path(path)
     header = _header(path)
@@ -57,8 +57,9 @@ def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str
     if not isinstance(info, dict):
         raise EditError(f"'{path.name}' has a damaged header; save the attribute again.")
     with safe_open(path, "pt") as file:
-        if optional and set(optional) & set(file.keys()):
-            layout = {**layout, **optional}
+        for group in optional:
+            if set(group) & set(file.keys()):
+                layout = {**layout, **group}
         missing = sorted(set(layout) - set(file.keys()))
         if missing:
             raise EditError(f"'{path.name}' lacks {', '.join(missing)}; save the attribute again.")

@@ -10,11 +10,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, Trajectories, Weights, Window, apply_attribute, calibrate,
+from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, Trajectories, Window, apply_attribute, calibrate,
                     fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories,
                     sample_asyrp, sample_ends, sample_euler)
 from ..core.asyrp import slide
-from ..core.attribute import FOCUS
 from ..core.calibration import FEW, READ_UNIT
 from .faces import ATTRIBUTES, Faces, render
 from .loader import DemoModel
@@ -22,13 +21,14 @@ from .words import caption
 
 STEPS = 25
 CFG = 1.5          # of inversion and of the way back
-LEARN_CFG = 2.0    # of the pairs that Latent SVD learns from: prompts speak more clearly under guidance
+LEARN_CFG = 2.0    # of the target prompt where Latent SVD learns from it: it speaks more clearly under guidance
 H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
 READ_PART_STEP = 6  # and of a readout, which keeps it from earlier on
 PART_STEP = 6      # until here both prompts of a pair share the source's trajectory
 SVD_STEP = 17      # T_x: where a pair is learned from and an attribute applied
-SVD_STRENGTH = 1.75  # makes up for what the pull towards the source holds back, and for faces that stand against it
-EDIT_PERCENT = 0.8
+SVD_STRENGTH = 1.0
+LEARN_PERCENT = 0.8  # where learning of an h-space direction ends
+EDIT_PERCENT = 0.9   # and editing, a little later: it costs nothing and reaches a few more
 H_BATCH = 16
 H_STRENGTH = 1.5   # 1 is nine tenths of an edit on average; more convinces the last pictures
 SOURCE = caption([])
@@ -68,10 +68,11 @@ class Session:
         return self.inversion[0]
 
     def to_step(self, prompt: str, step: int, part: int = PART_STEP) -> Tensor:
-        """The code carried down to a step: under the source prompt to step ``part``, then under ``prompt``. Kept."""
+        """The code carried down to a step: under the source prompt to step ``part``, then under ``prompt``, as pairs are learned from. Kept."""
         key = (prompt, step, part)
         if key not in self.codes:
-            self.codes[key] = pair_code(self.denoiser(), self.denoiser(prompt), self.code, self.sigmas, part, step)
+            towards = self.denoiser() if prompt == SOURCE else self.model.denoiser(prompt, cfg=LEARN_CFG)
+            self.codes[key] = pair_code(self.denoiser(), towards, self.code, self.sigmas, part, step)
         return self.codes[key]
 
     def finish(self, x: Tensor, step: int) -> Tensor:
@@ -89,20 +90,19 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
     return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
 
 
-def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, rank: int = 12, weights: Weights = Weights(),
-                 focus: float = FOCUS) -> Tensor:
-    """Each picture edited with the attribute of its own pair of codes."""
-    source, target = s.to_step(SOURCE, step), s.to_step(s.target, step + delta)
-    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], rank, weights, focus=focus), strength) for x, z in zip(source, target)]
+def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, **learning) -> Tensor:
+    """Each picture edited with the attribute of its own pair of codes; learning: how it is learned, as learn_attribute takes it."""
+    source, target = s.to_step(SOURCE, step, part), s.to_step(s.target, step + delta, part)
+    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], **learning), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
 
-def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step: int = SVD_STEP, delta: int = 0, rank: int = 12,
-                  weights: Weights = Weights(), focus: float = FOCUS, steps: int = STEPS, cfg: float = LEARN_CFG) -> SVDAttribute:
+def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step: int = SVD_STEP, delta: int = 0, steps: int = STEPS,
+                  cfg: float = LEARN_CFG) -> SVDAttribute:
     """An attribute from pairs of codes sampled from noise: the mean edit of ``pairs`` faces nobody has seen."""
     source, target = pairs_that_show(model, attribute, pairs, seed, step, delta, steps, cfg)
     sigmas = model.sigmas(steps)
-    return learn_attribute(source, target, rank, weights, focus=focus, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
+    return learn_attribute(source, target, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
                            info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
 
 
@@ -164,7 +164,7 @@ def trajectories(model: DemoModel, attribute: str, samples: int = 128, seed: int
 def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "combined", train_steps: int = 600, learning_rate: float = 3e-2,
                 seed: int = 0, cfg: float = 1.0, gain: str = "step", callback=None) -> HDirection:
     """An h-space direction from the two prompts, scaled so that strength 1 is nine tenths of an edit on average."""
-    source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(EDIT_PERCENT)
+    source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(LEARN_PERCENT)
     learned, _ = learn_direction(source, recorded, method, train_steps, H_BATCH, learning_rate, seed, gain=gain, end=end, device=model.device,
                                  info={"name": attribute}, callback=callback)
     return calibrate(source, learned, Ends.of(recorded), Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
@@ -172,8 +172,8 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
 
 def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
             part: int = READ_PART_STEP, callback=None) -> HDirection:
-    """A readout from the two prompts, scaled as h_direction is, and by four fifths as much again."""
-    sigmas, end = model.sigmas(steps), model.percent_to_sigma(EDIT_PERCENT)
+    """A readout from the two prompts, scaled as h_direction is, and by three fifths as much again."""
+    sigmas, end = model.sigmas(steps), model.percent_to_sigma(LEARN_PERCENT)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     noise, onset = starting_noise(model, samples, seed, sigmas), float(sigmas[part])
     changes = record_changes(source, target, noise, sigmas, onset, end, 32, seed, model.device)

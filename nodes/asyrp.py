@@ -17,7 +17,7 @@ SEED_SALT = 0x5E17A9
 
 
 def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable=None, *, direction: HDirection, strength: float = 1.5,
-                       edit_percent: float = 0.8, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0,
+                       edit_percent: float = 0.9, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0,
                        symmetric: bool = False, mask: torch.Tensor | None = None):
     """A KSAMPLER function: core.sample_asyrp behind k-diffusion's signature. Raises EditError without a bottleneck."""
     base_model = model.inner_model.inner_model
@@ -54,7 +54,7 @@ class AsyrpSampler(io.ComfyNode):
             inputs=[
                 HDirectionType.Input("direction", tooltip="From h-Space Direction Learn or Load h-Direction."),
                 io.Float.Input("strength", default=1.5, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned. More carries on what 1 does and convinces the last pictures; less keeps more; negative removes."),
-                io.Float.Input("edit_percent", default=0.8, min=0.0, max=1.0, step=0.01, round=False, tooltip="Edit while sampling progress is below this. Earlier end: coarser edit, better kept identity."),
+                io.Float.Input("edit_percent", default=0.9, min=0.0, max=1.0, step=0.01, round=False, tooltip="Edit while sampling progress is below this. Earlier end: coarser edit, better kept identity."),
                 io.Float.Input("boost_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="From this progress on, fresh noise sharpens texture (quality boost). 1 = off."),
                 io.Float.Input("eta", default=1.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Amount of fresh noise in boosted steps."),
                 io.Boolean.Input("edit_uncond", default=False, tooltip="Edit the negative prompt's half too. Off: guidance strengthens the edit as it does a prompt."),

@@ -59,7 +59,7 @@ class HDirectionAverage(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="The schedule you will edit with, from full noise."),
                 io.Combo.Input("method", options=["mean_t", "global"], default="mean_t", tooltip="mean_t: a map for each step. global: one map for all steps."),
                 io.Int.Input("samples", default=32, min=1, max=1024, tooltip="Seeds the mean is taken over."),
-                io.Float.Input("edit_percent", default=0.8, min=0.0, max=1.0, step=0.01, round=False, tooltip="Average over the steps before this sampling progress; the edit_percent of Asyrp Sampler."),
+                io.Float.Input("edit_percent", default=0.9, min=0.0, max=1.0, step=0.01, round=False, tooltip="Average over the steps before this sampling progress; the edit_percent of Asyrp Sampler."),
                 cfg_input(1.0, "Guidance while sampling."),
                 seed_input("seed", "Seed of the noises."),
             ],

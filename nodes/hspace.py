@@ -47,7 +47,7 @@ class HDirectionLearn(io.ComfyNode):
                 io.Float.Input("start_percent", default=0.24, min=0.0, max=0.95, step=0.01, round=False,
                                tooltip="Sampling progress at which the two prompts part and the edit begins. Later keeps more of the layout and reaches less of the attribute; methods other than readout keep more at 0.32."),
                 io.Float.Input("end_percent", default=0.8, min=0.05, max=1.0, step=0.01, round=False,
-                               tooltip="Sampling progress at which learning ends. Set Asyrp Sampler's edit_percent to the same."),
+                               tooltip="Sampling progress at which learning ends. Asyrp Sampler's edit_percent may go a little further: what was learned by then still holds."),
                 io.String.Input("source_text", default="", optional=True, tooltip="Method clip: what the pictures are, for CLIP: 'face'."),
                 io.String.Input("target_text", default="", optional=True, tooltip="Method clip: what they shall become, for CLIP: 'smiling face'."),
                 io.Float.Input("identity_weight", default=3.0, min=0.0, max=100.0, step=0.1, round=False, optional=True, tooltip="Method clip: how strongly the picture is held back while it changes."),

@@ -91,7 +91,7 @@ class LatentSVDEdit(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
-                io.Float.Input("strength", default=1.75, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, more makes up for what the pull towards the source holds back and convinces other pictures, negative removes."),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is the whole attribute, on its own picture or on another; negative removes."),
                 *atoms_inputs(),
             ],
             outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],

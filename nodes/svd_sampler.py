@@ -59,7 +59,7 @@ class SVDSampler(io.ComfyNode):
             inputs=[
                 io.Sampler.Input("wrapped", tooltip="The sampler to run: KSamplerSelect, or another SAMPLER."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute."),
-                io.Float.Input("strength", default=1.75, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is as learned, negative removes. A window of steps shares it out evenly."),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is the whole attribute, negative removes. A window of steps shares it out evenly."),
                 io.Float.Input("start_percent", default=0.68, min=0.0, max=1.0, step=0.01, round=False, tooltip="Sampling progress from which the code is edited: the one the attribute was learned at."),
                 io.Float.Input("end_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=False, tooltip="Every step from start_percent to here gets its share. At or below start_percent: one step only."),
                 *atoms_inputs(),

@@ -124,7 +124,7 @@ def svd_attribute(part: int = 6, step: int = 17) -> list[Node]:
         Node("spectra", "PreviewImage", 2, g[2], "Spectra", {"images": ("learn", 1)}, 300),
         Node("learned", "PreviewAny", 2, g[2], "Report", {"source": ("learn", 2)}, 140),
         Node("save", "SingularEditSaveAttribute", 2, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "hat"}),
-        Node("edit", "SingularEditLatentSVDEdit", 3, g[3], "Latent SVD Edit: on its own face, 1 is enough", {"latent": ("source code", 0), "attribute": ("learn", 0), "strength": 1.0}),
+        Node("edit", "SingularEditLatentSVDEdit", 3, g[3], "Latent SVD Edit", {"latent": ("source code", 0), "attribute": ("learn", 0)}),
         ksampler("finish", "source", step, 25, seed, ("edit", 0), 3, g[3], "Go on with the source prompt"),
         *decode("edited", ("finish", 0), 3, g[3], "That face, edited"),
         ksampler("finish plain", "source", step, 25, seed, ("source code", 0), 4, g[3], "Without the edit"),
