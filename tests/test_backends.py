@@ -88,7 +88,7 @@ def test_a_readout_edits_alike(graph, demo, cfg):
     sigmas, noise = demo.sigmas(12), torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     start = noise * (1 + sigmas[0] ** 2) ** 0.5
     with torch.inference_mode():
-        denoise, window = demo.denoiser("a face", cfg=cfg), Window(demo.percent_to_sigma(0.8), start=readout.start)
+        denoise, window = demo.denoiser("a face", cfg=cfg), Window(demo.percent_to_sigma(0.9), start=readout.start)
         edit, amount, reading = slide(readout, 1.2, sigmas, window)
         theirs, plain = sample_asyrp(denoise, start, sigmas, edit, window, amount=amount, reading=reading), sample_euler(denoise, start, sigmas)
         code = {"samples": graph.model.model.process_latent_out(start)}
