@@ -10,8 +10,8 @@ pair's own affair: on another picture it shows as a drift of colours. So the edi
     w = (1 + focus) e2 / (e2 + focus * mean(e2))        e2: mean square of y - x over channels and 3x3 places
 
 which is 1 where as much differs as on average, 1 + focus at most, and near 0 where little does (a Wiener filter that
-takes the share ``focus`` of the mean for noise). And where the edit lies, with the same w, a channel's norm is brought
-back: (1 - t w) y with the t that gives it the norm of x. Scaling the whole channel greys what was not to change.
+takes the share ``focus`` of the mean for noise). And a channel's norm is brought back where the edit lies: exp(t w) y with w at
+most 1 and the t that gives it the norm of x. Scaling the whole channel would grey what was not to change.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
     count = min(rank or attribute.rank, attribute.rank)
     edit = compose(resize_atoms(select(attribute.edit, *band_range(band, count)), *x.shape[-2:])).to(x.device)
     source, std = standardise(x.float())
-    y = norm_brought_back(source, source + gain_on(x, attribute.source) * strength * edit, places(edit)) * std
+    y = norm_brought_back(source, source + gain_on(x, attribute.source) * strength * edit, places(edit).clamp(max=1)) * std
     if mask is not None:
         if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
             raise EditError(f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent.")
@@ -173,12 +173,16 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
     return y.to(x.dtype)
 
 
-def norm_brought_back(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """(1 - t w) y with the norm of x in each channel, t the smaller root of a quadratic; the rest is scaled where that is not
-    enough. x, y: [B, C, H, W]; weight: [1, H, W], 0 or more."""
-    shrunk = weight * y
-    a, b, c = shrunk.square().sum((-2, -1)), (shrunk * y).sum((-2, -1)), (y.square() - x.square()).sum((-2, -1))
-    # t = (b - sqrt(b^2 - a c)) / a, written so that a weight of nothing does not divide by it.
-    t = c / (b + (b * b - a * c).clamp(min=0).sqrt()).clamp(min=1e-12)
-    y = y - t.clamp(max=1 / float(weight.max().clamp(min=1e-12)))[..., None, None] * shrunk
+def norm_brought_back(x: Tensor, y: Tensor, weight: Tensor, iterations: int = 16) -> Tensor:
+    """exp(t w) y with the norm of x in each channel, t by Newton's method; all of a channel is scaled by what that leaves.
+
+    x, y: [B, C, H, W]; weight: [1, H, W], 0 to 1. An exponential, for a factor 1 + t w reaches 0 where a strong edit is strongest.
+    """
+    wanted, energy = x.square().sum((-2, -1), keepdim=True), y.square()
+    t = torch.zeros_like(wanted)
+    for _ in range(iterations):
+        now = energy * torch.exp(2 * t * weight)
+        slope = 2 * (now * weight).sum((-2, -1), keepdim=True)
+        t = (t - (now.sum((-2, -1), keepdim=True) - wanted) / slope.clamp(min=1e-12)).clamp(-6, 6)
+    y = torch.exp(t * weight) * y
     return y * (channel_norm(x) / channel_norm(y).clamp(min=1e-12))

@@ -18,7 +18,7 @@ from torch import Tensor
 from .svd import ChannelSVD, compose, resize_atoms, standardise
 
 STRANGER = 1.1
-ALONE = 2.5
+ALONE = 2.2
 MOST = 3.0  # pairs that share less than a ninth of their energy have too little in common to make more of it
 
 

@@ -123,10 +123,17 @@ def test_the_norm_comes_back_where_the_edit_lies(seed, size, shape):
     x, edit = code(seed, shape), torch.zeros(shape[1:])
     edit[..., : max(1, shape[3] // 3)] = size * code(seed + 1, shape)[0, ..., : max(1, shape[3] // 3)]
     y = x + edit
-    back = norm_brought_back(x, y, places(edit))
+    back = norm_brought_back(x, y, places(edit).clamp(max=1))
     assert torch.allclose(back.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-3)
     if shape[3] == 16 and size < 1:
         assert torch.allclose(back[..., 8:], x[..., 8:], atol=1e-4)  # nothing was edited there
+
+
+def test_a_strong_edit_still_shows_where_it_is_strongest():
+    """Its place is scaled as a whole: were it shrunk by how much differs, the peak of a strong edit would vanish."""
+    x, bump = code(0), torch.outer(torch.hann_window(16), torch.hann_window(16)).expand(4, 16, 16)
+    peaks = [float(norm_brought_back(x, x + k * bump, places(k * bump).clamp(max=1))[..., 7:9, 7:9].mean()) for k in (1.0, 3.0, 9.0, 27.0)]
+    assert min(peaks) > 0.6 and peaks[2] > peaks[0]
 
 
 def test_where_no_place_stands_out_or_nothing_was_edited():
