@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from latent_svd_properties import SEED, figure
 from tables import courses, monotone
 from torch import Tensor
 
-from singular_edit.core import SVDAttribute, Training, Weights, learn_attribute
-from singular_edit.core.svd import ChannelSVD, channel_norm, standardise
+from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
+from singular_edit.core.kinship import gain_on
+from singular_edit.core.svd import ChannelSVD, channel_norm, compose, standardise
 from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
 from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH, Session
@@ -22,9 +25,30 @@ CURVE = 48  # faces that curves over strength are drawn from
 
 def mixing(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
     """x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
-    (x, std), z = standardise(s.to_step(SOURCE, step)), standardise(s.to_step(s.target, step))[0]
-    y = x + strength * (z - x)
-    return s.finish(y * channel_norm(x) / channel_norm(y) * std, step)
+    x, z = s.to_step(SOURCE, step), standardise(s.to_step(s.target, step))[0]
+    return s.finish(added(x, strength * (z - standardise(x)[0])), step)
+
+
+def added(x: Tensor, edit: Tensor) -> Tensor:
+    """A code with an edit of unit-variance codes added, each channel scaled to the norm it had."""
+    x, std = standardise(x)
+    y = x + edit
+    return y * channel_norm(x) / channel_norm(y) * std
+
+
+def apply_whole(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
+    """apply_attribute, but norms brought back by scaling whole channels, as the paper does."""
+    return added(x, gain_on(x, attribute.source) * strength * compose(attribute.edit).to(x))
+
+
+def apply_alike(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
+    """apply_attribute, but as strong on a stranger's code as on the pair's own."""
+    return apply_attribute(x, replace(attribute, source=None), strength)
+
+
+def apply_published(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
+    """Both: with focus 0 this is the paper's edit, x + strength*(y - x)."""
+    return apply_whole(x, replace(attribute, source=None), strength)
 
 
 def spectra_only(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
@@ -80,12 +104,13 @@ def plot_curves(curves: dict, path) -> None:
 
 
 def ablation(model, args) -> None:
-    """One change at a time from the default, on the picture's own pair and on the mean of foreign pairs.
+    """One change at a time from the default, on the picture's own pair, on one foreign pair and on the mean of several.
 
-    The target term cannot be switched off: without it the best edit is none.
+    The target term cannot be switched off: without it the best edit is none. The mean of several pairs keeps its gain.
     """
     default = Weights()
-    variants: list[tuple[str, dict]] = [("default", {})]
+    variants: list[tuple[str, dict]] = [("default", {}), ("as published", dict(focus=0.0, apply=apply_published)), ("norms of whole channels", dict(apply=apply_whole)),
+                                        ("no gain on strangers", dict(apply=apply_alike))]
     variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.1, 0.3, 3.0)]
     variants += [(f"source {value:g}", dict(weights=Weights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
     variants += [(f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)]
@@ -102,19 +127,19 @@ def ablation(model, args) -> None:
           f"Per cell success/others/PSNR dB\n")
     for name in args.attributes:
         s = Session(model, faces.sample(range(SEED, SEED + args.count)), name)
-        print(f"{name:<22s}{'own pair':>18s}{f'mean of {PAIRS} pairs':>20s}")
+        print(f"{name:<24s}{'own pair':>18s}{'one foreign pair':>20s}{f'mean of {PAIRS} pairs':>20s}")
         tiles = {}
         for label, change in variants:
-            edited = [edit(s, **change) for edit in (editing.svd_own_pair, foreign)]
+            edited = [edit(s, **change) for edit in (editing.svd_own_pair, single, foreign)]
             cells = [score(s, pictures) for pictures in edited]
-            print(f"{label:<22s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
+            print(f"{label:<24s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
             tiles[label] = torch.cat([torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited], dim=-2)
         plot_tiles(tiles, args.output / f"latent_svd_ablation_{name}.png")
 
 
 def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
-    """Of each variant the first faces; above from their own pairs, below from the mean of foreign ones."""
-    made, axes = figure(columns, -(-len(tiles) // columns), (0.9 * SHOWN, 2.0))
+    """Of each variant the first faces; from their own pairs, from one foreign pair and from the mean of several."""
+    made, axes = figure(columns, -(-len(tiles) // columns), (0.9 * SHOWN, 2.9))
     for axis in axes.flatten():
         axis.axis("off")
     for axis, (label, picture) in zip(axes.flatten(), tiles.items()):
@@ -124,10 +149,21 @@ def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
     print(f"{path}\n")
 
 
-def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, **learning) -> Tensor:
-    """As editing.svd_own_pair, with the mean of foreign pairs."""
-    key = ("foreign", step, delta, part)
+def pairs(s: Session, count: int, seed: int, step: int, delta: int, part: int) -> tuple[Tensor, Tensor]:
+    """Codes of foreign pairs, made once a session."""
+    key = ("foreign", count, step, delta, part)
     if key not in s.codes:
-        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, PAIRS, 0, step, delta, part=part)
-    source, target = s.codes[key]
-    return editing.svd_apply(s, learn_attribute(source, target, **learning), strength, step)
+        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, count, seed, step, delta, part=part)
+    return s.codes[key]
+
+
+def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, apply=apply_attribute, **learning) -> Tensor:
+    """As editing.svd_own_pair, with the mean of foreign pairs."""
+    attribute = learn_attribute(*pairs(s, PAIRS, 0, step, delta, part), **learning)
+    return editing.svd_apply(s, attribute, strength, step, apply)
+
+
+def single(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, apply=apply_attribute, **learning) -> Tensor:
+    """The same with single pairs, each on its share of the pictures."""
+    attributes = [learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, part))]
+    return editing.svd_one_foreign_pair(s, attributes, strength, step, apply)

@@ -86,14 +86,14 @@ def direction_move(direction: HDirection, strength: float, sigmas: Tensor, windo
 
 
 def direction_reading(direction: HDirection, strength: float, window: Window) -> Reading | None:
-    """strength * R of the readouts among a direction's parts: (h, sigma, size) -> [B, C, *size]; None where there are none."""
+    """strength * w R of the readouts among a direction's parts: (h, sigma, size) -> [B, C, *size]; None where there are none."""
     read = [(strength * weight, part, replace(window, start=min(window.start, part.start)))
             for weight, part in direction.parts if not part.moves_h and strength * weight != 0]
     if not read:
         return None
 
     def reading(h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-        return sum((scale * part.change(h, sigma, size) for scale, part, own in read if own.edits(sigma)), torch.zeros(1, device=h.device))
+        return sum((scale * part.read(h, sigma, size) for scale, part, own in read if own.edits(sigma)), torch.zeros(1, device=h.device))
 
     return reading
 

@@ -4,14 +4,9 @@ What is kept of the pair is its edit y - x as atoms of unit-variance codes, so t
 pair's own code and to any other one: another seed, an inverted picture, another resolution. Tensors are in
 LATENT space throughout (what ComfyUI's wires carry); each sample is divided by its own standard deviation.
 
-A pair differs a little everywhere, and much in few places. What differs little (a shade of the background) is the
-pair's own affair: on another picture it shows as a drift of colours. So the edit is weighted place by place with
-
-    w = (1 + focus) e2 / (e2 + focus * mean(e2))        e2: mean square of y - x over channels and 3x3 places
-
-which is 1 where as much differs as on average, 1 + focus at most, and near 0 where little does (a Wiener filter that
-takes the share ``focus`` of the mean for noise). And a channel's norm is brought back where the edit lies: exp(t w) y with w at
-most 1 and the t that gives it the norm of x. Scaling the whole channel would grey what was not to change.
+The edit is weighted place by place (focus.py), for a pair differs a little everywhere. And a channel's norm is brought back
+where the edit lies: exp(t w) y with w at most 1 and the t that gives it the norm of x. Scaling the whole channel would grey
+what was not to change.
 """
 
 from __future__ import annotations
@@ -22,11 +17,11 @@ from typing import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .avi import Weights, closed_form, integrate
 from .errors import EditError, check_latent, check_same_shape
 from .files import read, write
+from .focus import FOCUS, places
 from .kinship import ALONE, gain_on, shared_gain
 from .predictor import Predictor, Training, train_predictor
 from .svd import ChannelSVD, band_range, channel_norm, channel_svd, compose, resize_atoms, select, standardise, trim
@@ -35,7 +30,6 @@ KIND = "svd_attribute"
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
 SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
-FOCUS = 1.0
 
 
 @dataclass(frozen=True)
@@ -133,13 +127,6 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
     edit = trim(channel_svd(gain * weight * mean, keep or 2 * rank))
     spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
     return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor, source=own)
-
-
-def places(edit: Tensor, focus: float = FOCUS) -> Tensor:
-    """The weight w of each place of edit [..., C, H, W] (see above): [..., 1, H, W]; 1 everywhere at focus 0."""
-    local = edit.square().mean(dim=-3, keepdim=True)
-    energy = F.avg_pool2d(F.pad(local.reshape(-1, 1, *edit.shape[-2:]), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(local)
-    return (1 + focus) * energy / (energy + focus * energy.mean(dim=(-2, -1), keepdim=True)).clamp(min=1e-12)
 
 
 @torch.no_grad()

@@ -5,8 +5,10 @@ edited pictures are compared with those of the target prompt,
 
     progress = <edited - source, target - source> / |target - source|^2     over finished pictures, model space
 
-and the direction is scaled so that strength 1 makes nine tenths of the way. (Some pictures always make little of it,
-and then push the others to more: the last tenth costs more identity than it brings.)
+and a direction that moves h is scaled so that strength 1 makes nine tenths of the way. (Some pictures always make little
+of it, and then push the others to more: the last tenth costs more identity than it brings.) A readout soon moves hardly
+more, whatever its scale, so that its scale is found a little earlier, at eight tenths, and multiplied: it answers with a
+mean, and going further costs it little.
 """
 
 from __future__ import annotations
@@ -21,12 +23,24 @@ from .denoiser import Denoiser, euler_step, sample_euler
 from .direction import HDirection
 from .learning import Trajectories, parting_step
 
-PROGRESS = 0.9
 ROUNDS = 4
 COUNT = 32  # noises it is measured on
 FEW = 16    # and a readout, which learns in less time than that
-READ_UNIT = 1.6  # of this, a readout's strength 1: it answers with a mean, and going further costs it little
 SCALES = (0.1, 4.0)
+
+
+class Unit(NamedTuple):
+    """Strength 1 is ``times`` the scale that makes ``progress`` of the way."""
+
+    progress: float
+    times: float
+
+
+UNIT, READ_UNIT = Unit(0.9, 1.0), Unit(0.8, 2.1)
+
+
+def unit_of(direction: HDirection) -> Unit:
+    return UNIT if any(part.moves_h for _, part in direction.parts) else READ_UNIT
 
 
 class Ends(NamedTuple):
@@ -61,14 +75,15 @@ def sample_ends(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tenso
 
 
 @torch.no_grad()
-def calibrate(denoise: Denoiser, direction: HDirection, ends: Ends, window: Window = Window(), batch: int = 8, flow: bool = False, progress: float = PROGRESS,
+def calibrate(denoise: Denoiser, direction: HDirection, ends: Ends, window: Window = Window(), batch: int = 8, flow: bool = False,
               device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> tuple[HDirection, float, float]:
-    """The direction scaled to make ``progress`` of the way at strength 1; also the factor, and the progress measured there.
+    """The direction scaled to its unit; also the factor, and the progress measured at strength 1 / unit_of(direction).times.
 
     denoise: under the source prompt. Sampled ROUNDS times at most, ``batch`` at a time; callback() after each step. A
     direction that cannot get so far is left where it came nearest, within SCALES.
     """
     way, sigmas = ends.target - ends.source, ends.sigmas.to(device)
+    progress, times = unit_of(direction)
 
     def finished(scale: float, x: Tensor) -> Tensor:
         edit, reading = direction_edit(direction, scale, sigmas, window), direction_reading(direction, scale, window)
@@ -82,7 +97,7 @@ def calibrate(denoise: Denoiser, direction: HDirection, ends: Ends, window: Wind
             break
         scale = min(max(_next_scale(tried, progress), SCALES[0]), SCALES[1])
     scale, made = min(tried, key=lambda pair: abs(pair[1] - progress))
-    return direction.scaled(scale), scale, made
+    return direction.scaled(times * scale), times * scale, made
 
 
 def _next_scale(tried: list[tuple[float, float]], progress: float) -> float:

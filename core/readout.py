@@ -4,11 +4,11 @@ Asyrp (arXiv 2210.10960) adds dh to h and lets the decoder answer; the answer br
 drift. A readout leaves h alone. A small convolutional network tells from h how the predicted picture would change under
 the target prompt, and that is added to the prediction itself:
 
-    D_edit = D + strength * guidance * R(h, sigma),    R(h, sigma) ~ D_target - D_source
+    D_edit = D + strength * guidance * w R(h, sigma),    R(h, sigma) ~ D_target - D_source
 
 The bottleneck is Asyrp's, and so is the sampler; the decoder is not asked. It costs no second model call, and learning
 needs no gradient through the model (core.changes). R is a regression: where h leaves the change open it answers with
-the mean, which is why its unit is measured (core.calibration).
+the mean, which is why its unit is measured (core.calibration), and a little of everything, which w leaves out (core.focus).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from .direction import SAVED, TIME_WIDTH, HDirection, time_embedding
 from .errors import EditError
+from .focus import FOCUS, places
 
 WIDTH = 128
 DROPOUT = 0.1
@@ -54,6 +55,11 @@ class ReadoutDirection(HDirection):
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         raise EditError(f"direction '{self.name}' is a readout: it changes the predicted picture and has no dh; use a direction of method combined, implicit or global here.")
+
+    def read(self, h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
+        """w R(h, sigma), what a sampler is to add at strength 1; as ``change`` takes and gives it. w: of core.focus, brought to at most 1."""
+        change = self.change(h, sigma, size)
+        return places(change) / (1 + FOCUS) * change
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:
         """R(h, sigma) for h [R, Ch, h, w]: [R, C, *size] in float32. sigma: one, or [R]. dropout: while learning, what it is drawn from.

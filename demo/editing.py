@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Callable
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, T
                     fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories,
                     sample_asyrp, sample_ends, sample_euler)
 from ..core.asyrp import slide
-from ..core.calibration import FEW, READ_UNIT
+from ..core.calibration import FEW
 from .faces import ATTRIBUTES, Faces, render
 from .loader import DemoModel
 from .words import caption
@@ -30,7 +31,7 @@ SVD_STRENGTH = 1.0
 LEARN_PERCENT = 0.8  # where learning of an h-space direction ends
 EDIT_PERCENT = 0.9   # and editing, a little later: it costs nothing and reaches a few more
 H_BATCH = 16
-H_STRENGTH = 1.5   # 1 is nine tenths of an edit on average; more convinces the last pictures
+H_STRENGTH = 1.5   # 1 is about an edit on average; more convinces the last pictures
 SOURCE = caption([])
 
 
@@ -90,10 +91,11 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
     return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
 
 
-def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, **learning) -> Tensor:
+def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP,
+                 apply: Callable[..., Tensor] = apply_attribute, **learning) -> Tensor:
     """Each picture edited with the attribute of its own pair of codes; learning: how it is learned, as learn_attribute takes it."""
     source, target = s.to_step(SOURCE, step, part), s.to_step(s.target, step + delta, part)
-    edited = [apply_attribute(x[None], learn_attribute(x[None], z[None], **learning), strength) for x, z in zip(source, target)]
+    edited = [apply(x[None], learn_attribute(x[None], z[None], **learning), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
 
@@ -125,16 +127,17 @@ def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, ste
     return torch.stack(source), torch.stack(target)
 
 
-def svd_apply(s: Session, attribute: SVDAttribute, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
+def svd_apply(s: Session, attribute: SVDAttribute, strength: float = SVD_STRENGTH, step: int = SVD_STEP, apply: Callable[..., Tensor] = apply_attribute) -> Tensor:
     """A learned attribute slid on every picture."""
-    return s.finish(apply_attribute(s.to_step(SOURCE, step), attribute, strength), step)
+    return s.finish(apply(s.to_step(SOURCE, step), attribute, strength), step)
 
 
-def svd_one_foreign_pair(s: Session, attributes: list[SVDAttribute], strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
+def svd_one_foreign_pair(s: Session, attributes: list[SVDAttribute], strength: float = SVD_STRENGTH, step: int = SVD_STEP,
+                         apply: Callable[..., Tensor] = apply_attribute) -> Tensor:
     """Each of these on its share of the pictures, for one pair is luck: their mean says what to expect of one."""
     code = s.to_step(SOURCE, step)
     shares = code.tensor_split(min(len(attributes), len(code)))
-    return s.finish(torch.cat([apply_attribute(x, attribute, strength) for x, attribute in zip(shares, attributes)]), step)
+    return s.finish(torch.cat([apply(x, attribute, strength) for x, attribute in zip(shares, attributes)]), step)
 
 
 def single_pairs(model: DemoModel, attribute: str, count: int, seed: int) -> list[SVDAttribute]:
@@ -163,7 +166,7 @@ def trajectories(model: DemoModel, attribute: str, samples: int = 128, seed: int
 
 def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "combined", train_steps: int = 600, learning_rate: float = 3e-2,
                 seed: int = 0, cfg: float = 1.0, gain: str = "step", callback=None) -> HDirection:
-    """An h-space direction from the two prompts, scaled so that strength 1 is nine tenths of an edit on average."""
+    """An h-space direction from the two prompts, at its measured unit."""
     source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(LEARN_PERCENT)
     learned, _ = learn_direction(source, recorded, method, train_steps, H_BATCH, learning_rate, seed, gain=gain, end=end, device=model.device,
                                  info={"name": attribute}, callback=callback)
@@ -172,14 +175,14 @@ def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method
 
 def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
             part: int = READ_PART_STEP, callback=None) -> HDirection:
-    """A readout from the two prompts, scaled as h_direction is, and by three fifths as much again."""
+    """A readout from the two prompts, at its measured unit."""
     sigmas, end = model.sigmas(steps), model.percent_to_sigma(LEARN_PERCENT)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     noise, onset = starting_noise(model, samples, seed, sigmas), float(sigmas[part])
     changes = record_changes(source, target, noise, sigmas, onset, end, 32, seed, model.device)
     learned, _ = learn_readout(changes, train_steps, seed=seed, info={"name": attribute}, device=model.device, callback=callback)
     ends = sample_ends(source, target, noise[:FEW], sigmas, onset, H_BATCH, model.device)
-    return calibrate(source, learned, ends, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0].scaled(READ_UNIT)
+    return calibrate(source, learned, ends, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
 
 
 def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..backends.clip import PictureEmbedding, check_same_clip, text_direction
 from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_flow, latent_of, require_bottleneck, run, starting_noise, trainable
 from ..core.asyrp import Window
-from ..core.calibration import COUNT, FEW, READ_UNIT, ROUNDS, Ends, calibrate, sample_ends
+from ..core.calibration import COUNT, FEW, ROUNDS, Ends, calibrate, sample_ends, unit_of
 from ..core.changes import STRIDE, learn_readout, record_changes
 from ..core.clip import learn_clip_direction
 from ..core.direction import METHODS, TableDirection
@@ -109,9 +109,7 @@ class HDirectionLearn(io.ComfyNode):
         bar.update_absolute(bar.total)  # measuring may need fewer rounds
         report = _report(direction, curve, method, samples, cfg)
         if scale is not None:
-            unit = READ_UNIT if method == "readout" else 1.0
-            direction = direction.scaled(unit)
-            report += (f"\nscaled by {unit * scale:.2f}: strength {1 / unit:.2g} makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
+            report += (f"\nscaled by {scale:.2f}: strength {1 / unit_of(direction).times:.2g} makes {progress:.0%} of the way from the source prompt's picture to the target prompt's "
                        f"(mean of {measured} noises)")
             if progress < 0.5:
                 report += "\nIt comes less than half of the way: the bottleneck alone cannot say this attribute. An earlier start_percent or more samples may help."

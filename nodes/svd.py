@@ -7,8 +7,9 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..backends.comfyui import latent_mask, latent_of
-from ..core.attribute import FOCUS, apply_attribute, learn_attribute
+from ..core.attribute import apply_attribute, learn_attribute
 from ..core.avi import Weights
+from ..core.focus import FOCUS
 from ..core.predictor import Training
 from . import plots
 from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, seed_input

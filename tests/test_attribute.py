@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singular_edit.core import EditError, SVDAttribute, Weights, apply_attribute, learn_attribute
-from singular_edit.core.attribute import places
+from singular_edit.core.focus import places
 from singular_edit.core.svd import compose
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from singular_edit.core import EditError, SVDAttribute, Weights, apply_attribute, combine_attributes, learn_attribute
-from singular_edit.core.attribute import norm_brought_back, places
+from singular_edit.core.attribute import norm_brought_back
+from singular_edit.core.focus import places
 from singular_edit.core.kinship import ALONE, MOST, STRANGER, kinship, shared_gain
 from singular_edit.core.svd import compose
 
@@ -130,7 +131,7 @@ def test_the_norm_comes_back_where_the_edit_lies(seed, size, shape):
 
 
 def test_a_strong_edit_still_shows_where_it_is_strongest():
-    """Its place is scaled as a whole: were it shrunk by how much differs, the peak of a strong edit would vanish."""
+    """Where most differs the code is shrunk most, but never to nothing: an exponential has no zero, as a factor linear in the weight has."""
     x, bump = code(0), torch.outer(torch.hann_window(16), torch.hann_window(16)).expand(4, 16, 16)
     peaks = [float(norm_brought_back(x, x + k * bump, places(k * bump).clamp(max=1))[..., 7:9, 7:9].mean()) for k in (1.0, 3.0, 9.0, 27.0)]
     assert min(peaks) > 0.6 and peaks[2] > peaks[0]

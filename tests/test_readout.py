@@ -6,6 +6,7 @@ from closed_form import GaussianDenoiser, LinearBottleneck, karras
 
 from singular_edit.core import EditError, Window, average_direction, calibrate, combine_directions, euler_step, learn_readout, load_hdirection, record_changes, sample_asyrp, sample_ends, sample_euler
 from singular_edit.core.asyrp import slide
+from singular_edit.core.calibration import READ_UNIT
 from singular_edit.core.denoiser import read_bottleneck
 from singular_edit.core.readout import ReadoutDirection
 
@@ -69,18 +70,34 @@ def test_strength_one_is_the_stock_step_under_the_target_prompt(learned):
     assert torch.allclose(more, 3 * (got - sample_euler(source, x, SIGMAS[:2])), atol=1e-3)
 
 
+def test_what_hardly_changes_is_left_out_of_a_reading():
+    """A readout that reads much at one place and a tenth of it, an error, everywhere else: the place stays, the error goes."""
+    readout = ReadoutDirection.fresh(4, 4, 1, 1.0, SIGMAS[:-1], torch.Generator().manual_seed(0), {})
+    readout.change = lambda h, sigma, size: h
+    h = torch.full((2, 4, 16, 16), 0.1)
+    h[..., 5:10, 5:10] = 1.0
+    read = readout.read(h, SIGMAS[3], (16, 16))
+    assert (read[..., 6:9, 6:9] > 0.85).all() and (read <= h).all() and (read >= 0).all()
+    assert (read[..., 12:, 12:] < 0.015).all() and (read[..., 12:, 12:] > 0).all()
+    assert torch.allclose(readout.read(-3 * h, SIGMAS[3], (16, 16)), -3 * read, atol=1e-5)
+    one = torch.cat([h[:1], torch.zeros_like(h[:1])])
+    assert torch.allclose(readout.read(one, SIGMAS[3], (16, 16))[:1], read[:1]) and torch.isfinite(readout.read(one, SIGMAS[3], (16, 16))).all()
+
+
 @pytest.mark.parametrize("steps", [6, 9, 24])
 def test_the_edit_reaches_the_targets_picture_at_any_number_of_steps(learned, steps):
     source, target, _, readout, _ = learned
     sigmas, x = karras(steps), noise(16, seed=3)
     window = Window(start=readout.start)
+    ends = sample_ends(source, target, noise(16, seed=4), SIGMAS, readout.start)
+    readout = calibrate(source, readout, ends, window)[0].scaled(1 / READ_UNIT.times)
     edit, amount, reading = slide(readout, 1.0, sigmas, window)
     assert edit is None
     first = int((sigmas > readout.start * 1.0001).sum())
     parted = sample_euler(source, x, sigmas[: first + 1])
     plain, wanted = sample_euler(source, x, sigmas), sample_euler(target, parted, sigmas[first:])
     moved, way = sample_asyrp(source, x, sigmas, edit, window, amount=amount, reading=reading) - plain, wanted - plain
-    assert 0.75 < float((moved * way).sum() / way.square().sum()) < 1.25
+    assert 0.65 < float((moved * way).sum() / way.square().sum()) < 1.0
     undone = sample_asyrp(source, x, sigmas, None, window, reading=slide(readout, -1.0, sigmas, window).reading) - plain
     assert float((undone * way).sum()) < 0
 
@@ -101,7 +118,7 @@ def test_calibration_measures_a_readouts_unit(learned):
     source, target, _, readout, _ = learned
     ends = sample_ends(source, target, noise(8, seed=7), SIGMAS, float(SIGMAS[2]))
     unit, factor, made = calibrate(source, readout.scaled(0.5), ends, Window(start=readout.start))
-    assert made == pytest.approx(0.9, abs=0.03) and 1.2 < factor < 3
+    assert made == pytest.approx(0.8, abs=0.03) and 1.2 < factor / READ_UNIT.times < 6
     assert torch.allclose(unit.tensors["out.weight"], 0.5 * factor * readout.tensors["out.weight"])
 
 

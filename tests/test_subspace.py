@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singular_edit.core import EditError, apply_attribute, channel_svd, combine_attributes, geodesic_distance, learn_attribute, scale_atoms, swap_atoms
-from singular_edit.core.subspace import attribute_profile, band_energy, leading_distance, mean_rank, random_distance, trajectory_distances
 from singular_edit.core.kinship import ALONE
+from singular_edit.core.subspace import attribute_profile, band_energy, leading_distance, mean_rank, random_distance, trajectory_distances
 from singular_edit.core.svd import compose
 
 seeds = st.integers(0, 10_000)
