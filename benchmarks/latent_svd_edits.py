@@ -129,10 +129,11 @@ def ablation(model, args) -> None:
         s = Session(model, faces.sample(range(SEED, SEED + args.count)), name)
         print(f"{name:<24s}{'own pair':>18s}{'one foreign pair':>20s}{f'mean of {PAIRS} pairs':>20s}")
         tiles = {}
+        row = lambda label, pictures: print(f"{label:<24s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in (score(s, p) for p in pictures)), flush=True)
+        row("prompt swap from T", [editing.prompt_swap(s)])
         for label, change in variants:
             edited = [edit(s, **change) for edit in (editing.svd_own_pair, single, foreign)]
-            cells = [score(s, pictures) for pictures in edited]
-            print(f"{label:<24s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in cells), flush=True)
+            row(label, edited)
             tiles[label] = torch.cat([torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited], dim=-2)
         plot_tiles(tiles, args.output / f"latent_svd_ablation_{name}.png")
 
