@@ -40,6 +40,7 @@ UNIT, READ_UNIT = Unit(0.9, 1.0), Unit(0.8, 2.1)
 
 
 def unit_of(direction: HDirection) -> Unit:
+    """UNIT for a direction that moves h, READ_UNIT for readouts alone."""
     return UNIT if any(part.moves_h for _, part in direction.parts) else READ_UNIT
 
 
