@@ -152,7 +152,7 @@ def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
 
 def pairs(s: Session, count: int, seed: int, step: int, delta: int, part: int) -> tuple[Tensor, Tensor]:
     """Codes of foreign pairs, made once a session."""
-    key = ("foreign", count, step, delta, part)
+    key = ("foreign", count, seed, step, delta, part)
     if key not in s.codes:
         s.codes[key] = editing.pairs_that_show(s.model, s.attribute, count, seed, step, delta, part=part)
     return s.codes[key]
