@@ -19,6 +19,7 @@ from .direction import HDirection
 
 Edit = Callable[[Tensor, Tensor], Tensor]
 Reading = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+TAKING = 0.5  # of its strength is what a readout takes away with
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,12 @@ def slide(direction: HDirection, strength: float, sigmas: Tensor, window: Window
 
     Up to 1, and down to -1, strength multiplies dh, as in the paper. Beyond, dh stays as learned and its effect is carried on in
     proportion: a bottleneck pushed further than it was learned answers with what nobody asked for
-    (benchmarks/hspace.py strengths). A readout has no dh; its strength is a factor throughout.
+    (benchmarks/hspace.py strengths). A readout has no dh; its strength is a factor throughout, TAKING of it below 0: its
+    unit goes beyond where the attribute has come, so that faces on which it has not come get it too (core.calibration).
+    What is taken away is gone sooner, and what follows only harms the picture.
     """
     edit = direction_edit(direction, min(max(strength, -1.0), 1.0), sigmas, window)
-    return Slide(edit, max(abs(strength), 1.0), direction_reading(direction, strength, window))
+    return Slide(edit, max(abs(strength), 1.0), direction_reading(direction, strength if strength > 0 else TAKING * strength, window))
 
 
 def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:

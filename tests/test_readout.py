@@ -5,7 +5,7 @@ import torch
 from closed_form import GaussianDenoiser, LinearBottleneck, karras
 
 from singular_edit.core import EditError, Window, average_direction, calibrate, combine_directions, euler_step, learn_readout, load_hdirection, record_changes, sample_asyrp, sample_ends, sample_euler
-from singular_edit.core.asyrp import slide
+from singular_edit.core.asyrp import TAKING, direction_reading, slide
 from singular_edit.core.calibration import READ_UNIT
 from singular_edit.core.denoiser import read_bottleneck
 from singular_edit.core.readout import ReadoutDirection
@@ -99,7 +99,8 @@ def test_the_edit_reaches_the_targets_picture_at_any_number_of_steps(learned, st
     moved, way = sample_asyrp(source, x, sigmas, edit, window, amount=amount, reading=reading) - plain, wanted - plain
     assert 0.65 < float((moved * way).sum() / way.square().sum()) < 1.0
     undone = sample_asyrp(source, x, sigmas, None, window, reading=slide(readout, -1.0, sigmas, window).reading) - plain
-    assert float((undone * way).sum()) < 0
+    halved = sample_asyrp(source, x, sigmas, None, window, reading=direction_reading(readout, -TAKING, window)) - plain
+    assert torch.equal(undone, halved) and float((undone * way).sum()) < -0.1 * float(way.square().sum())
 
 
 def test_strength_zero_is_euler_and_outside_of_the_window_nothing_happens(learned):
