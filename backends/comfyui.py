@@ -26,23 +26,26 @@ POSITIVE, TARGET = "positive", "target"
 class ComfyDenoiser:
     """``denoise(x, sigma, h_edit=None) -> x0`` from the ``model`` that ComfyUI hands to a sampler function.
 
-    Without h_edit this is the stock call, bit for bit. prompt chooses the conditioning of a PromptGuider.
+    Without h_edit this is the stock call, bit for bit. prompt chooses the conditioning of a PromptGuider, cfg its guidance
+    (None: the session's).
     differentiable lets gradients flow from the bottleneck on; the weights must then be those of trainable().
     """
 
-    def __init__(self, model, extra_args: dict[str, Any], *, edit_uncond: bool = False, prompt: str | None = None, differentiable: bool = False):
+    def __init__(self, model, extra_args: dict[str, Any], *, edit_uncond: bool = False, prompt: str | None = None, cfg: float | None = None, differentiable: bool = False):
         self.model, self.extra_args = model, extra_args
-        self.edit_uncond, self.prompt, self.differentiable = edit_uncond, prompt, differentiable
+        self.edit_uncond, self.prompt, self.cfg, self.differentiable = edit_uncond, prompt, cfg, differentiable
 
     @property
     def guidance(self) -> float:
         """The guider's cfg; 1 for guiders that have none, or several."""
-        return getattr(self.model.inner_model, "cfg", 1.0)
+        return getattr(self.model.inner_model, "cfg", 1.0) if self.cfg is None else self.cfg
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if self.prompt is not None:
             self.model.inner_model.prompt = self.prompt
+        if self.cfg is not None:
+            self.model.inner_model.set_cfg(self.cfg)
         sigmas = sigma * x.new_ones([x.shape[0]])
         if h_edit is None:
             return self.model(x, sigmas, **self.extra_args)

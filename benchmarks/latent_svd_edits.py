@@ -14,7 +14,7 @@ from singular_edit.core.kinship import gain_on
 from singular_edit.core.svd import ChannelSVD, channel_norm, compose, standardise
 from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing, faces
-from singular_edit.demo.editing import PART_STEP, SOURCE, SVD_STEP, SVD_STRENGTH, Session
+from singular_edit.demo.editing import PART_STEP, PARTINGS, SOURCE, SVD_STEP, SVD_STRENGTH, Session
 from singular_edit.demo.measure import HEADER, score
 
 PAIRS, SINGLE_PAIRS = 24, 8
@@ -64,7 +64,7 @@ def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
 
 
 def edits(model, args) -> None:
-    print(f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at step {PART_STEP}, T_x = step {SVD_STEP}, "
+    print(f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at the latest of steps {', '.join(map(str, PARTINGS))} that will do, T_x = step {SVD_STEP}, "
           f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n")
     curves = {}
     for name in args.attributes:
@@ -118,8 +118,8 @@ def ablation(model, args) -> None:
     variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
     variants += [(f"focus {focus:g}", dict(focus=focus)) for focus in (0.0, 0.3, 3.0)]
     variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
-    variants += [(f"T_x step {step}", dict(step=step)) for step in (11, 15, 19, 21)]
-    variants += [(f"pairs part at step {part}", dict(part=part)) for part in (4, 7, 8, 10)]
+    variants += [(f"T_x step {step}", dict(step=step, partings=tuple(part for part in PARTINGS if part < step))) for step in (11, 15, 19, 21)]
+    variants += [(f"pairs part at step {part}", dict(partings=(part,))) for part in (4, 6, 8, 10)]
     variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
     variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (0.7, 1.4, 2.0)]
     variants += [("mlp", dict(training=Training()))]
@@ -150,21 +150,21 @@ def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
     print(f"{path}\n")
 
 
-def pairs(s: Session, count: int, seed: int, step: int, delta: int, part: int) -> tuple[Tensor, Tensor]:
+def pairs(s: Session, count: int, seed: int, step: int, delta: int, partings: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Codes of foreign pairs, made once a session."""
-    key = ("foreign", count, seed, step, delta, part)
+    key = ("foreign", count, seed, step, delta, partings)
     if key not in s.codes:
-        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, count, seed, step, delta, part=part)
+        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, count, seed, step, delta, partings=partings)
     return s.codes[key]
 
 
-def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, apply=apply_attribute, **learning) -> Tensor:
+def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS, apply=apply_attribute, **learning) -> Tensor:
     """As editing.svd_own_pair, with the mean of foreign pairs."""
-    attribute = learn_attribute(*pairs(s, PAIRS, 0, step, delta, part), **learning)
+    attribute = learn_attribute(*pairs(s, PAIRS, 0, step, delta, partings), **learning)
     return editing.svd_apply(s, attribute, strength, step, apply)
 
 
-def single(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP, apply=apply_attribute, **learning) -> Tensor:
+def single(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS, apply=apply_attribute, **learning) -> Tensor:
     """The same with single pairs, each on its share of the pictures."""
-    attributes = [learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, part))]
+    attributes = [learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, partings))]
     return editing.svd_one_foreign_pair(s, attributes, strength, step, apply)

@@ -72,8 +72,8 @@ def effect_of_atoms(s, count: int) -> dict[int, list[float]]:
 
 
 def encoded(model, args) -> None:
-    print("Encoded attributes: share of pictures that show the attribute when atoms of the target code (own noise, parted at step "
-          f"{editing.PART_STEP}) take the place of the source code's at step {editing.SVD_STEP}")
+    print("Encoded attributes: share of pictures that show the attribute when atoms of the target code (own noise, parted as late "
+          f"as the attribute allows) take the place of the source code's at step {editing.SVD_STEP}")
     columns = [(what, band) for what in ("values", "atoms", "both") for band in BANDS]
     print(f"{'':<9s}" + "".join(f"{what + ' ' + band:>15s}" for what, band in columns))
     for name in args.attributes:

@@ -20,6 +20,7 @@ from .errors import EditError
 from .files import read_kind
 from .inversion import QUALITIES, InversionReport, ddim_inversion, fixed_point_inversion
 from .learning import Trajectories, learn_direction, record_trajectories
+from .pairs import Pair, sample_pair
 from .pca import pca_directions
 from .predictor import Predictor, Training, train_predictor
 from .readout import ReadoutDirection
@@ -29,11 +30,11 @@ from .svd import atoms, channel_svd, principal_angles, standardise, truncate
 from .swap import scale_atoms, swap_atoms
 
 __all__ = [
-    "Changes", "CodeStatistics", "Denoiser", "EditError", "Ends", "HDirection", "HEdit", "InversionReport", "Predictor", "QUALITIES", "ReadoutDirection", "SAMPLERS",
+    "Changes", "CodeStatistics", "Denoiser", "EditError", "Ends", "HDirection", "HEdit", "InversionReport", "Pair", "Predictor", "QUALITIES", "ReadoutDirection", "SAMPLERS",
     "SVDAttribute", "Training", "Trajectories", "Weights", "Window", "apply_attribute", "atoms", "attribute_profile", "average_direction",
     "belm_inversion", "calibrate", "channel_svd", "code_recovery", "code_statistics", "combine_attributes", "combine_directions", "ddim_inversion",
     "denoise_pair", "euler_step", "fixed_point_inversion", "geodesic_distance", "integrate", "leading_distance", "learn_attribute",
     "learn_clip_direction", "learn_direction", "learn_readout", "load_hdirection", "over_steps", "pca_directions", "principal_angles", "random_distance",
-    "random_like", "read_kind", "record_changes", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_ends", "sample_euler", "scale_atoms",
+    "random_like", "read_kind", "record_changes", "record_trajectories", "sample", "sample_asyrp", "sample_belm", "sample_ends", "sample_euler", "sample_pair", "scale_atoms",
     "standardise", "step_asyrp", "step_likeness", "swap_atoms", "to_d", "train_predictor", "trajectory_distances", "truncate",
 ]

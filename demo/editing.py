@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, Trajectories, Window, apply_attribute, calibrate,
                     fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories,
-                    sample_asyrp, sample_ends, sample_euler)
+                    sample_asyrp, sample_ends, sample_euler, sample_pair)
 from ..core.asyrp import slide
 from ..core.calibration import FEW
 from .faces import ATTRIBUTES, Faces, render
@@ -25,7 +25,8 @@ CFG = 1.5          # of inversion and of the way back
 LEARN_CFG = 2.0    # of the target prompt where Latent SVD learns from it: it speaks more clearly under guidance
 H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
 READ_PART_STEP = 6  # and of a readout, which keeps it from earlier on
-PART_STEP = 6      # until here both prompts of a pair share the source's trajectory
+PART_STEP = 6      # of a prompt swap that keeps the layout, to compare with
+PARTINGS = (4, 6, 8, 10, 12)  # where the prompts of a pair may part: each takes the latest that will do (core.pairs)
 SVD_STEP = 17      # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.0
 LEARN_PERCENT = 0.8  # where learning of an h-space direction ends
@@ -68,12 +69,15 @@ class Session:
     def code(self) -> Tensor:
         return self.inversion[0]
 
-    def to_step(self, prompt: str, step: int, part: int = PART_STEP) -> Tensor:
-        """The code carried down to a step: under the source prompt to step ``part``, then under ``prompt``, as pairs are learned from. Kept."""
-        key = (prompt, step, part)
+    def to_step(self, prompt: str, step: int, partings: tuple[int, ...] = PARTINGS, delta: int = 0) -> Tensor:
+        """The code carried down to a step, under the source prompt, or as the target of its own pair with ``prompt``, ``delta`` steps further. Kept."""
+        key = (prompt, step) if prompt == SOURCE else (prompt, step, partings, delta)
         if key not in self.codes:
-            towards = self.denoiser() if prompt == SOURCE else self.model.denoiser(prompt, cfg=LEARN_CFG)
-            self.codes[key] = pair_code(self.denoiser(), towards, self.code, self.sigmas, part, step)
+            if prompt == SOURCE:
+                self.codes[key] = sample_euler(self.denoiser(), self.code, self.sigmas[: step + 1])
+            else:
+                towards = self.model.denoiser(prompt, cfg=LEARN_CFG)
+                self.codes[key] = sample_pair(self.denoiser(), towards, self.code, self.sigmas, step, partings, delta).target
         return self.codes[key]
 
     def finish(self, x: Tensor, step: int) -> Tensor:
@@ -91,10 +95,10 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
     return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
 
 
-def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, part: int = PART_STEP,
+def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS,
                  apply: Callable[..., Tensor] = apply_attribute, **learning) -> Tensor:
     """Each picture edited with the attribute of its own pair of codes; learning: how it is learned, as learn_attribute takes it."""
-    source, target = s.to_step(SOURCE, step, part), s.to_step(s.target, step + delta, part)
+    source, target = s.to_step(SOURCE, step), s.to_step(s.target, step, partings, delta)
     edited = [apply(x[None], learn_attribute(x[None], z[None], **learning), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
@@ -109,7 +113,7 @@ def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step:
 
 
 def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, step: int = SVD_STEP, delta: int = 0, steps: int = STEPS,
-                    cfg: float = LEARN_CFG, part: int = PART_STEP) -> tuple[Tensor, Tensor]:
+                    cfg: float = LEARN_CFG, partings: tuple[int, ...] = PARTINGS) -> tuple[Tensor, Tensor]:
     """Codes of ``count`` pairs whose pictures show what their prompts say, [count, 4, 16, 16] each.
 
     An artist looks at both pictures before learning from them; here the judge does. Of a face that wears a hat
@@ -118,7 +122,7 @@ def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, ste
     sigmas, index, found = model.sigmas(steps), ATTRIBUTES.index(attribute), []
     shared, towards = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     for noise in starting_noise(model, 4 * count + 8, seed, sigmas).split(32):
-        source, target = pair_code(shared, shared, noise, sigmas, part, step), pair_code(shared, towards, noise, sigmas, part, step + delta)
+        source, target, _ = sample_pair(shared, towards, noise, sigmas, step, partings, delta)
         has, gets = (model.judged(model.decode(sample_euler(prompt, code, sigmas[at:])))[:, index] for prompt, code, at in ((shared, source, step), (towards, target, step + delta)))
         found += [(source[i], target[i]) for i in (gets & ~has).nonzero().flatten()]
         if len(found) >= count:
@@ -143,12 +147,6 @@ def svd_one_foreign_pair(s: Session, attributes: list[SVDAttribute], strength: f
 def single_pairs(model: DemoModel, attribute: str, count: int, seed: int) -> list[SVDAttribute]:
     """``count`` attributes, each of one foreign pair."""
     return [learn_attribute(x[None], z[None]) for x, z in zip(*pairs_that_show(model, attribute, count, seed))]
-
-
-def pair_code(source, target, code: Tensor, sigmas: Tensor, part: int, step: int) -> Tensor:
-    """From the code at sigmas[0] under ``source`` to step ``part``, then under ``target`` to ``step``."""
-    part = min(part, step)
-    return sample_euler(target, sample_euler(source, code, sigmas[: part + 1]), sigmas[part: step + 1])
 
 
 def starting_noise(model: DemoModel, count: int, seed: int, sigmas: Tensor) -> Tensor:

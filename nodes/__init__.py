@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import asyrp, demo, directions, files, hspace, invert, schedule, svd, svd_sampler, svd_tools
+from . import asyrp, demo, directions, files, hspace, invert, pair, schedule, svd, svd_sampler, svd_tools
 
 
 class SingularEditExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [node for family in (invert, svd, svd_sampler, svd_tools, asyrp, hspace, directions, schedule, files, demo) for node in family.NODES]
+        return [node for family in (invert, pair, svd, svd_sampler, svd_tools, asyrp, hspace, directions, schedule, files, demo) for node in family.NODES]

@@ -108,26 +108,28 @@ def invert_and_rebuild() -> list[Node]:
         sample("rebuild", ("euler", 0), 3, g[2], 1.5, "SamplerCustom, add_noise off"), *decode("rebuilt", ("rebuild", 0), 4, g[2], "The same picture, rebuilt from noise")]
 
 
-def svd_attribute(part: int = 6, step: int = 17) -> list[Node]:
+def svd_attribute(step: int = 17) -> list[Node]:
     g = ("1. A model and two prompts", f"2. A pair of codes at step {step}", "3. Learn the attribute", "4. Slide it on that face", "5. Slide it on another face")
     seed, other = 0, 1
     return [
-        note(0, g[0], f"**Latent SVD.** Two codes share their first {part} steps, where the layout forms; then one goes on with *a face*, the other with *a face with a "
-             f"hat*, both to step {step} with leftover noise. *SVD Attribute Learn* keeps what differs as a few singular atoms; *Latent SVD Edit* slides it on a code, and "
-             "the last KSampler goes on with the *source* prompt.\n\nA larger batch_size in *Shape* learns the mean of many pairs, which travels better.", 300),
+        note(0, g[0], "**Latent SVD.** *Latent Pair* carries one noise under two prompts, *a face* and *a face with a hat*, which share their first steps, where the layout forms, "
+             f"and part as late as the attribute allows; both stop at step {step} with leftover noise. *SVD Attribute Learn* keeps what differs as a few singular atoms; *Latent SVD "
+             "Edit* slides it on a code, and the last KSampler goes on with the *source* prompt.\n\nA larger batch_size in *Shape* learns the mean of many pairs, which travels better.", 300),
         *model(0, g[0], ("source", "a face"), ("target", "a face with a hat"), ("negative", "")),
         Node("shape", "EmptyLatentImage", 1, g[1], "Shape: 128 gives this tiny model's 16x16 latent", {"width": 128, "height": 128, "batch_size": 1}),
-        ksampler("shared", "source", 0, part, seed, ("shape", 0), 1, g[1], f"Shared start, to step {part}"),
-        ksampler("source code", "source", part, step, seed, ("shared", 0), 1, g[1], "Source code"),
-        ksampler("target code", "target", part, step, seed, ("shared", 0), 1, g[1], "Target code"),
-        Node("learn", "SingularEditSVDAttributeLearn", 2, g[2], "SVD Attribute Learn", {"source": ("source code", 0), "target": ("target code", 0), "name": "hat"}),
+        *schedule(1, g[1]), Node("noise", "RandomNoise", 1, g[1], "A face", {"noise_seed": seed}),
+        Node("pair", "SingularEditLatentPair", 1, g[1], "Latent Pair", {
+            "model": ("demo", 0), "source": ("source", 0), "target": ("target", 0), "negative": ("negative", 0), "noise": ("noise", 0), "latent_image": ("shape", 0),
+            "sigmas": ("sigmas", 0), "at_step": step}),
+        Node("parted", "PreviewAny", 1, g[1], "Where the prompts part", {"source": ("pair", 4)}, 140),
+        Node("learn", "SingularEditSVDAttributeLearn", 2, g[2], "SVD Attribute Learn", {"source": ("pair", 0), "target": ("pair", 1), "source_sigma": ("pair", 3), "name": "hat"}),
         Node("spectra", "PreviewImage", 2, g[2], "Spectra", {"images": ("learn", 1)}, 300),
         Node("learned", "PreviewAny", 2, g[2], "Report", {"source": ("learn", 2)}, 140),
         Node("save", "SingularEditSaveAttribute", 2, g[2], "Save Attribute", {"attribute": ("learn", 0), "filename_prefix": "hat"}),
-        Node("edit", "SingularEditLatentSVDEdit", 3, g[3], "Latent SVD Edit", {"latent": ("source code", 0), "attribute": ("learn", 0)}),
+        Node("edit", "SingularEditLatentSVDEdit", 3, g[3], "Latent SVD Edit", {"latent": ("pair", 0), "attribute": ("learn", 0)}),
         ksampler("finish", "source", step, 25, seed, ("edit", 0), 3, g[3], "Go on with the source prompt"),
         *decode("edited", ("finish", 0), 3, g[3], "That face, edited"),
-        ksampler("finish plain", "source", step, 25, seed, ("source code", 0), 4, g[3], "Without the edit"),
+        ksampler("finish plain", "source", step, 25, seed, ("pair", 0), 4, g[3], "Without the edit"),
         *decode("plain", ("finish plain", 0), 4, g[3], "That face, unedited"),
         ksampler("other code", "source", 0, step, other, ("shape", 0), 5, g[4], "Another seed"),
         Node("edit other", "SingularEditLatentSVDEdit", 5, g[4], "Latent SVD Edit", {"latent": ("other code", 0), "attribute": ("learn", 0)}),
