@@ -18,7 +18,7 @@ from .denoiser import Denoiser, bottleneck_of, denoise_pair, euler_step, guidanc
 from .direction import HDirection
 
 Edit = Callable[[Tensor, Tensor], Tensor]
-Reading = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+Reading = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
 TAKING = 0.5  # of its strength is what a readout takes away with
 
 
@@ -36,6 +36,16 @@ class Window:
 
     def edits(self, sigma: Tensor | float) -> bool:
         return self.edit < float(sigma) <= self.start * (1 + 1e-4)
+
+    def share(self, sigma: Tensor | float, sigma_next: Tensor | float) -> float:
+        """How much of a step a readout edits: all of one that is edited, and of the step in which ``start`` lies what an Euler step makes from there on.
+
+        Few steps would otherwise begin late, and reach less of what is decided early.
+        """
+        sigma, sigma_next = float(sigma), float(sigma_next)
+        if sigma <= self.edit or sigma_next >= self.start:
+            return 0.0
+        return 1.0 if self.edits(sigma) else (1 - sigma_next / self.start) / (1 - sigma_next / sigma)
 
     def boosts(self, sigma: Tensor) -> bool:
         return bool(sigma <= self.boost)
@@ -89,14 +99,15 @@ def direction_move(direction: HDirection, strength: float, sigmas: Tensor, windo
 
 
 def direction_reading(direction: HDirection, strength: float, window: Window) -> Reading | None:
-    """strength * w R of the readouts among a direction's parts: (h, sigma, size) -> [B, C, *size]; None where there are none."""
+    """strength * w R of the readouts among a direction's parts, each for its share of the step: (h, sigma, sigma_next, size) -> [B, C, *size]; None where there are none."""
     read = [(strength * weight, part, replace(window, start=min(window.start, part.start)))
             for weight, part in direction.parts if not part.moves_h and strength * weight != 0]
     if not read:
         return None
 
-    def reading(h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-        return sum((scale * part.read(h, sigma, size) for scale, part, own in read if own.edits(sigma)), torch.zeros(1, device=h.device))
+    def reading(h: Tensor, sigma: Tensor, sigma_next: Tensor, size: tuple[int, int]) -> Tensor:
+        shares = [(scale * own.share(sigma, sigma_next), part, own) for scale, part, own in read]
+        return sum((share * part.read(h, sigma.clamp(max=own.start), size) for share, part, own in shares if share), torch.zeros(1, device=h.device))
 
     return reading
 
@@ -141,7 +152,7 @@ def _change(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
     change = amount * (edited - denoised)
     if reading is not None:
         # All of D_edit - D is added at every step, of which a stock step would make this share.
-        change = change + step_share(sigma, sigma_next, flow) * guidance_of(denoise) * reading(bottleneck_of(seen, x), sigma, x.shape[-2:])
+        change = change + step_share(sigma, sigma_next, flow) * guidance_of(denoise) * reading(bottleneck_of(seen, x), sigma, sigma_next, x.shape[-2:])
     return denoised, change
 
 
@@ -151,7 +162,7 @@ def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None
                  amount: float = 1.0, reading: Reading | None = None, mask: Tensor | None = None, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
     """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
 
-    edit(h, sigma) returns the edited bottleneck; None edits nothing. reading(h, sigma, size): a change of D read off h
+    edit(h, sigma) returns the edited bottleneck; None edits nothing. reading(h, sigma, sigma_next, size): a change of D read off h
     (core.readout). noise(x) draws z for boosted steps; without it there is no boost. symmetric applies the edit to the
     direction term as well, which Asyrp's theorem 1 says cancels: a baseline, not a tool. amount: of the effect,
     D + amount * (D_edit - D). mask: where, broadcastable to x.
@@ -159,8 +170,9 @@ def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None
     """
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
-        if window.edits(sigma) and (edit is not None or reading is not None):
-            denoised, change = _change(denoise, x, sigma, sigma_next, edit, amount, reading, flow)
+        edits, reads = edit is not None and window.edits(sigma), reading is not None and window.share(sigma, sigma_next) > 0
+        if edits or reads:
+            denoised, change = _change(denoise, x, sigma, sigma_next, edit if edits else None, amount, reading if reads else None, flow)
             edited = denoised + (change if mask is None else mask * change)
         else:
             denoised = edited = denoise(x, sigma)

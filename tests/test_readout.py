@@ -61,13 +61,28 @@ def test_strength_one_is_the_stock_step_under_the_target_prompt(learned):
     """One step inside the window, with the exact change in place of the learned one: Asyrp's share makes it the target's own step."""
     source, target = learned[:2]
     x, window = noise(4), Window()
-    exact = lambda h, sigma, size: SHIFT * torch.nn.functional.interpolate(h.tanh(), size=size)
+    exact = lambda h, sigma, sigma_next, size: SHIFT * torch.nn.functional.interpolate(h.tanh(), size=size)
     got = sample_asyrp(source, x, SIGMAS[:2], None, window, reading=exact)
     assert torch.allclose(got, euler_step(x, target(x, SIGMAS[0]), *SIGMAS[:2]), atol=1e-4)
     guided = Bright()
     guided.guidance = 3.0
     more = sample_asyrp(guided, x, SIGMAS[:2], None, window, reading=exact) - sample_euler(source, x, SIGMAS[:2])
     assert torch.allclose(more, 3 * (got - sample_euler(source, x, SIGMAS[:2])), atol=1e-3)
+
+
+def test_a_step_in_which_the_start_lies_is_edited_from_there_on(learned):
+    source, _, _, readout, _ = learned
+    x, start = noise(4), float(SIGMAS[0] + 2 * SIGMAS[1]) / 3
+    window = Window(start=start)
+    reading = slide(readout, 1.0, SIGMAS, window).reading
+    denoised, h = read_bottleneck(source, x, SIGMAS[0])
+    begun = min(start, readout.start)  # the direction's own start holds as well
+    by_hand = euler_step(x, denoised, *SIGMAS[:2]) + max(1 - float(SIGMAS[1]) / begun, 0) * readout.read(h, torch.tensor(begun), (8, 8))
+    assert torch.allclose(sample_asyrp(source, x, SIGMAS[:2], None, window, reading=reading), by_hand, atol=1e-5)
+    later = sample_asyrp(source, x, SIGMAS[:2], None, Window(start=float(SIGMAS[1])), reading=reading)
+    assert torch.equal(later, sample_euler(source, x, SIGMAS[:2]))
+    shares = [window.share(*SIGMAS[i: i + 2]) for i in range(3)]
+    assert 0 < shares[0] < 1 and shares[1:] == [1.0, 1.0] and Window(edit=1e9).share(*SIGMAS[:2]) == 0
 
 
 def test_what_hardly_changes_is_left_out_of_a_reading():
