@@ -17,9 +17,9 @@ from torch import Tensor
 
 from .svd import ChannelSVD, compose, resize_atoms, standardise
 
-STRANGER = 1.1
-ALONE = 2.2
-MOST = 3.0  # pairs that share less than a ninth of their energy have too little in common to make more of it
+STRANGER = 1.4
+ALONE = 3.2
+MOST = 4.2  # pairs that share less than a ninth of their energy have too little in common to make more of it
 
 
 def shared_gain(edits: Tensor) -> float:
