@@ -69,7 +69,7 @@ def test_one_pair_or_pairs_with_nothing_in_common_have_a_gain_too():
     assert shared_gain(e) == pytest.approx(ALONE, rel=1e-5)
     assert shared_gain(torch.cat([e, -e])) == pytest.approx(MOST)
     assert STRANGER < shared_gain(torch.cat([e, e])) < ALONE
-    assert shared_gain(e.expand(50, -1, -1, -1)) == pytest.approx(STRANGER, abs=0.01)
+    assert shared_gain(e.expand(50, -1, -1, -1)) == pytest.approx(STRANGER, abs=0.02)
 
 
 def test_the_mean_of_pairs_has_no_code_of_its_own_and_the_size_of_one():
