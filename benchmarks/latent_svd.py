@@ -26,6 +26,8 @@ def main() -> None:
         command.add_argument("--count", type=int, default=count)
         command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
         command.add_argument("--output", type=Path, default=Path("output"))
+        if name == "ablation":
+            command.add_argument("--variants", nargs="+", default=[""], help="only rows that begin so")
         command.set_defaults(run=run)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)

@@ -123,6 +123,7 @@ def ablation(model, args) -> None:
     variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
     variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (0.7, 1.4, 2.0)]
     variants += [("mlp", dict(training=Training()))]
+    variants = [(label, change) for label, change in variants if label.startswith(tuple(args.variants))]
     print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
           f"Per cell success/others/PSNR dB\n")
     for name in args.attributes:
