@@ -158,7 +158,7 @@ def svd_from_pictures(step: int = 17) -> list[Node]:
     return [
         note(0, g[0], "**An attribute from two pictures.** No target prompt is needed: *Latent Invert* brings the picture before and the picture after to a code at one step, "
              "*SVD Attribute Learn* keeps what differs, *Latent SVD Edit* slides it on the code of another picture.\n\nThe attribute does not move: it goes where it was in "
-             "the pair. Faces that look another way take it badly; more pairs, as a batch, help.", 300),
+             "the pair. Faces that look another way take it badly; more pairs, as a batch, help. Two drawings differ in nothing but the hat, so that less of it will do: strength 0.7.", 320),
         *model(0, g[0], ("source", "a face"), ("negative", "")),
         *face("before", 5, "off", 1, g[1], "Before"), *face("after", 5, "on", 2, g[1], "After"),
         *schedule(3, g[2]), code("before", 3, g[2]), code("after", 3, g[2]),
@@ -167,7 +167,7 @@ def svd_from_pictures(step: int = 17) -> list[Node]:
         Node("learned", "PreviewAny", 4, g[3], "Report", {"source": ("learn", 2)}, 140),
         *face("other", 2, "off", 5, g[4], "The other face"), code("other", 5, g[4]),
         Node("euler", "KSamplerSelect", 6, g[5], "The stock sampler", {"sampler_name": "euler"}),
-        Node("edit", "SingularEditLatentSVDEdit", 6, g[5], "Latent SVD Edit", {"latent": ("other code", 0), "attribute": ("learn", 0)}),
+        Node("edit", "SingularEditLatentSVDEdit", 6, g[5], "Latent SVD Edit", {"latent": ("other code", 0), "attribute": ("learn", 0), "strength": 0.7}),
         *finish("edited", ("edit", 0), 6, "The other face with the hat"), *finish("plain", ("other code", 0), 7, "The other face, unedited")]
 
 
