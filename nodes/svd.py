@@ -28,11 +28,11 @@ class SVDAttributeLearn(io.ComfyNode):
             node_id="SingularEditSVDAttributeLearn",
             display_name="SVD Attribute Learn",
             category=CATEGORY,
-            description="Learns an attribute from a pair of noisy codes: run two KSampler (Advanced) with the same seed, one with the source prompt "
+            description="Learns an attribute from a pair of noisy codes: those of Latent Pair, or of two KSampler (Advanced) with the same seed, one with the source prompt "
                         "and one with the target prompt, both stopping halfway with leftover noise. A batch of pairs learns their mean.",
             inputs=[
-                io.Latent.Input("source", tooltip="The code under the source prompt: KSampler (Advanced) with end_at_step halfway and return_with_leftover_noise enabled."),
-                io.Latent.Input("target", tooltip="The code under the target prompt, from the same seed and initial noise, at the same or a slightly later step."),
+                io.Latent.Input("source", tooltip="The code under the source prompt, from Latent Pair, or from KSampler (Advanced) with end_at_step halfway and return_with_leftover_noise enabled."),
+                io.Latent.Input("target", tooltip="The code under the target prompt, from Latent Pair, or from the same seed and initial noise, at the same or a slightly later step."),
                 io.Float.Input("source_sigma", default=0.0, min=0.0, max=10000.0, step=0.001, round=False, tooltip="Sigma of the source code, kept in the file. 0 = unknown."),
                 io.Float.Input("target_sigma", default=0.0, min=0.0, max=10000.0, step=0.001, round=False, tooltip="Sigma of the target code. 0 = unknown, or equal to the source's."),
                 io.Int.Input("rank", default=12, min=1, max=256, tooltip="Singular atoms a channel that take part. Few keep to the coarse layout; many let details in."),
