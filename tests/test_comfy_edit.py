@@ -161,7 +161,7 @@ def controlnet(graph):
 
 @pytest.mark.parametrize("what", ["lora", "controlnet", "both"])
 def test_with_a_lora_and_a_controlnet(graph, what, learn):
-    """The whole chain under patches: exact round trip, bit-identical at strength 0, a direction learned and used."""
+    """The whole chain under patches: exact round trip, bit-identical at strength 0, a direction learned and used, a pair of codes that goes back to the picture."""
     import comfy.sd
     import nodes
 
@@ -174,7 +174,7 @@ def test_with_a_lora_and_a_controlnet(graph, what, learn):
             net = controlnet(graph)
             source, target = (nodes.ControlNetApply().apply_controlnet(c, net, hint, 1.0)[0] for c in (source, target))
     faces = graph.faces([21])
-    code, _, report, _ = graph.invert(faces, model=model, positive=source, cfg=1.5)
+    code, noise, report, _ = graph.invert(faces, model=model, positive=source, cfg=1.5)
     back = graph.sample(code, cfg=1.5, positive=source, model=model)
     assert relative(back, faces["samples"]) < 1e-3, report
     assert relative(graph.sample(code, cfg=1.5), back) > 1e-2  # the patches do act
@@ -183,6 +183,8 @@ def test_with_a_lora_and_a_controlnet(graph, what, learn):
     assert torch.equal(graph.sample(code, still, cfg=1.5, positive=source, model=model), back)
     moved = graph.sample(code, graph.run("AsyrpSampler", direction=direction)[0], cfg=1.5, positive=source, model=model)
     assert torch.isfinite(moved).all() and not torch.equal(moved, back)
+    ours, wanted, sigmas, *_ = graph.run("LatentPair", model=model, source=source, target=target, negative=graph.negative, noise=noise, latent_image=faces, sigmas=graph.sigmas, cfg=1.5)
+    assert relative(graph.sample(ours, cfg=1.5, positive=source, model=model, sigmas=sigmas), back) < 1e-4 < 1e-2 < relative(wanted["samples"], ours["samples"])
 
 
 def test_the_h_patch_comes_before_other_patches(graph, code, direction):
@@ -201,7 +203,9 @@ def test_cancel_leaves_the_model_clean(graph, learn, direction):
     import comfy.model_management as management
 
     stock = graph.ksampler({"samples": torch.zeros(1, 4, 16, 16)})["samples"]
-    for start in (lambda: learn("global"), lambda: graph.invert(graph.faces([1]))):
+    pair = lambda: graph.run("LatentPair", model=graph.model, source=graph.source, target=graph.target, negative=graph.negative, sigmas=graph.sigmas,
+                             noise=graph.custom.RandomNoise().get_noise(0)[0], latent_image={"samples": torch.zeros(1, 4, 16, 16)})
+    for start in (lambda: learn("global"), lambda: graph.invert(graph.faces([1])), pair):
         management.interrupt_current_processing(True)
         with pytest.raises(management.InterruptProcessingException):
             start()
