@@ -43,7 +43,7 @@ class Window:
         Few steps would otherwise begin late, and reach less of what is decided early.
         """
         sigma, sigma_next = float(sigma), float(sigma_next)
-        if sigma <= self.edit or sigma_next >= self.start:
+        if sigma <= self.edit or sigma_next >= self.start * (1 - 1e-4):  # as in edits
             return 0.0
         return 1.0 if self.edits(sigma) else (1 - sigma_next / self.start) / (1 - sigma_next / sigma)
 
