@@ -180,6 +180,12 @@ def to_model_space(model, samples: Tensor) -> Tensor:
     return model.model.process_latent_in(samples) if torch.count_nonzero(samples) > 0 else samples
 
 
+def latent_from_code(model, latent: dict, code: Tensor, sigma: Tensor) -> dict:
+    """A LATENT that samplers which add no noise take up as ``code``, [B, ...] in model space at sigma: a copy of ``latent`` without its noise mask, which would paste the code itself."""
+    scaled = model.get_model_object("model_sampling").inverse_noise_scaling(sigma.cpu(), code.float().cpu())
+    return {k: v for k, v in latent.items() if k != "noise_mask"} | {"samples": model.model.process_latent_out(scaled)}
+
+
 def is_max_denoise(model_sampling, sigma: float) -> bool:
     """Whether ComfyUI treats a run that starts at sigma as full denoising."""
     most = float(model_sampling.sigma_max)

@@ -77,7 +77,8 @@ class Session:
                 self.codes[key] = sample_euler(self.denoiser(), self.code, self.sigmas[: step + 1])
             else:
                 towards = self.model.denoiser(prompt, cfg=LEARN_CFG)
-                self.codes[key] = sample_pair(self.denoiser(), towards, self.code, self.sigmas, step, partings, delta).target
+                pair = sample_pair(self.denoiser(), towards, self.code, self.sigmas, step, partings, delta)
+                self.codes |= {(SOURCE, step): pair.source, key: pair.target}
         return self.codes[key]
 
     def finish(self, x: Tensor, step: int) -> Tensor:
@@ -98,7 +99,7 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
 def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS,
                  apply: Callable[..., Tensor] = apply_attribute, **learning) -> Tensor:
     """Each picture edited with the attribute of its own pair of codes; learning: how it is learned, as learn_attribute takes it."""
-    source, target = s.to_step(SOURCE, step), s.to_step(s.target, step, partings, delta)
+    target, source = s.to_step(s.target, step, partings, delta), s.to_step(SOURCE, step)  # the pair brings its source along
     edited = [apply(x[None], learn_attribute(x[None], z[None], **learning), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 

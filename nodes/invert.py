@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..backends.comfyui import ComfyDenoiser, InvertedNoise, is_flow, is_max_denoise, latent_of, run, sampler_name
+from ..backends.comfyui import ComfyDenoiser, InvertedNoise, is_flow, is_max_denoise, latent_from_code, latent_of, run, sampler_name
 from ..core.diagnostics import code_statistics
 from ..core.errors import EditError, check_sigmas
 from ..core.inversion import METHODS, QUALITIES, Quality, ddim_inversion, fixed_point_inversion
@@ -89,10 +89,7 @@ class LatentInvert(io.ComfyNode):
         if latent_image["samples"].count_nonzero() == 0:
             report.notes.append("The picture is an empty latent; wire VAE Encode to invert a picture.")
         code = code.float().cpu()
-        latent = ExecutionBlocker(NO_LATENT)
-        if has_latent:
-            scaled = sampling.inverse_noise_scaling(start.cpu(), code)
-            latent = {k: v for k, v in latent_image.items() if k != "noise_mask"} | {"samples": model.model.process_latent_out(scaled)}
+        latent = latent_from_code(model, latent_image, code, start) if has_latent else ExecutionBlocker(NO_LATENT)
         return io.NodeOutput(latent, InvertedNoise(model, code, float(start)), report.text(), sigmas[stop_at_step:].clone())
 
     @classmethod

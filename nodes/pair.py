@@ -6,7 +6,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_max_denoise, latent_of, run
+from ..backends.comfyui import POSITIVE, TARGET, ComfyDenoiser, is_max_denoise, latent_from_code, latent_of, run
 from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.pairs import sample_pair
 from .types import CATEGORY, cfg_input
@@ -67,9 +67,8 @@ class LatentPair(io.ComfyNode):
             return sample_pair(*prompts, start, schedule, at_step, tried, callback=lambda: bar.update(1))
 
         pair = run(model, source, negative, cfg, samples, sigmas, algorithm, target=target)
-        sampling, sigma = model.get_model_object("model_sampling"), sigmas[at_step]
-        kept = {k: v for k, v in latent_image.items() if k != "noise_mask"}
-        codes = [{**kept, "samples": model.model.process_latent_out(sampling.inverse_noise_scaling(sigma.cpu(), code.float().cpu()))} for code in pair[:2]]
+        sigma = sigmas[at_step]
+        codes = [latent_from_code(model, latent_image, code, sigma) for code in pair[:2]]
         return io.NodeOutput(*codes, sigmas[at_step:].clone(), float(sigma), _report(pair.parted, tried, at_step, float(sigma)))
 
 

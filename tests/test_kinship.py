@@ -69,7 +69,7 @@ def test_one_pair_or_pairs_with_nothing_in_common_have_a_gain_too():
     assert shared_gain(e) == pytest.approx(ALONE, rel=1e-5)
     assert shared_gain(torch.cat([e, -e])) == pytest.approx(MOST)
     assert STRANGER < shared_gain(torch.cat([e, e])) < ALONE
-    assert shared_gain(e.expand(50, -1, -1, -1)) == pytest.approx(STRANGER, abs=0.02)
+    assert shared_gain(e.expand(100, -1, -1, -1)) == pytest.approx(STRANGER, abs=0.01)
 
 
 def test_the_mean_of_pairs_has_no_code_of_its_own_and_the_size_of_one():
@@ -78,7 +78,7 @@ def test_the_mean_of_pairs_has_no_code_of_its_own_and_the_size_of_one():
     attribute, singles = learn_attribute(x, x + BUMP + own, **how), [learn_attribute(x[i: i + 1], (x + BUMP + own)[i: i + 1], **how) for i in range(24)]
     assert attribute.source is None and "times as strong" not in attribute.report() and f"{ALONE:g} times as strong" in singles[0].report()
     size, plain = sum(compose(one.edit).norm() for one in singles) / 24, (sum(compose(one.edit) for one in singles) / 24).norm()
-    assert plain < 0.6 * size and 0.8 * STRANGER * size < compose(attribute.edit).norm() < 1.25 * STRANGER * size
+    assert plain < 0.6 * size and 0.9 * STRANGER * size < compose(attribute.edit).norm() < 1.25 * STRANGER * size
 
 
 def test_a_file_keeps_the_source(tmp_path):
