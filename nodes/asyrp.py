@@ -16,8 +16,8 @@ from .types import CATEGORY, HDirectionType, direction_of, seed_input
 SEED_SALT = 0x5E17A9
 
 
-def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable=None, *, direction: HDirection, strength: float = 1.5,
-                       edit_percent: float = 0.9, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0,
+def sample_asyrp_comfy(model, x, sigmas, extra_args=None, callback=None, disable=None, *, direction: HDirection, strength: float,
+                       edit_percent: float, boost_percent: float = 1.0, eta: float = 1.0, edit_uncond: bool = False, noise_seed: int = 0,
                        symmetric: bool = False, mask: torch.Tensor | None = None):
     """A KSAMPLER function: core.sample_asyrp behind k-diffusion's signature. Raises EditError without a bottleneck."""
     base_model = model.inner_model.inner_model

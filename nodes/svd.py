@@ -12,7 +12,7 @@ from ..core.avi import Weights
 from ..core.focus import FOCUS
 from ..core.predictor import Training
 from . import plots
-from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, seed_input
+from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, seed_input, strength_input
 
 _WEIGHTS = Weights()
 
@@ -92,7 +92,7 @@ class LatentSVDEdit(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
-                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is the whole attribute, on its own picture or on another; negative removes."),
+                strength_input(),
                 *atoms_inputs(),
             ],
             outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],
@@ -106,4 +106,30 @@ class LatentSVDEdit(io.ComfyNode):
         return io.NodeOutput({**latent, "samples": edited if strength else latent["samples"].clone()})
 
 
-NODES = [SVDAttributeLearn, LatentSVDEdit]
+class LatentSVDOperation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SingularEditLatentSVDOperation",
+            display_name="Latent SVD Operation",
+            category=CATEGORY,
+            description="The edit of Latent SVD Edit as a latent operation, for LatentApplyOperation and other nodes that take one.",
+            inputs=[
+                SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute."),
+                strength_input(),
+                *atoms_inputs(),
+            ],
+            outputs=[io.LatentOperation.Output("operation", display_name="operation", tooltip="Wire to LatentApplyOperation, between two KSampler (Advanced).")],
+        )
+
+    @classmethod
+    def execute(cls, attribute, strength, rank, band, mask=None) -> io.NodeOutput:
+        attribute = attribute_of(attribute, "attribute")
+
+        def operation(latent, **kwargs):
+            return apply_attribute(latent, attribute, strength, rank, band, latent_mask(mask, latent))
+
+        return io.NodeOutput(operation)
+
+
+NODES = [SVDAttributeLearn, LatentSVDEdit, LatentSVDOperation]

@@ -1,4 +1,4 @@
-"""The Latent SVD nodes inside a real ComfyUI: sampler wrapper, combining, sweeping, swapping, spectra."""
+"""The Latent SVD nodes inside a real ComfyUI: sampler wrapper, latent operation, combining, sweeping, swapping, spectra."""
 
 import families
 import pytest
@@ -145,3 +145,23 @@ def test_the_spectrum_says_how_far_apart_two_codes_are(graph, codes):
     assert share(codes[1]) == 0 and 0 < share(codes[2]) < share(stranger) and share(stranger) > 80
     with pytest.raises(ValueError, match="same size"):
         graph.run("Spectrum", latent=codes[1], other={"samples": torch.randn(2, 4, 8, 8)})
+
+
+def test_as_a_latent_operation_it_is_the_edit_node(graph, codes, attribute):
+    from comfy_extras.nodes_latent import LatentApplyOperation
+
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :32] = 1.0
+    before = codes[1]["samples"].clone()
+    for inputs in (dict(strength=0.0), dict(strength=1.5, mask=mask), dict(strength=-0.5, rank=3), dict(band="coarse")):
+        operation = graph.run("LatentSVDOperation", attribute=attribute, **inputs)[0]
+        applied = LatentApplyOperation.execute(codes[1], operation).args[0]["samples"]
+        edited = graph.run("LatentSVDEdit", latent=codes[1], attribute=attribute, **inputs)[0]["samples"]
+        assert torch.equal(applied, edited) and torch.equal(applied, before) == (inputs.get("strength") == 0.0)
+    assert torch.equal(codes[1]["samples"], before)
+    half = operation(latent=before.half())
+    assert half.dtype == torch.half
+    with pytest.raises(ValueError, match="latent has 16 channels but attribute 'glasses' was learned on 4"):
+        operation(latent=torch.randn(1, 16, 8, 8))
+    with pytest.raises(ValueError, match="attribute is a str; wire SVD Attribute Learn"):
+        graph.run("LatentSVDOperation", attribute="glasses")
