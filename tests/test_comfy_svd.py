@@ -148,6 +148,7 @@ def test_the_spectrum_says_how_far_apart_two_codes_are(graph, codes):
 
 
 def test_as_a_latent_operation_it_is_the_edit_node(graph, codes, attribute):
+    import comfy_extras.nodes_post_processing  # noqa: F401, newer ComfyUIs: it and nodes_latent import each other, in this order only
     from comfy_extras.nodes_latent import LatentApplyOperation
 
     mask = torch.zeros(1, 64, 64)
