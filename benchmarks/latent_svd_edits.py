@@ -109,8 +109,9 @@ def ablation(model, args) -> None:
     The target term cannot be switched off: without it the best edit is none. The mean of several pairs keeps its gain.
     """
     default = Weights()
-    variants: list[tuple[str, dict]] = [("default", {}), ("as published", dict(focus=0.0, apply=apply_published)), ("norms of whole channels", dict(apply=apply_whole)),
-                                        ("no gain on strangers", dict(apply=apply_alike))]
+    variants: list[tuple[str, dict]] = [("default", {}), ("norms of whole channels", dict(apply=apply_whole)), ("no gain on strangers", dict(apply=apply_alike))]
+    published = dict(focus=0.0, apply=apply_published)
+    variants += [("as published", published), ("as published, from T", published | dict(partings=(0,))), ("as published, strength 2", published | dict(strength=2.0))]
     variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.1, 0.3, 3.0)]
     variants += [(f"source {value:g}", dict(weights=Weights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
     variants += [(f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)]
