@@ -33,6 +33,7 @@ def main() -> None:
         command.set_defaults(run=run)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    args.faces = faces.sample(range(args.first, args.first + args.count))
     args.run(loader.load(), args)
 
 

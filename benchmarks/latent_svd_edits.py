@@ -13,7 +13,7 @@ from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute,
 from singular_edit.core.kinship import gain_on
 from singular_edit.core.svd import ChannelSVD, channel_norm, compose, standardise
 from singular_edit.core.swap import swap_atoms
-from singular_edit.demo import editing, faces
+from singular_edit.demo import editing
 from singular_edit.demo.editing import PART_STEP, PARTINGS, SOURCE, SVD_STEP, SVD_STRENGTH, Session
 from singular_edit.demo.measure import HEADER, score
 
@@ -68,7 +68,7 @@ def edits(model, args) -> None:
           f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n")
     curves = {}
     for name in args.attributes:
-        s = Session(model, faces.sample(range(args.first, args.first + args.count)), name)
+        s = Session(model, args.faces, name)
         many, ones = editing.svd_attribute(model, name, PAIRS, 0), editing.single_pairs(model, name, SINGLE_PAIRS, 1)
         print(f"{name:<34s}" + HEADER[34:])
         for label, edit in (
@@ -84,7 +84,7 @@ def edits(model, args) -> None:
             (f"Latent SVD, mean of {PAIRS} pairs", lambda: editing.svd_apply(s, many)),
         ):
             print(score(s, edit()).row(label), flush=True)
-        few = Session(model, faces.sample(range(args.first, args.first + min(CURVE, args.count))), name)
+        few = Session(model, args.faces[:CURVE], name)
         curves[name] = courses(few, STRENGTHS, {
             "own pair": lambda s, strength: editing.svd_own_pair(s, strength), "plain mixing, own pair": lambda s, strength: mixing(s, strength),
             "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength), f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength)})
@@ -128,7 +128,7 @@ def ablation(model, args) -> None:
     print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
           f"Per cell success/others/PSNR dB\n")
     for name in args.attributes:
-        s = Session(model, faces.sample(range(args.first, args.first + args.count)), name)
+        s = Session(model, args.faces, name)
         print(f"{name:<24s}{'own pair':>18s}{'one foreign pair':>20s}{f'mean of {PAIRS} pairs':>20s}")
         tiles = {}
         row = lambda label, pictures: print(f"{label:<24s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in (score(s, p) for p in pictures)), flush=True)

@@ -18,7 +18,7 @@ SIZE = 16
 
 def main(model, args) -> None:
     sigmas = model.sigmas(editing.STEPS)
-    s = editing.Session(model, faces.sample(range(args.first, args.first + args.count)), args.attributes[0])
+    s = editing.Session(model, args.faces, args.attributes[0])
     codes = [s.to_step(editing.SOURCE, step) for step in range(editing.STEPS + 1)]
     distances = {rank: trajectory_distances(codes, rank) for rank in RANKS}
     neighbourhood(distances, codes, sigmas)
@@ -76,7 +76,7 @@ def encoded(model, args) -> None:
     columns = [(what, band) for what in ("values", "atoms", "both") for band in BANDS]
     print(f"{'':<9s}" + "".join(f"{what + ' ' + band:>15s}" for what, band in columns))
     for name in args.attributes:
-        s = editing.Session(model, faces.sample(range(args.first, args.first + args.count)), name)
+        s = editing.Session(model, args.faces, name)
         x, z = (s.to_step(prompt, editing.SVD_STEP) for prompt in (editing.SOURCE, s.target))
         index, shares = faces.ATTRIBUTES.index(name), []
         for what, band in columns:

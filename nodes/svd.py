@@ -12,13 +12,17 @@ from ..core.avi import Weights
 from ..core.focus import FOCUS
 from ..core.predictor import Training
 from . import plots
-from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, seed_input, strength_input
+from .types import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, seed_input
 
 _WEIGHTS = Weights()
 
 
 def _weight(id: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(id, default=default, min=0.0, max=100.0, step=0.01, round=False, tooltip=tooltip)
+
+
+def _strength() -> io.Float.Input:
+    return io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is the whole attribute, on its own picture or on another; negative removes.")
 
 
 class SVDAttributeLearn(io.ComfyNode):
@@ -92,7 +96,7 @@ class LatentSVDEdit(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="The code to edit, at about the step where the attribute was learned."),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
-                strength_input(),
+                _strength(),
                 *atoms_inputs(),
             ],
             outputs=[io.Latent.Output("edited", display_name="latent", tooltip="The edited code; everything else of the input latent is kept.")],
@@ -116,7 +120,7 @@ class LatentSVDOperation(io.ComfyNode):
             description="The edit of Latent SVD Edit as a latent operation, for LatentApplyOperation and other nodes that take one.",
             inputs=[
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute."),
-                strength_input(),
+                _strength(),
                 *atoms_inputs(),
             ],
             outputs=[io.LatentOperation.Output("operation", display_name="operation", tooltip="Wire to LatentApplyOperation, between two KSampler (Advanced).")],

@@ -25,10 +25,6 @@ def direction_of(value, name: str) -> HDirection:
     return value
 
 
-def strength_input() -> io.Float.Input:
-    return io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=False, tooltip="0 changes nothing, 1 is the whole attribute, on its own picture or on another; negative removes.")
-
-
 def atoms_inputs() -> list[io.Input]:
     """Which atoms of an attribute are applied, and where."""
     return [io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
