@@ -6,7 +6,7 @@ that ComfyUI loads, and ComfyUI's own copies are neither moved nor patched.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention_for_device
@@ -15,8 +15,10 @@ from torch.nn import functional as F
 
 from ..core.errors import EditError
 
-NO_PROJECTION = ("clip has no text projection, so its texts and CLIP Vision's pictures have no space in common (SD 1.5's own text encoder has none); "
-                 "load the text half of the same CLIP model as clip_vision with Load CLIP, for example clip-vit-large-patch14.")
+NO_PROJECTION = (
+    "clip has no text projection, so its texts and CLIP Vision's pictures have no space in common (SD 1.5's own text encoder has none); "
+    "load the text half of the same CLIP model as clip_vision with Load CLIP, for example clip-vit-large-patch14."
+)
 
 
 class _Decoder(nn.Module):
@@ -48,8 +50,12 @@ class _Eye(nn.Module):
 def _copied(module: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The module as a function with float32 weights of its own on this device."""
     with torch.inference_mode(False):
-        weights = {name: value.detach().to(device, torch.float32, copy=True) if value.is_floating_point() else value.detach().to(device, copy=True)
-                   for name, value in (*module.named_parameters(), *module.named_buffers())}
+        weights = {
+            name: value.detach().to(device, torch.float32, copy=True)
+            if value.is_floating_point()
+            else value.detach().to(device, copy=True)
+            for name, value in (*module.named_parameters(), *module.named_buffers())
+        }
     return lambda x: torch.func.functional_call(module, weights, (x,))
 
 
@@ -60,7 +66,10 @@ class PictureEmbedding:
         self.decode = _copied(_Decoder(vae.first_stage_model), device)
         self.see = _copied(_Eye(clip_vision.model), device)
         self.process_latent_out, self.size = process_latent_out, clip_vision.image_size
-        self.mean, self.std = (torch.tensor(values, device=device)[:, None, None] for values in (clip_vision.image_mean, clip_vision.image_std))
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[:, None, None]
+            for values in (clip_vision.image_mean, clip_vision.image_std)
+        )
 
     def __call__(self, latents: Tensor) -> Tensor:
         pictures = self.decode(self.process_latent_out(latents.float())) / 2 + 0.5
@@ -77,7 +86,10 @@ def text_direction(clip, source: str, target: str) -> Tensor:
     # ComfyUI fills in the identity where a checkpoint brings none.
     if weight is None or torch.equal(weight.float().cpu(), torch.eye(len(weight))):
         raise EditError(NO_PROJECTION)
-    embeddings = [F.normalize(clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[1].float().cpu()[0], dim=0) for text in (source, target)]
+    embeddings = [
+        F.normalize(clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[1].float().cpu()[0], dim=0)
+        for text in (source, target)
+    ]
     return embeddings[1] - embeddings[0]
 
 
@@ -85,6 +97,10 @@ def check_same_clip(clip_vision, text: Tensor) -> None:
     """Raises EditError for a picture encoder that is no CLIP, and where the two halves cannot be of one model."""
     projection = getattr(getattr(clip_vision.model, "visual_projection", None), "weight", None)
     if projection is None:
-        raise EditError(f"clip_vision is a {type(clip_vision.model).__name__} without CLIP's projection; load the picture half of the same CLIP model as clip.")
+        raise EditError(
+            f"clip_vision is a {type(clip_vision.model).__name__} without CLIP's projection; load the picture half of the same CLIP model as clip."
+        )
     if len(projection) != len(text):
-        raise EditError(f"clip's texts have {len(text)} numbers but clip_vision's pictures have {len(projection)}; load the two halves of the same CLIP model.")
+        raise EditError(
+            f"clip's texts have {len(text)} numbers but clip_vision's pictures have {len(projection)}; load the two halves of the same CLIP model."
+        )

@@ -7,7 +7,8 @@ the one a stock sampler would ask for. This module may be imported only where Co
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import comfy.model_management
 import comfy.model_sampling
@@ -31,7 +32,16 @@ class ComfyDenoiser:
     differentiable lets gradients flow from the bottleneck on; the weights must then be those of trainable().
     """
 
-    def __init__(self, model, extra_args: dict[str, Any], *, edit_uncond: bool = False, prompt: str | None = None, cfg: float | None = None, differentiable: bool = False):
+    def __init__(
+        self,
+        model,
+        extra_args: dict[str, Any],
+        *,
+        edit_uncond: bool = False,
+        prompt: str | None = None,
+        cfg: float | None = None,
+        differentiable: bool = False,
+    ):
         self.model, self.extra_args = model, extra_args
         self.edit_uncond, self.prompt, self.cfg, self.differentiable = edit_uncond, prompt, cfg, differentiable
 
@@ -55,7 +65,9 @@ class ComfyDenoiser:
         with torch.no_grad():  # the patch turns gradients on from the bottleneck onwards
             denoised = self.model(x, sigmas, **{**self.extra_args, "model_options": options})
         if not patch.fired:
-            raise EditError("This MODEL never reached its U-Net bottleneck during sampling; another patch replaces the U-Net's forward pass.")
+            raise EditError(
+                "This MODEL never reached its U-Net bottleneck during sampling; another patch replaces the U-Net's forward pass."
+            )
         return denoised
 
 
@@ -92,8 +104,10 @@ def _with_first_output_patch(model_options: dict, patch: Callable) -> dict:
 def require_bottleneck(base_model) -> None:
     unet = getattr(base_model, "diffusion_model", None)
     if getattr(unet, "middle_block", None) is None or not hasattr(unet, "output_blocks"):
-        raise EditError(f"This MODEL ({type(unet).__name__}) has no U-Net bottleneck, which h-space editing needs; use a U-Net model "
-                        "(SD 1.x, SD 2.x, SDXL), or Latent SVD Edit, which works with every model.")
+        raise EditError(
+            f"This MODEL ({type(unet).__name__}) has no U-Net bottleneck, which h-space editing needs; use a U-Net model "
+            "(SD 1.x, SD 2.x, SDXL), or Latent SVD Edit, which works with every model."
+        )
 
 
 def is_flow(model_sampling) -> bool:
@@ -110,10 +124,14 @@ def sampler_name(sampler) -> str:
         return "euler"
     function = getattr(sampler, "sampler_function", sampler)
     name = getattr(function, "__name__", type(function).__name__)
-    stock = getattr(function, "__module__", "") == "comfy.k_diffusion.sampling"  # another pack's sample_euler is not ours to know
+    stock = (
+        getattr(function, "__module__", "") == "comfy.k_diffusion.sampling"
+    )  # another pack's sample_euler is not ours to know
     name = name.removeprefix("sample_") if stock else name
     if getattr(sampler, "extra_options", {}).get("s_churn", 0) > 0:
-        raise EditError(f"sampler is '{name}' with s_churn, which draws noise that is not in the picture and cannot be inverted; set s_churn to 0.")
+        raise EditError(
+            f"sampler is '{name}' with s_churn, which draws noise that is not in the picture and cannot be inverted; set s_churn to 0."
+        )
     return name
 
 
@@ -126,8 +144,16 @@ class PromptGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds({POSITIVE: positive, "negative": negative} | ({} if target is None else {TARGET: target}))
 
     def predict_noise(self, x, timestep, model_options={}, seed=None):
-        return comfy.samplers.sampling_function(self.inner_model, x, timestep, self.conds.get("negative"), self.conds[self.prompt],
-                                                self.cfg, model_options=model_options, seed=seed)
+        return comfy.samplers.sampling_function(
+            self.inner_model,
+            x,
+            timestep,
+            self.conds.get("negative"),
+            self.conds[self.prompt],
+            self.cfg,
+            model_options=model_options,
+            seed=seed,
+        )
 
 
 class _Runner(comfy.samplers.Sampler):
@@ -136,14 +162,27 @@ class _Runner(comfy.samplers.Sampler):
     def __init__(self, algorithm):
         self.algorithm, self.result = algorithm, None
 
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image, model.noise = latent_image, noise
         self.result = self.algorithm(model, {**extra_args, "denoise_mask": None}, latent_image, sigmas)
         return latent_image
 
 
-def run(model, positive, negative, cfg: float, latent: Tensor, sigmas: Tensor, algorithm: Callable, *, target=None, seed: int = 0):
+def run(
+    model,
+    positive,
+    negative,
+    cfg: float,
+    latent: Tensor,
+    sigmas: Tensor,
+    algorithm: Callable,
+    *,
+    target=None,
+    seed: int = 0,
+):
     """``algorithm(model, extra_args, x, sigmas)`` inside ComfyUI's sampling session; returns its result.
 
     latent: LATENT space, handed over in model space. Whatever happens, ComfyUI's own cleanup runs.
@@ -166,13 +205,19 @@ def latent_of(latent: dict, name: str, model=None) -> Tensor:
     if model is not None:
         wanted = latent_format.latent_channels
         if samples.shape[1] != wanted:
-            raise EditError(f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; use the VAE that belongs to the model.")
+            raise EditError(
+                f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; use the VAE that belongs to the model."
+            )
     return samples.clone().float()
 
 
 def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
     """A MASK, [H, W] or [M, H, W], at the latent's size: [M, 1, h, w]."""
-    return mask if mask is None else F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
+    return (
+        mask
+        if mask is None
+        else F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
+    )
 
 
 def to_model_space(model, samples: Tensor) -> Tensor:
@@ -195,7 +240,9 @@ def is_max_denoise(model_sampling, sigma: float) -> bool:
 def starting_noise(model_sampling, like: Tensor, count: int, sigma: Tensor, seed: int) -> Tensor:
     """``count`` pure noises as a stock sampler starts from at sigma, of the size of ``like`` [B, C, H, W]: model space, on the CPU."""
     noise = torch.randn((count, *like.shape[1:]), generator=torch.Generator().manual_seed(seed))
-    return model_sampling.noise_scaling(sigma.cpu(), noise, torch.zeros_like(noise), is_max_denoise(model_sampling, float(sigma)))
+    return model_sampling.noise_scaling(
+        sigma.cpu(), noise, torch.zeros_like(noise), is_max_denoise(model_sampling, float(sigma))
+    )
 
 
 class InvertedNoise:
@@ -211,8 +258,10 @@ class InvertedNoise:
     def generate_noise(self, input_latent: dict) -> Tensor:
         samples = comfy.sample.fix_empty_latent_channels(self.model, input_latent["samples"])
         if samples.shape != self.code.shape:
-            raise EditError(f"The inverted noise has shape {tuple(self.code.shape)} but the latent wired to the sampler has {tuple(samples.shape)}; "
-                            "wire a latent of the same size.")
+            raise EditError(
+                f"The inverted noise has shape {tuple(self.code.shape)} but the latent wired to the sampler has {tuple(samples.shape)}; "
+                "wire a latent of the same size."
+            )
         sampling = self.model.get_model_object("model_sampling")
         latent = to_model_space(self.model, samples.float().cpu())
         zeros, ones, sigma = torch.zeros_like(self.code), torch.ones_like(self.code), torch.tensor(self.sigma)
@@ -231,6 +280,8 @@ def trainable(model):
     require_bottleneck(model.model)
     clone = model.clone()
     for name, _ in model.model.named_parameters():
-        if name.startswith(("diffusion_model.output_blocks.", "diffusion_model.out.")) and name.endswith((".weight", ".bias")):
+        if name.startswith(("diffusion_model.output_blocks.", "diffusion_model.out.")) and name.endswith(
+            (".weight", ".bias")
+        ):
             clone.add_weight_wrapper(name, lambda weight: weight.detach().clone())
     return clone

@@ -17,10 +17,20 @@ class DiffusersDenoiser:
     the encoder is never part of the gradient graph. Raises EditError for a model without a middle block.
     """
 
-    def __init__(self, unet: nn.Module, context: Tensor, negative: Tensor | None = None, cfg: float = 1.0, *,
-                 alphas_cumprod: Tensor, edit_uncond: bool = False):
+    def __init__(
+        self,
+        unet: nn.Module,
+        context: Tensor,
+        negative: Tensor | None = None,
+        cfg: float = 1.0,
+        *,
+        alphas_cumprod: Tensor,
+        edit_uncond: bool = False,
+    ):
         if getattr(unet, "mid_block", None) is None:
-            raise EditError(f"{type(unet).__name__} has no U-Net bottleneck (middle block), so h-space editing cannot work on it.")
+            raise EditError(
+                f"{type(unet).__name__} has no U-Net bottleneck (middle block), so h-space editing cannot work on it."
+            )
         self.unet, self.context, self.negative, self.edit_uncond = unet, context, negative, edit_uncond
         self.cfg = self.guidance = cfg if negative is not None else 1.0
         self.log_sigmas = sigmas_of(alphas_cumprod).log()
@@ -55,7 +65,7 @@ class DiffusersDenoiser:
 
 
 def sigmas_of(alphas_cumprod: Tensor) -> Tensor:
-    """sigma of every training timestep, ascending [T]; give alphas_cumprod in float64, for 1 - a loses digits."""
+    """Sigma of every training timestep, ascending [T]; give alphas_cumprod in float64, for 1 - a loses digits."""
     return (((1 - alphas_cumprod) / alphas_cumprod) ** 0.5).float()
 
 

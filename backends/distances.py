@@ -35,7 +35,9 @@ def _ms_ssim() -> Distance:
     try:
         from kornia.losses import MS_SSIMLoss
     except ImportError:
-        raise EditError("distance ms-ssim needs kornia, which ComfyUI's requirements.txt lists; pip install kornia.") from None
+        raise EditError(
+            "distance ms-ssim needs kornia, which ComfyUI's requirements.txt lists; pip install kornia."
+        ) from None
     loss = MS_SSIMLoss(alpha=1.0, compensation=1.0, reduction="none")
     return lambda a, b: loss.to(a.device)(a, b).flatten(1).mean(dim=1)
 
@@ -47,7 +49,9 @@ def _lpips() -> Distance:
         raise EditError("distance lpips needs the lpips package; pip install lpips, or use ms-ssim.") from None
     weights = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
     if not weights.is_file():
-        raise EditError(f"distance lpips needs AlexNet's weights at {weights}; put {ALEXNET} from download.pytorch.org/models there, or use ms-ssim.")
+        raise EditError(
+            f"distance lpips needs AlexNet's weights at {weights}; put {ALEXNET} from download.pytorch.org/models there, or use ms-ssim."
+        )
     network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import torch
-
 from singular_edit.core import sample_euler
 from singular_edit.demo import editing, faces, loader
 from singular_edit.demo.measure import psnr
@@ -25,17 +24,23 @@ def main() -> None:
     loader.load("cpu")  # imports and disk cache, so that the time below is loading
     began = time.perf_counter()
     model = loader.load("cpu")
-    print(f"loads in {time.perf_counter() - began:.2f} s; weights {sum(f.stat().st_size for f in Path(loader.WEIGHTS).glob('*.safetensors')) / 1e6:.1f} MB")
+    print(
+        f"loads in {time.perf_counter() - began:.2f} s; weights {sum(f.stat().st_size for f in Path(loader.WEIGHTS).glob('*.safetensors')) / 1e6:.1f} MB"
+    )
     drawn = faces.sample(range(2000))
     renders = faces.render(drawn)
     rebuilt = torch.cat([model.decode(model.encode(part)) for part in renders.split(200)])
-    print(f"VAE: {psnr(rebuilt, renders).mean():.1f} dB on 2000 held-out faces (worst {psnr(rebuilt, renders).min():.1f})")
+    print(
+        f"VAE: {psnr(rebuilt, renders).mean():.1f} dB on 2000 held-out faces (worst {psnr(rebuilt, renders).min():.1f})"
+    )
     for name, pictures in (("renders", renders), ("VAE reconstructions", rebuilt)):
         right = (torch.cat([model.judged(part) for part in pictures.split(200)]) == drawn.attributes).float().mean(0)
         print(f"judge on {name}: " + ", ".join(f"{n} {r:.4f}" for n, r in zip(faces.ATTRIBUTES, right)))
     began = time.perf_counter()
     draw(model, caption(["hat"]), 1, args.cfg)
-    print(f"draws one face (25 steps, guidance {args.cfg:g}) in {time.perf_counter() - began:.2f} s on {torch.get_num_threads()} threads")
+    print(
+        f"draws one face (25 steps, guidance {args.cfg:g}) in {time.perf_counter() - began:.2f} s on {torch.get_num_threads()} threads"
+    )
     for name in faces.ATTRIBUTES:
         seen = model.judged(draw(model, caption([name]), args.count, args.cfg)).float().mean(0)
         print(f'"{caption([name])}": ' + ", ".join(f"{n} {r:.3f}" for n, r in zip(faces.ATTRIBUTES, seen)))
@@ -47,7 +52,9 @@ def main() -> None:
 def draw(model, prompt: str, count: int, cfg: float) -> torch.Tensor:
     sigmas = model.sigmas(25)
     noise = editing.starting_noise(model, count, 0, sigmas)
-    return torch.cat([model.decode(sample_euler(model.denoiser(prompt, cfg=cfg), part, sigmas)) for part in noise.split(50)])
+    return torch.cat(
+        [model.decode(sample_euler(model.denoiser(prompt, cfg=cfg), part, sigmas)) for part in noise.split(50)]
+    )
 
 
 if __name__ == "__main__":

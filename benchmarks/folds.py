@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 
 import torch
-from torch import Tensor
-
 from singular_edit.core import QUALITIES, fixed_point_inversion
 from singular_edit.core.denoiser import euler_step
 from singular_edit.demo import faces, loader
 from singular_edit.demo.words import caption
+from torch import Tensor
 
 SEED = 50_000
 
@@ -37,7 +36,9 @@ class Guided:
 def least_residual(f, x: Tensor, size: Tensor) -> tuple[float, float]:
     """The smallest |f| / size that L-BFGS finds from x, and |J^T f| / |f| there."""
     x = x.clone().requires_grad_()
-    search = torch.optim.LBFGS([x], max_iter=250, history_size=50, line_search_fn="strong_wolfe", tolerance_grad=1e-14, tolerance_change=1e-16)
+    search = torch.optim.LBFGS(
+        [x], max_iter=250, history_size=50, line_search_fn="strong_wolfe", tolerance_grad=1e-14, tolerance_change=1e-16
+    )
 
     def closure() -> Tensor:
         search.zero_grad()
@@ -47,7 +48,7 @@ def least_residual(f, x: Tensor, size: Tensor) -> tuple[float, float]:
 
     search.step(closure)
     left = f(x)
-    gradient, = torch.autograd.grad(left, x, left.detach())
+    (gradient,) = torch.autograd.grad(left, x, left.detach())
     return float(left.detach().norm() / size), float(gradient.norm() / left.detach().norm())
 
 
@@ -57,7 +58,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--starts", type=int, default=3, help="random starts beside the inversion's own answer")
-    parser.add_argument("--above", type=float, default=1e-4, help="relative residual from which on a step is looked into")
+    parser.add_argument(
+        "--above", type=float, default=1e-4, help="relative residual from which on a step is looked into"
+    )
     args = parser.parse_args()
     model = loader.load()
     drawn = faces.sample(range(SEED, SEED + args.count))
@@ -66,25 +69,36 @@ def main() -> None:
     denoise = model.denoiser("", cfg=args.guidance)
     denoise.context = context = torch.cat([model.context(name) for name in names])
     states = {args.steps: latents.double()}
-    _, report = fixed_point_inversion(denoise, latents, sigmas, *QUALITIES["exact"], callback=lambda i, x: states.__setitem__(i, x.double()))
-    print(f"{args.count} held-out renders under their own captions, euler, {args.steps} steps, guidance {args.guidance:g}\n{report.text()}\n")
-    print("step    sigma  picture  residual left  least residual found, from the answer and from random starts  |J^T f|/|f|")
+    _, report = fixed_point_inversion(
+        denoise, latents, sigmas, *QUALITIES["exact"], callback=lambda i, x: states.__setitem__(i, x.double())
+    )
+    print(
+        f"{args.count} held-out renders under their own captions, euler, {args.steps} steps, guidance {args.guidance:g}\n{report.text()}\n"
+    )
+    print(
+        "step    sigma  picture  residual left  least residual found, from the answer and from random starts  |J^T f|/|f|"
+    )
     guided, levels, context = Guided(model, args.guidance), sigmas.double(), context.double()
     for i in reversed(range(args.steps)):
         for row in range(args.count):
-            below, answer, size = states[i + 1][row:row + 1], states[i][row:row + 1], states[i + 1][row].norm()
+            below, answer, size = states[i + 1][row : row + 1], states[i][row : row + 1], states[i + 1][row].norm()
 
             def f(x: Tensor) -> Tensor:
-                return guided.step(x, context[row:row + 1], levels[i], levels[i + 1]) - below
+                return guided.step(x, context[row : row + 1], levels[i], levels[i + 1]) - below
 
             with torch.no_grad():
                 left = float(f(answer).norm() / size)
             if left < args.above:
                 continue
             gap, generator = levels[i] - levels[i + 1], torch.Generator().manual_seed(row)
-            starts = [answer] + [below + gap * torch.randn(below.shape, generator=generator).to(below) for _ in range(args.starts)]
+            starts = [answer] + [
+                below + gap * torch.randn(below.shape, generator=generator).to(below) for _ in range(args.starts)
+            ]
             found, slopes = zip(*(least_residual(f, start, size) for start in starts))
-            print(f"{i:4d} {float(levels[i]):8.3f} {row:8d} {left:14.1e}   {' '.join(f'{r:.2e}' for r in found):<60s} {max(slopes):.0e}   {names[row]}", flush=True)
+            print(
+                f"{i:4d} {float(levels[i]):8.3f} {row:8d} {left:14.1e}   {' '.join(f'{r:.2e}' for r in found):<60s} {max(slopes):.0e}   {names[row]}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

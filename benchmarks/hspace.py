@@ -16,30 +16,47 @@ from pathlib import Path
 
 import hspace_edits
 import torch
-from torch import Tensor
-
 from singular_edit.backends.distances import distance_named
-from singular_edit.core import HDirection, Window, average_direction, combine_directions, load_hdirection, over_steps, random_like, sample_asyrp, step_likeness
+from singular_edit.core import (
+    HDirection,
+    Window,
+    average_direction,
+    combine_directions,
+    load_hdirection,
+    over_steps,
+    random_like,
+    sample_asyrp,
+    step_likeness,
+)
 from singular_edit.core.asyrp import direction_edit
 from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity
 from singular_edit.core.schedule import course, trace
 from singular_edit.demo import editing, faces, loader
 from singular_edit.demo.measure import HEADER, score
 from singular_edit.demo.words import caption
+from torch import Tensor
 
 SEED = 50_000
 STRENGTHS = (0.5, 1.0, 1.5, 2.0)  # and the same below 0
 ERROR_SIGMA = 0.5  # where the model's denoising error judges quality
 
 
-def edited_latents(s: editing.Session, direction: HDirection, strength: float = editing.H_STRENGTH, steps: int = editing.STEPS, seed_in_x: int | None = None) -> Tensor:
+def edited_latents(
+    s: editing.Session,
+    direction: HDirection,
+    strength: float = editing.H_STRENGTH,
+    steps: int = editing.STEPS,
+    seed_in_x: int | None = None,
+) -> Tensor:
     """The session's pictures edited along a direction: latents in model space. seed_in_x: by noise beside h-space instead."""
     if steps != s.steps:
         key = ("resampled", steps)
         if key not in s.codes:
             s.codes[key] = editing.Session(s.model, s.faces, s.attribute, s.cfg, steps, s.worn)
         s = s.codes[key]
-    return editing.asyrp_latents(s, direction, strength, denoise=None if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x))
+    return editing.asyrp_latents(
+        s, direction, strength, denoise=None if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x)
+    )
 
 
 class Judge:
@@ -64,48 +81,108 @@ def mean_direction(model: loader.DemoModel, direction: HDirection, count: int, s
     """mean_t of a direction over fresh noises, under the prompt and window it was learned with."""
     sigmas = model.sigmas(editing.STEPS)
     window = Window(model.percent_to_sigma(editing.LEARN_PERCENT), start=direction.start)
-    return average_direction(model.denoiser(editing.SOURCE), direction, editing.starting_noise(model, count, seed, sigmas), sigmas, window, batch=16, device=model.device)
+    return average_direction(
+        model.denoiser(editing.SOURCE),
+        direction,
+        editing.starting_noise(model, count, seed, sigmas),
+        sigmas,
+        window,
+        batch=16,
+        device=model.device,
+    )
 
 
-def properties(model: loader.DemoModel, attribute: str, direction: HDirection, other: tuple[str, HDirection], args: argparse.Namespace) -> None:
+def properties(
+    model: loader.DemoModel,
+    attribute: str,
+    direction: HDirection,
+    other: tuple[str, HDirection],
+    args: argparse.Namespace,
+) -> None:
     s, judge = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute), Judge(model, attribute)
     row = lambda name, text: print(f"  {name:<17s}{text}", flush=True)
-    print(f"\n{attribute}: {direction.info.get('method', direction.kind)}, {args.count} held-out faces without it, strength {editing.H_STRENGTH:g}")
+    print(
+        f"\n{attribute}: {direction.info.get('method', direction.kind)}, {args.count} held-out faces without it, strength {editing.H_STRENGTH:g}"
+    )
     plain, own = edited_latents(s, direction, 0.0), edited_latents(s, direction)
     before, after = judge.success(plain), judge.success(own)
 
     mean = mean_direction(model, direction, args.samples_mean, args.seed + 1)
     flat, by_mean = over_steps(mean), edited_latents(s, mean)
-    row("homogeneity", f"success {after:.2f} (unedited {before:.2f}); with the mean of {args.samples_mean} other faces' dh {judge.success(by_mean):.2f}; "
-                       f"cosine of the changes of different faces {likeness(own - plain):.2f}")
+    row(
+        "homogeneity",
+        f"success {after:.2f} (unedited {before:.2f}); with the mean of {args.samples_mean} other faces' dh {judge.success(by_mean):.2f}; "
+        f"cosine of the changes of different faces {likeness(own - plain):.2f}",
+    )
 
     # An attribute that is not there cannot be taken away: strengths below 0 are measured on the same faces with it.
     worn = editing.Session(model, s.faces, attribute, worn=True)
     ways = {"adding": (s, 1), "removing": (worn, -1)}
     for way, (session, sign) in ways.items():
         strengths = torch.tensor([0.0, *(sign * strength for strength in STRENGTHS)])
-        scores = torch.stack([judge.logits(plain if session is s and strength == 0 else edited_latents(session, direction, strength)) for strength in strengths.tolist()])
-        row("linearity" if session is s else "", f"{way}: Spearman {linearity(scores, strengths):.2f} (mean over faces), {linearity(scores.mean(dim=1, keepdim=True), strengths):.2f} (mean score), "
-            f"R^2 of a line {explained_by_a_line(scores, strengths):.2f}; mean score " + ", ".join(f"{strength:+g}: {value:.1f}" for strength, value in zip(strengths.tolist(), scores.mean(dim=1).tolist())))
+        scores = torch.stack(
+            [
+                judge.logits(plain if session is s and strength == 0 else edited_latents(session, direction, strength))
+                for strength in strengths.tolist()
+            ]
+        )
+        row(
+            "linearity" if session is s else "",
+            f"{way}: Spearman {linearity(scores, strengths):.2f} (mean over faces), {linearity(scores.mean(dim=1, keepdim=True), strengths):.2f} (mean score), "
+            f"R^2 of a line {explained_by_a_line(scores, strengths):.2f}; mean score "
+            + ", ".join(
+                f"{strength:+g}: {value:.1f}"
+                for strength, value in zip(strengths.tolist(), scores.mean(dim=1).tolist())
+            ),
+        )
 
     name, second = other
     both = editing.Session(model, s.faces.with_attributes(**{name: False}), attribute)
-    together, parts = edited_latents(both, combine_directions([(1.0, direction), (1.0, second)])), (edited_latents(both, direction), edited_latents(both, second))
+    together, parts = (
+        edited_latents(both, combine_directions([(1.0, direction), (1.0, second)])),
+        (edited_latents(both, direction), edited_latents(both, second)),
+    )
     judges = (judge, Judge(model, name))
-    row("compositionality", f"with {name}: " + ", ".join(f"{label} {j.success(together):.2f} (alone {j.success(part):.2f})" for label, j, part in zip((attribute, name), judges, parts)))
+    row(
+        "compositionality",
+        f"with {name}: "
+        + ", ".join(
+            f"{label} {j.success(together):.2f} (alone {j.success(part):.2f})"
+            for label, j, part in zip((attribute, name), judges, parts)
+        ),
+    )
 
     sigma, denoise = torch.tensor(ERROR_SIGMA, device=model.device), model.denoiser(editing.SOURCE)
     error = lambda latents: float(denoising_error(denoise, latents, sigma).mean())
     swap = error(model.encode(editing.prompt_swap(s)))
-    random, beside = edited_latents(s, random_like(direction, args.seed)), edited_latents(s, direction, seed_in_x=args.seed)
-    row("robustness", f"denoising error {error(own):.3f}; unedited {error(plain):.3f}, prompt swap {swap:.3f}, random direction {error(random):.3f}, as much noise in x0 {error(beside):.3f}")
-    row("", f"others kept {judge.kept(own, s.faces):.2f}; random direction {judge.kept(random, s.faces):.2f}, as much noise in x0 {judge.kept(beside, s.faces):.2f}")
+    random, beside = (
+        edited_latents(s, random_like(direction, args.seed)),
+        edited_latents(s, direction, seed_in_x=args.seed),
+    )
+    row(
+        "robustness",
+        f"denoising error {error(own):.3f}; unedited {error(plain):.3f}, prompt swap {swap:.3f}, random direction {error(random):.3f}, as much noise in x0 {error(beside):.3f}",
+    )
+    row(
+        "",
+        f"others kept {judge.kept(own, s.faces):.2f}; random direction {judge.kept(random, s.faces):.2f}, as much noise in x0 {judge.kept(beside, s.faces):.2f}",
+    )
 
     cosines = step_likeness(mean)
     off = (cosines.sum() - len(cosines)) / max(len(cosines) * (len(cosines) - 1), 1)
-    row("consistency", f"cosine between steps: mean {off:.2f}, least {cosines.min():.2f}; success with dh each picture's own {after:.2f}, mean_t {judge.success(by_mean):.2f}, "
-                       f"one map for all steps {judge.success(edited_latents(s, flat)):.2f}")
-    row("", "success at steps " + ", ".join(f"{steps}: {judge.success(own if steps == s.steps else edited_latents(s, direction, steps=steps)):.2f}" for steps in args.steps_compared))
+    row(
+        "consistency",
+        f"cosine between steps: mean {off:.2f}, least {cosines.min():.2f}; success with dh each picture's own {after:.2f}, mean_t {judge.success(by_mean):.2f}, "
+        f"one map for all steps {judge.success(edited_latents(s, flat)):.2f}",
+    )
+    row(
+        "",
+        "success at steps "
+        + ", ".join(
+            f"{steps}: {judge.success(own if steps == s.steps else edited_latents(s, direction, steps=steps)):.2f}"
+            for steps in args.steps_compared
+        ),
+    )
 
 
 def learned(model: loader.DemoModel, args: argparse.Namespace) -> dict[str, HDirection]:
@@ -116,7 +193,9 @@ def learned(model: loader.DemoModel, args: argparse.Namespace) -> dict[str, HDir
             directions[attribute] = load_hdirection(args.directions / f"{attribute}.h.safetensors")
         else:
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
-            directions[attribute] = editing.h_direction(model, attribute, recorded, args.method, args.steps, seed=args.seed)
+            directions[attribute] = editing.h_direction(
+                model, attribute, recorded, args.method, args.steps, seed=args.seed
+            )
     return directions
 
 
@@ -125,7 +204,9 @@ def run_strengths(args: argparse.Namespace) -> None:
     for attribute, direction in learned(model, args).items():
         s = editing.Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), attribute)
         window = Window(model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
-        sampled = lambda of_dh, amount: sample_asyrp(s.denoiser(), s.code, s.sigmas, direction_edit(direction, of_dh, s.sigmas, window), window, amount=amount)
+        sampled = lambda of_dh, amount: sample_asyrp(
+            s.denoiser(), s.code, s.sigmas, direction_edit(direction, of_dh, s.sigmas, window), window, amount=amount
+        )
         print(f"{attribute:<34s}" + HEADER[34:])
         for strength in args.strengths:
             ways = {"learned": (1.0, 1.0)} if strength == 1 else {"dh": (strength, 1.0), "effect": (1.0, strength)}
@@ -147,7 +228,14 @@ def run_schedule(args: argparse.Namespace) -> None:
     model = loader.load()
     x0, sigmas = model.encode(faces.render(faces.sample(range(SEED, SEED + args.count)))), model.sigmas(editing.STEPS)
     traced = trace(model.denoiser(caption([]), cfg=editing.CFG), x0, sigmas)
-    found = course(*traced, x0.cpu(), sigmas.cpu(), model.percent_to_sigma, lambda x: model.decode(x.to(model.device)).cpu(), distance_named("ms-ssim"))
+    found = course(
+        *traced,
+        x0.cpu(),
+        sigmas.cpu(),
+        model.percent_to_sigma,
+        lambda x: model.decode(x.to(model.device)).cpu(),
+        distance_named("ms-ssim"),
+    )
     print(f"{args.count} held-out renders under '{caption([])}', guidance {editing.CFG:g}; 1 - MS-SSIM")
     print("progress   sigma  dist(x, P_t)  editing strength  dist(x, x_t)")
     for values in zip(found.percents, sigmas.tolist(), found.predicted, found.strengths, found.noisy):
@@ -156,7 +244,11 @@ def run_schedule(args: argparse.Namespace) -> None:
 
 def learning_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
-    command.add_argument("--directions", type=Path, help="folder of ATTRIBUTE.h.safetensors, as singular-edit demo leaves them; learned anew without it")
+    command.add_argument(
+        "--directions",
+        type=Path,
+        help="folder of ATTRIBUTE.h.safetensors, as singular-edit demo leaves them; learned anew without it",
+    )
     command.add_argument("--method", default="combined")
     command.add_argument("--samples", type=int, default=128, help="noises that directions are learned from")
     command.add_argument("--steps", type=int, default=600, help="training steps")
@@ -173,7 +265,9 @@ def main() -> None:
     table.add_argument("--steps-compared", type=int, nargs="+", default=[10, 25, 50])
     table.set_defaults(run=run_properties)
     compared.add_argument("--strengths", type=float, nargs="+", default=[1.0, 1.3, 1.6, 2.0, 2.5])
-    compared.add_argument("--first-seed", type=int, default=60_000, help="of the faces; other ones than defaults are reported on")
+    compared.add_argument(
+        "--first-seed", type=int, default=60_000, help="of the faces; other ones than defaults are reported on"
+    )
     compared.set_defaults(run=run_strengths)
     when = commands.add_parser("schedule")
     when.set_defaults(run=run_schedule)

@@ -13,12 +13,20 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
-from singular_edit.core import QUALITIES, belm_inversion, code_recovery, ddim_inversion, fixed_point_inversion, sample, sample_belm, sample_euler
+from singular_edit.core import (
+    QUALITIES,
+    belm_inversion,
+    code_recovery,
+    ddim_inversion,
+    fixed_point_inversion,
+    sample,
+    sample_belm,
+    sample_euler,
+)
 from singular_edit.demo import editing, faces, loader
 from singular_edit.demo.measure import psnr
 from singular_edit.demo.words import caption
+from torch import Tensor
 
 SEED = 50_000
 
@@ -30,7 +38,14 @@ class Setting:
     """
 
     def __init__(self, model: loader.DemoModel, context: Tensor, cfg: float, steps: int, each: bool = False):
-        self.model, self.context, self.cfg, self.steps, self.sigmas, self.each = model, context, cfg, steps, model.sigmas(steps), each
+        self.model, self.context, self.cfg, self.steps, self.sigmas, self.each = (
+            model,
+            context,
+            cfg,
+            steps,
+            model.sigmas(steps),
+            each,
+        )
         self.inner, self.calls = model.denoiser("", cfg=cfg), 0.0
         self.choose(slice(None))
 
@@ -59,6 +74,7 @@ class Setting:
 # A method takes (setting, latents) and returns (way back, code as noise of variance one). Its ``draw`` makes a picture
 # from noise of variance one with the method's own sampler; euler where it has none.
 
+
 def draw_euler(s: Setting, noise: Tensor) -> Tensor:
     return sample_euler(s.denoise, s.code(noise), s.sigmas)
 
@@ -68,7 +84,9 @@ def ours(quality: str, sampler: str = "euler"):
         codes = []
         for rows in s.groups():
             s.choose(rows)
-            codes.append(fixed_point_inversion(s.denoise, latents[rows], s.sigmas, *QUALITIES[quality], sampler=sampler)[0])
+            codes.append(
+                fixed_point_inversion(s.denoise, latents[rows], s.sigmas, *QUALITIES[quality], sampler=sampler)[0]
+            )
         s.choose(slice(None))
         code = torch.cat(codes)
         return lambda: sample(s.denoise, code, s.sigmas, sampler), s.unit(code)
@@ -100,7 +118,7 @@ def run_diffusers(name: str, s: Setting, x: Tensor) -> Tensor:
     scheduler.set_timesteps(s.steps)
     for t in scheduler.timesteps:
         a = alphas[int(t)].float()
-        sigma, scaled = ((1 - a) / a) ** 0.5, x / a ** 0.5
+        sigma, scaled = ((1 - a) / a) ** 0.5, x / a**0.5
         x = scheduler.step((scaled - s.denoise(scaled, sigma)) / sigma, t, x).prev_sample
     return x
 
@@ -123,9 +141,8 @@ class ComfyUI:
         import comfy.cli_args
 
         comfy.cli_args.args.cpu = not torch.cuda.is_available()
-        from graph import Graph
-
         import singular_edit
+        from graph import Graph
 
         async def nodes():
             return await (await singular_edit.comfy_entrypoint()).get_node_list()
@@ -138,7 +155,9 @@ class ComfyUI:
         picture = {"samples": space.process_latent_out(latents.cpu())}
         code = graph.sample(picture, cfg=s.cfg, sigmas=flipped)
         s.calls += s.steps
-        back = lambda: space.process_latent_in(graph.sample({"samples": code}, cfg=s.cfg, sigmas=s.sigmas.cpu())).to(latents)
+        back = lambda: space.process_latent_in(graph.sample({"samples": code}, cfg=s.cfg, sigmas=s.sigmas.cpu())).to(
+            latents
+        )
         return back, s.unit(space.process_latent_in(code).to(latents))
 
 
@@ -154,12 +173,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="held-out renders, and as many drawn pictures")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 25, 50])
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 5.0, 7.5])
-    parser.add_argument("--captions", action="store_true", help='invert each render under its own caption instead of "a face"; without ComfyUI, whose prompt is one')
-    parser.add_argument("--each", action="store_true", help="solve every picture on its own, as a graph with one picture does")
+    parser.add_argument(
+        "--captions",
+        action="store_true",
+        help='invert each render under its own caption instead of "a face"; without ComfyUI, whose prompt is one',
+    )
+    parser.add_argument(
+        "--each", action="store_true", help="solve every picture on its own, as a graph with one picture does"
+    )
     parser.add_argument("--samplers", action="store_true", help="heun, dpm_2 and dpmpp_2m too")
     args = parser.parse_args()
     model, comfyui = loader.load(), None if args.captions else find_comfyui()
-    methods = {"ddim": explicit, **{f"fixed_point, {q}": ours(q) for q in QUALITIES}, "O-BELM (own sampler)": belm, "diffusers DDIMInverse": diffusers_ddim}
+    methods = {
+        "ddim": explicit,
+        **{f"fixed_point, {q}": ours(q) for q in QUALITIES},
+        "O-BELM (own sampler)": belm,
+        "diffusers DDIMInverse": diffusers_ddim,
+    }
     if args.samplers:
         methods |= {f"fixed_point, good, {name}": ours("good", name) for name in ("heun", "dpm_2", "dpmpp_2m")}
     if comfyui is not None:
@@ -173,12 +203,17 @@ def main() -> None:
     names = [caption(worn if args.captions else []) for worn in drawn.names()]
     context = torch.cat([model.context(name) for name in names])
     ceiling = psnr(model.decode(latents).cpu(), renders).mean()
-    print(f"{args.count} held-out renders under {'their own captions' if args.captions else repr(caption([]))}; picture ceiling (VAE) {ceiling:.1f} dB\n")
+    print(
+        f"{args.count} held-out renders under {'their own captions' if args.captions else repr(caption([]))}; picture ceiling (VAE) {ceiling:.1f} dB\n"
+    )
     for steps in args.steps:
         for cfg in args.guidance:
             s = Setting(model, context, cfg, steps, args.each)
             noise = s.unit(editing.starting_noise(model, args.count, 1, s.sigmas))
-            print(f"{steps} steps, guidance {cfg:g}".ljust(34) + "calls/step  latent dB  (lowest)  picture dB  distance to the noise drawn from")
+            print(
+                f"{steps} steps, guidance {cfg:g}".ljust(34)
+                + "calls/step  latent dB  (lowest)  picture dB  distance to the noise drawn from"
+            )
             for name, method in methods.items():
                 s.calls = 0
                 back, _ = method(s, latents)
@@ -186,7 +221,10 @@ def main() -> None:
                 own = getattr(method, "draw", draw_euler)(s, noise)
                 distance = code_recovery(method(s, own)[1], noise).mean()
                 trip = psnr(returned, latents, 4)
-                print(f"{name:<34s}{calls:10.2f}{trip.mean():11.1f}{trip.min():10.1f}{psnr(model.decode(returned).cpu(), renders).mean():12.1f}{distance:12.4f}", flush=True)
+                print(
+                    f"{name:<34s}{calls:10.2f}{trip.mean():11.1f}{trip.min():10.1f}{psnr(model.decode(returned).cpu(), renders).mean():12.1f}{distance:12.4f}",
+                    flush=True,
+                )
             print(flush=True)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 
 import torch
-
 from singular_edit.core import belm_inversion, ddim_inversion, fixed_point_inversion, sample_belm, sample_euler
 from singular_edit.demo import editing, faces, loader
 from singular_edit.demo.measure import HEADER, score
@@ -21,9 +20,14 @@ PUSH = 1e-3  # relative size of the error
 def methods(s: editing.Session) -> dict:
     """Name to (code, sampler): codes under the source prompt."""
     source = s.denoiser()
-    return {"fixed_point, euler": (fixed_point_inversion(source, s.latents, s.sigmas)[0], sample_euler),
-            "ddim, euler": (ddim_inversion(source, s.latents, s.sigmas)[0], sample_euler),
-            "O-BELM, own sampler": (tuple(part.float() for part in belm_inversion(source, s.latents, s.sigmas)), sample_belm)}
+    return {
+        "fixed_point, euler": (fixed_point_inversion(source, s.latents, s.sigmas)[0], sample_euler),
+        "ddim, euler": (ddim_inversion(source, s.latents, s.sigmas)[0], sample_euler),
+        "O-BELM, own sampler": (
+            tuple(part.float() for part in belm_inversion(source, s.latents, s.sigmas)),
+            sample_belm,
+        ),
+    }
 
 
 def growth(s: editing.Session, code, sampler) -> float:

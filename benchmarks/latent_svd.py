@@ -15,14 +15,17 @@ from pathlib import Path
 
 import latent_svd_edits
 import latent_svd_properties
-
 from singular_edit.demo import faces, loader
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run, count in (("properties", latent_svd_properties.main, 16), ("ablation", latent_svd_edits.ablation, 16), ("edits", latent_svd_edits.edits, 48)):
+    for name, run, count in (
+        ("properties", latent_svd_properties.main, 16),
+        ("ablation", latent_svd_edits.ablation, 16),
+        ("edits", latent_svd_edits.edits, 48),
+    ):
         command = commands.add_parser(name)
         command.add_argument("--count", type=int, default=count)
         command.add_argument("--first", type=int, default=50_000)

@@ -6,9 +6,6 @@ from dataclasses import replace
 
 import torch
 from latent_svd_properties import figure
-from tables import courses, monotone
-from torch import Tensor
-
 from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
 from singular_edit.core.kinship import gain_on
 from singular_edit.core.svd import ChannelSVD, channel_norm, compose, standardise
@@ -16,6 +13,8 @@ from singular_edit.core.swap import swap_atoms
 from singular_edit.demo import editing
 from singular_edit.demo.editing import PART_STEP, PARTINGS, SOURCE, SVD_STEP, SVD_STRENGTH, Session
 from singular_edit.demo.measure import HEADER, score
+from tables import courses, monotone
+from torch import Tensor
 
 PAIRS, SINGLE_PAIRS = 24, 8
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -24,7 +23,7 @@ CURVE = 48  # faces that curves over strength are drawn from
 
 
 def mixing(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
-    """x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
+    """X + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
     x, z = s.to_step(SOURCE, step), standardise(s.to_step(s.target, step))[0]
     return s.finish(added(x, strength * (z - standardise(x)[0])), step)
 
@@ -59,13 +58,18 @@ def spectra_only(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STE
 def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
     """The attribute's singular values on random orthonormal atoms."""
     generator = torch.Generator().manual_seed(seed)
-    u, v = (torch.linalg.qr(torch.randn(basis.shape, generator=generator))[0] for basis in (attribute.edit.u, attribute.edit.v))
+    u, v = (
+        torch.linalg.qr(torch.randn(basis.shape, generator=generator))[0]
+        for basis in (attribute.edit.u, attribute.edit.v)
+    )
     return SVDAttribute(ChannelSVD(u, attribute.edit.s, v), attribute.source_spectrum, attribute.target_spectrum)
 
 
 def edits(model, args) -> None:
-    print(f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at the latest of steps {', '.join(map(str, PARTINGS))} that will do, T_x = step {SVD_STEP}, "
-          f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n")
+    print(
+        f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at the latest of steps {', '.join(map(str, PARTINGS))} that will do, T_x = step {SVD_STEP}, "
+        f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n"
+    )
     curves = {}
     for name in args.attributes:
         s = Session(model, args.faces, name)
@@ -85,10 +89,19 @@ def edits(model, args) -> None:
         ):
             print(score(s, edit()).row(label), flush=True)
         few = Session(model, args.faces[:CURVE], name)
-        curves[name] = courses(few, STRENGTHS, {
-            "own pair": lambda s, strength: editing.svd_own_pair(s, strength), "plain mixing, own pair": lambda s, strength: mixing(s, strength),
-            "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength), f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength)})
-        monotone(few, Session(model, few.faces, name, worn=True), lambda s, strength: editing.svd_apply(s, many, strength))
+        curves[name] = courses(
+            few,
+            STRENGTHS,
+            {
+                "own pair": lambda s, strength: editing.svd_own_pair(s, strength),
+                "plain mixing, own pair": lambda s, strength: mixing(s, strength),
+                "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength),
+                f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength),
+            },
+        )
+        monotone(
+            few, Session(model, few.faces, name, worn=True), lambda s, strength: editing.svd_apply(s, many, strength)
+        )
     plot_curves(curves, args.output / "latent_svd_curves.png")
 
 
@@ -97,7 +110,12 @@ def plot_curves(curves: dict, path) -> None:
     for axis, (name, lines) in zip(axes[0], curves.items()):
         for label, rows in lines.items():
             axis.plot([row.kept for row in rows], [row.success for row in rows], marker="o", ms=3, label=label)
-        axis.set(title=f"{name}: strengths {STRENGTHS[0]:g} to {STRENGTHS[-1]:g}", xlabel="others kept", ylabel="success", ylim=(-0.02, 1.02))
+        axis.set(
+            title=f"{name}: strengths {STRENGTHS[0]:g} to {STRENGTHS[-1]:g}",
+            xlabel="others kept",
+            ylabel="success",
+            ylim=(-0.02, 1.02),
+        )
         axis.legend(fontsize=7)
     made.savefig(path)
     print(path)
@@ -109,29 +127,52 @@ def ablation(model, args) -> None:
     The target term cannot be switched off: without it the best edit is none. The mean of several pairs keeps its gain.
     """
     default = Weights()
-    variants: list[tuple[str, dict]] = [("default", {}), ("norms of whole channels", dict(apply=apply_whole)), ("no gain on strangers", dict(apply=apply_alike))]
+    variants: list[tuple[str, dict]] = [
+        ("default", {}),
+        ("norms of whole channels", dict(apply=apply_whole)),
+        ("no gain on strangers", dict(apply=apply_alike)),
+    ]
     published = dict(focus=0.0, apply=apply_published)
-    variants += [("as published", published), ("as published, from T", published | dict(partings=(0,))), ("as published, strength 2", published | dict(strength=2.0))]
+    variants += [
+        ("as published", published),
+        ("as published, from T", published | dict(partings=(0,))),
+        ("as published, strength 2", published | dict(strength=2.0)),
+    ]
     variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.1, 0.3, 3.0)]
     variants += [(f"source {value:g}", dict(weights=Weights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
-    variants += [(f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)]
-    variants += [(f"source spectrum {value:g}", dict(weights=Weights(1.0, default.source, 0.0, value))) for value in (0.1, 1.0)]
+    variants += [
+        (f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)
+    ]
+    variants += [
+        (f"source spectrum {value:g}", dict(weights=Weights(1.0, default.source, 0.0, value))) for value in (0.1, 1.0)
+    ]
     variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
     variants += [(f"focus {focus:g}", dict(focus=focus)) for focus in (0.0, 0.3, 3.0)]
     variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
-    variants += [(f"T_x step {step}", dict(step=step, partings=tuple(part for part in PARTINGS if part < step))) for step in (11, 15, 19, 21)]
+    variants += [
+        (f"T_x step {step}", dict(step=step, partings=tuple(part for part in PARTINGS if part < step)))
+        for step in (11, 15, 19, 21)
+    ]
     variants += [(f"pairs part at step {part}", dict(partings=(part,))) for part in (4, 6, 8, 10)]
     variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
     variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (0.7, 1.4, 2.0)]
     variants += [("mlp", dict(training=Training()))]
     variants = [(label, change) for label, change in variants if label.startswith(tuple(args.variants))]
-    print(f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
-          f"Per cell success/others/PSNR dB\n")
+    print(
+        f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
+        f"Per cell success/others/PSNR dB\n"
+    )
     for name in args.attributes:
         s = Session(model, args.faces, name)
         print(f"{name:<24s}{'own pair':>18s}{'one foreign pair':>20s}{f'mean of {PAIRS} pairs':>20s}")
         tiles = {}
-        row = lambda label, pictures: print(f"{label:<24s}" + "".join(f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in (score(s, p) for p in pictures)), flush=True)
+        row = lambda label, pictures: print(
+            f"{label:<24s}"
+            + "".join(
+                f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in (score(s, p) for p in pictures)
+            ),
+            flush=True,
+        )
         row("prompt swap from T", [editing.prompt_swap(s)])
         for label, change in variants:
             edited = [edit(s, **change) for edit in (editing.svd_own_pair, single, foreign)]
@@ -160,13 +201,31 @@ def pairs(s: Session, count: int, seed: int, step: int, delta: int, partings: tu
     return s.codes[key]
 
 
-def foreign(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS, apply=apply_attribute, **learning) -> Tensor:
+def foreign(
+    s: Session,
+    strength: float = SVD_STRENGTH,
+    step: int = SVD_STEP,
+    delta: int = 0,
+    partings: tuple[int, ...] = PARTINGS,
+    apply=apply_attribute,
+    **learning,
+) -> Tensor:
     """As editing.svd_own_pair, with the mean of foreign pairs."""
     attribute = learn_attribute(*pairs(s, PAIRS, 0, step, delta, partings), **learning)
     return editing.svd_apply(s, attribute, strength, step, apply)
 
 
-def single(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS, apply=apply_attribute, **learning) -> Tensor:
+def single(
+    s: Session,
+    strength: float = SVD_STRENGTH,
+    step: int = SVD_STEP,
+    delta: int = 0,
+    partings: tuple[int, ...] = PARTINGS,
+    apply=apply_attribute,
+    **learning,
+) -> Tensor:
     """The same with single pairs, each on its share of the pictures."""
-    attributes = [learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, partings))]
+    attributes = [
+        learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, partings))
+    ]
     return editing.svd_one_foreign_pair(s, attributes, strength, step, apply)

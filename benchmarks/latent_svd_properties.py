@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
-from singular_edit.core.swap import scale_atoms, swap_atoms
-from singular_edit.core.subspace import attribute_profile, leading_distance, mean_rank, random_leading_distance, trajectory_distances
+from singular_edit.core.subspace import (
+    attribute_profile,
+    leading_distance,
+    mean_rank,
+    random_leading_distance,
+    trajectory_distances,
+)
 from singular_edit.core.svd import BANDS, band_range
+from singular_edit.core.swap import scale_atoms, swap_atoms
 from singular_edit.demo import editing, faces
 from singular_edit.demo.measure import psnr
+from torch import Tensor
 
 RANKS = (1, 2, 4, 8)
 STEPS = (4, 8, 13, 17, 22)  # T_x of the tables
@@ -31,11 +36,17 @@ def main(model, args) -> None:
 
 
 def neighbourhood(distances: dict[int, Tensor], codes: list[Tensor], sigmas: Tensor) -> None:
-    print("1. Small neighbourhood: geodesic distance of leading singular subspaces (mean of left and right, channels, pictures)")
-    print(f"{'rank':>4s}{'next step':>11s}{'5 steps':>9s}{'first-last':>12s}{'picture-mate':>14s}{'random':>9s}   next step / random")
+    print(
+        "1. Small neighbourhood: geodesic distance of leading singular subspaces (mean of left and right, channels, pictures)"
+    )
+    print(
+        f"{'rank':>4s}{'next step':>11s}{'5 steps':>9s}{'first-last':>12s}{'picture-mate':>14s}{'random':>9s}   next step / random"
+    )
     for rank, d in distances.items():
         at = lambda lag: torch.diagonal(d, lag).mean().item()
-        mate = leading_distance(codes[12], codes[12].roll(1, 0), rank).mean().item() if len(codes[0]) > 1 else float("nan")
+        mate = (
+            leading_distance(codes[12], codes[12].roll(1, 0), rank).mean().item() if len(codes[0]) > 1 else float("nan")
+        )
         chance = random_leading_distance(SIZE, SIZE, rank)
         print(f"{rank:4d}{at(1):11.3f}{at(5):9.3f}{d[0, -1]:12.3f}{mate:14.3f}{chance:9.3f}{at(1) / chance:12.0%}")
     print("picture-mate: two different pictures, at step 12. At rank 4, from each step to the next one:")
@@ -44,10 +55,18 @@ def neighbourhood(distances: dict[int, Tensor], codes: list[Tensor], sigmas: Ten
 
 def effect_of_atoms(s, count: int) -> dict[int, list[float]]:
     """Prints what happens to the picture; returns the PSNR after removing each single atom, by step."""
-    print("2. Effect on the picture of changing atoms at T_x: PSNR in dB to the untouched picture; in brackets, share of the judge's 4 answers that changed")
+    print(
+        "2. Effect on the picture of changing atoms at T_x: PSNR in dB to the untouched picture; in brackets, share of the judge's 4 answers that changed"
+    )
     plain, single = s.finish(s.code, 0), {}
     seen = s.model.judged(plain)
-    print(f"{'step':>4s} {'band':<8s}" + "".join(f"{name:>16s}" for name in ("removed", "halved", "x1.5", "values swapped", "atoms swapped", "both swapped", "equal noise")))
+    print(
+        f"{'step':>4s} {'band':<8s}"
+        + "".join(
+            f"{name:>16s}"
+            for name in ("removed", "halved", "x1.5", "values swapped", "atoms swapped", "both swapped", "equal noise")
+        )
+    )
     for step in STEPS:
         x = s.to_step(editing.SOURCE, step)
         other = x.roll(1, 0)
@@ -55,12 +74,22 @@ def effect_of_atoms(s, count: int) -> dict[int, list[float]]:
             first, last = band_range(band, SIZE)
             removed = scale_atoms(x, first, last, 0.0)
             noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-            noise = x + noise * ((removed - x).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1))[:, None, None, None]
-            made = [removed, scale_atoms(x, first, last, 0.5), scale_atoms(x, first, last, 1.5), *(swap_atoms(x, other, first, last, what) for what in ("values", "atoms", "both")), noise]
+            noise = (
+                x + noise * ((removed - x).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1))[:, None, None, None]
+            )
+            made = [
+                removed,
+                scale_atoms(x, first, last, 0.5),
+                scale_atoms(x, first, last, 1.5),
+                *(swap_atoms(x, other, first, last, what) for what in ("values", "atoms", "both")),
+                noise,
+            ]
             cells = []
             for y in made:
                 picture = s.finish(y, step)
-                cells.append(f"{psnr(picture, plain).mean():9.1f} ({(s.model.judged(picture) != seen).float().mean():4.0%})")
+                cells.append(
+                    f"{psnr(picture, plain).mean():9.1f} ({(s.model.judged(picture) != seen).float().mean():4.0%})"
+                )
             print(f"{step:4d} {band:<8s}" + "".join(f"{cell:>16s}" for cell in cells), flush=True)
         single[step] = [psnr(s.finish(scale_atoms(x, j, j + 1, 0.0), step), plain).mean().item() for j in range(SIZE)]
     print("single atoms removed, PSNR in dB, atoms 1 to 16:")
@@ -71,8 +100,10 @@ def effect_of_atoms(s, count: int) -> dict[int, list[float]]:
 
 
 def encoded(model, args) -> None:
-    print("Encoded attributes: share of pictures that show the attribute when atoms of the target code (own noise, parted as late "
-          f"as the attribute allows) take the place of the source code's at step {editing.SVD_STEP}")
+    print(
+        "Encoded attributes: share of pictures that show the attribute when atoms of the target code (own noise, parted as late "
+        f"as the attribute allows) take the place of the source code's at step {editing.SVD_STEP}"
+    )
     columns = [(what, band) for what in ("values", "atoms", "both") for band in BANDS]
     print(f"{'':<9s}" + "".join(f"{what + ' ' + band:>15s}" for what, band in columns))
     for name in args.attributes:
@@ -90,16 +121,23 @@ def profiles(model, name: str, count: int) -> Tensor:
     """[S, r]: at each step, which atoms of the source code the attribute moves; both prompts from the start."""
     sigmas = model.sigmas(editing.STEPS)
     noise = editing.starting_noise(model, count, 7, sigmas)
-    source, target = model.denoiser(editing.SOURCE, cfg=editing.LEARN_CFG), model.denoiser(editing.caption([name]), cfg=editing.LEARN_CFG)
+    source, target = (
+        model.denoiser(editing.SOURCE, cfg=editing.LEARN_CFG),
+        model.denoiser(editing.caption([name]), cfg=editing.LEARN_CFG),
+    )
     x, z, found = noise, noise, []
     for step in range(editing.STEPS):
-        x, z = (editing.sample_euler(denoise, code, sigmas[step:step + 2]) for denoise, code in ((source, x), (target, z)))
+        x, z = (
+            editing.sample_euler(denoise, code, sigmas[step : step + 2]) for denoise, code in ((source, x), (target, z))
+        )
         found.append(attribute_profile(x, z).mean(0))
     return torch.stack(found).cpu()
 
 
 def print_mobility(mobility: dict[str, Tensor], sigmas: Tensor) -> None:
-    print("3. Mobility in order: where among the source code's atoms the attribute's change sits (0 = the first atom, 1 = the last, 0.5 = no order)")
+    print(
+        "3. Mobility in order: where among the source code's atoms the attribute's change sits (0 = the first atom, 1 = the last, 0.5 = no order)"
+    )
     shown = list(range(1, editing.STEPS, 3)) + [editing.STEPS - 1]
     print(f"{'sigma':<9s}" + "".join(f"{sigmas[i + 1]:8.2f}" for i in shown))
     for name, profile in mobility.items():
@@ -147,7 +185,10 @@ def sheet(s, path, shown: int = 4, step: int = editing.SVD_STEP) -> None:
     x = s.to_step(editing.SOURCE, step)[:shown]
     other = s.to_step(editing.SOURCE, step).roll(1, 0)[:shown]
     columns = {"untouched": x} | {f"{band} removed": scale_atoms(x, *band_range(band, SIZE), 0.0) for band in BANDS[1:]}
-    columns |= {f"{band} {what} of\nanother face": swap_atoms(x, other, *band_range(band, SIZE), what) for what, band in (("values", "all"), ("atoms", "coarse"), ("atoms", "fine"))}
+    columns |= {
+        f"{band} {what} of\nanother face": swap_atoms(x, other, *band_range(band, SIZE), what)
+        for what, band in (("values", "all"), ("atoms", "coarse"), ("atoms", "fine"))
+    }
     made, axes = figure(len(columns), len(x), (1.3, 1.3))
     for column, (title, codes) in enumerate(columns.items()):
         for row, picture in enumerate(s.finish(codes, step)):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
-
 from singular_edit.core.properties import linearity
 from singular_edit.demo import faces
 from singular_edit.demo.editing import Session
 from singular_edit.demo.measure import Score, score
+from torch import Tensor
 
 Edit = Callable[[Session, float], Tensor]  # pictures edited at a strength
 
@@ -25,18 +24,30 @@ def courses(s: Session, strengths: tuple[float, ...], ways: dict[str, Edit]) -> 
     print(f"\n{'success/others/PSNR dB at strength':<34s}" + "".join(f"{strength:>16g}" for strength in strengths))
     rows = {label: [score(s, edit(s, strength)) for strength in strengths] for label, edit in ways.items()}
     for label, scores in rows.items():
-        print(f"{label:<34s}" + "".join(f"{f'{r.success:.2f}/{r.kept:.2f}/{r.psnr:.1f}':>16s}" for r in scores), flush=True)
+        print(
+            f"{label:<34s}" + "".join(f"{f'{r.success:.2f}/{r.kept:.2f}/{r.psnr:.1f}':>16s}" for r in scores),
+            flush=True,
+        )
     return rows
 
 
 def monotone(without: Session, worn: Session, edit: Edit) -> None:
     """The judge's mean logit from strength -2 to 2: faces without the attribute can only gain it, faces with it only lose it."""
     strengths = torch.linspace(-2, 2, 9)
-    scores = {label: torch.stack([logits(s, edit(s, strength)) for strength in strengths.tolist()]) for label, s in (("without", without), ("with it", worn))}
+    scores = {
+        label: torch.stack([logits(s, edit(s, strength)) for strength in strengths.tolist()])
+        for label, s in (("without", without), ("with it", worn))
+    }
     both = torch.cat(list(scores.values()), dim=1)
     print(f"\n{'mean logit at strength':<34s}" + "".join(f"{strength:>8g}" for strength in strengths.tolist()))
     for label, values in {**scores, "both": both}.items():
         half = slice(None) if label == "both" else slice(4, None) if label == "without" else slice(0, 5)
-        print(f"{f'faces {label}':<34s}" + "".join(f"{value:8.1f}" for value in values.mean(dim=1).tolist())
-              + f"   Spearman of the mean {linearity(values[half].mean(dim=1, keepdim=True), strengths[half]):.2f}, of each face {linearity(values[half], strengths[half]):.2f}")
-    print(f"removed from {float((scores['with it'][1] < 0).float().mean()):.2f} of the faces that wear it, at strength {strengths[1]:g}\n", flush=True)
+        print(
+            f"{f'faces {label}':<34s}"
+            + "".join(f"{value:8.1f}" for value in values.mean(dim=1).tolist())
+            + f"   Spearman of the mean {linearity(values[half].mean(dim=1, keepdim=True), strengths[half]):.2f}, of each face {linearity(values[half], strengths[half]):.2f}"
+        )
+    print(
+        f"removed from {float((scores['with it'][1] < 0).float().mean()):.2f} of the faces that wear it, at strength {strengths[1]:g}\n",
+        flush=True,
+    )

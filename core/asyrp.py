@@ -8,8 +8,9 @@ step, so outside of the editing window, and at strength 0, this *is* the stock s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,11 +70,15 @@ def slide(direction: HDirection, strength: float, sigmas: Tensor, window: Window
     What is taken away is gone sooner, and what follows only harms the picture.
     """
     edit = direction_edit(direction, min(max(strength, -1.0), 1.0), sigmas, window)
-    return Slide(edit, max(abs(strength), 1.0), direction_reading(direction, strength if strength > 0 else TAKING * strength, window))
+    return Slide(
+        edit,
+        max(abs(strength), 1.0),
+        direction_reading(direction, strength if strength > 0 else TAKING * strength, window),
+    )
 
 
 def direction_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Window) -> Edit | None:
-    """h -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add."""
+    """H -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add."""
     move = direction_move(direction, strength, sigmas, window)
     return None if move is None else lambda h, sigma: h + move(h, sigma).to(h)
 
@@ -93,21 +98,30 @@ def direction_move(direction: HDirection, strength: float, sigmas: Tensor, windo
         return None
 
     def move(h: Tensor, sigma: Tensor) -> Tensor:
-        return sum((scale * part.delta(h, sigma) for scale, part, own in moves if own.edits(sigma)), torch.zeros_like(h, dtype=torch.float32))
+        return sum(
+            (scale * part.delta(h, sigma) for scale, part, own in moves if own.edits(sigma)),
+            torch.zeros_like(h, dtype=torch.float32),
+        )
 
     return move
 
 
 def direction_reading(direction: HDirection, strength: float, window: Window) -> Reading | None:
-    """strength * w R of the readouts among a direction's parts, each for its share of the step: (h, sigma, sigma_next, size) -> [B, C, *size]; None where there are none."""
-    read = [(strength * weight, part, replace(window, start=min(window.start, part.start)))
-            for weight, part in direction.parts if not part.moves_h and strength * weight != 0]
+    """Strength * w R of the readouts among a direction's parts, each for its share of the step: (h, sigma, sigma_next, size) -> [B, C, *size]; None where there are none."""
+    read = [
+        (strength * weight, part, replace(window, start=min(window.start, part.start)))
+        for weight, part in direction.parts
+        if not part.moves_h and strength * weight != 0
+    ]
     if not read:
         return None
 
     def reading(h: Tensor, sigma: Tensor, sigma_next: Tensor, size: tuple[int, int]) -> Tensor:
         shares = [(scale * own.share(sigma, sigma_next), part, own) for scale, part, own in read]
-        return sum((share * part.read(h, sigma.clamp(max=own.start), size) for share, part, own in shares if share), torch.zeros(1, device=h.device))
+        return sum(
+            (share * part.read(h, sigma.clamp(max=own.start), size) for share, part, own in shares if share),
+            torch.zeros(1, device=h.device),
+        )
 
     return reading
 
@@ -120,14 +134,24 @@ def _step_ratio(learned: Tensor, sigmas: Tensor, window: Window) -> float:
     return len(there) / len(here) if here and there else 1.0
 
 
-def step_asyrp(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, flow: bool = False) -> Tensor:
+def step_asyrp(
+    x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, flow: bool = False
+) -> Tensor:
     """One asymmetric step, without boost."""
     a_next = 1 - sigma_next if flow else 1.0
     return euler_step(x, denoised, sigma, sigma_next) + a_next * (edited - denoised)
 
 
-def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, z: Tensor, eta: float,
-               flow: bool = False) -> Tensor:
+def step_boost(
+    x: Tensor,
+    denoised: Tensor,
+    edited: Tensor,
+    sigma: Tensor,
+    sigma_next: Tensor,
+    z: Tensor,
+    eta: float,
+    flow: bool = False,
+) -> Tensor:
     """One stochastic step (quality boost, section 4.2): DDIM's eta with s = sigma/a, noise z ~ N(0, I)."""
     a, a_next = (1 - sigma, 1 - sigma_next) if flow else (torch.ones_like(sigma), torch.ones_like(sigma_next))
     # a flow schedule starts at a = 0, s = infinity, where no old noise can be kept by ratio: s'/s is then 0.
@@ -139,7 +163,16 @@ def step_boost(x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma
     return a_next * (edited + down * n + up * z)
 
 
-def _change(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edit: Edit | None, amount: float, reading: Reading | None, flow: bool) -> tuple[Tensor, Tensor]:
+def _change(
+    denoise: Denoiser,
+    x: Tensor,
+    sigma: Tensor,
+    sigma_next: Tensor,
+    edit: Edit | None,
+    amount: float,
+    reading: Reading | None,
+    flow: bool,
+) -> tuple[Tensor, Tensor]:
     """(D, D_edit - D) of an edit of h, of a reading of h, or of both."""
     seen: list[Tensor] = []
 
@@ -148,18 +181,35 @@ def _change(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
             seen.append(h)
         return h if edit is None else edit(h, sigma)
 
-    denoised, edited = (denoise(x, sigma, edit_seen),) * 2 if edit is None else denoise_pair(denoise, x, sigma, edit_seen)
+    denoised, edited = (
+        (denoise(x, sigma, edit_seen),) * 2 if edit is None else denoise_pair(denoise, x, sigma, edit_seen)
+    )
     change = amount * (edited - denoised)
     if reading is not None:
         # All of D_edit - D is added at every step, of which a stock step would make this share.
-        change = change + step_share(sigma, sigma_next, flow) * guidance_of(denoise) * reading(bottleneck_of(seen, x), sigma, sigma_next, x.shape[-2:])
+        change = change + step_share(sigma, sigma_next, flow) * guidance_of(denoise) * reading(
+            bottleneck_of(seen, x), sigma, sigma_next, x.shape[-2:]
+        )
     return denoised, change
 
 
 @torch.no_grad()
-def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None, window: Window = Window(), *, eta: float = 1.0,
-                 flow: bool = False, noise: Callable[[Tensor], Tensor] | None = None, symmetric: bool = False,
-                 amount: float = 1.0, reading: Reading | None = None, mask: Tensor | None = None, callback: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+def sample_asyrp(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    edit: Edit | None,
+    window: Window = Window(),
+    *,
+    eta: float = 1.0,
+    flow: bool = False,
+    noise: Callable[[Tensor], Tensor] | None = None,
+    symmetric: bool = False,
+    amount: float = 1.0,
+    reading: Reading | None = None,
+    mask: Tensor | None = None,
+    callback: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
     """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
 
     edit(h, sigma) returns the edited bottleneck; None edits nothing. reading(h, sigma, sigma_next, size): a change of D read off h
@@ -170,9 +220,14 @@ def sample_asyrp(denoise: Denoiser, x: Tensor, sigmas: Tensor, edit: Edit | None
     """
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
-        edits, reads = edit is not None and window.edits(sigma), reading is not None and window.share(sigma, sigma_next) > 0
+        edits, reads = (
+            edit is not None and window.edits(sigma),
+            reading is not None and window.share(sigma, sigma_next) > 0,
+        )
         if edits or reads:
-            denoised, change = _change(denoise, x, sigma, sigma_next, edit if edits else None, amount, reading if reads else None, flow)
+            denoised, change = _change(
+                denoise, x, sigma, sigma_next, edit if edits else None, amount, reading if reads else None, flow
+            )
             edited = denoised + (change if mask is None else mask * change)
         else:
             denoised = edited = denoise(x, sigma)

@@ -11,9 +11,9 @@ what was not to change.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
 
 import torch
 from torch import Tensor
@@ -67,9 +67,15 @@ class SVDAttribute:
         energy = self.edit.s.square().sum(dim=0)
         size = float((energy.sum() / self.source_spectrum.square().sum()).sqrt())
         shares = ", ".join(f"{n}: {energy[:n].sum() / energy.sum():.0%}" for n in (1, 2, 4, 8) if n <= self.rank)
-        return (f"{self.name}: {self.rank} atoms in each of {self.channels} channels, learned at sigma {self.sigma or 'unknown'}\n"
-                f"size of the edit: {size:.1%} of the source code's norm; share held by its leading atoms: {shares}"
-                + (f"\nof one pair, which it knows again: on any other code it is {ALONE:g} times as strong" if self.source else ""))
+        return (
+            f"{self.name}: {self.rank} atoms in each of {self.channels} channels, learned at sigma {self.sigma or 'unknown'}\n"
+            f"size of the edit: {size:.1%} of the source code's norm; share held by its leading atoms: {shares}"
+            + (
+                f"\nof one pair, which it knows again: on any other code it is {ALONE:g} times as strong"
+                if self.source
+                else ""
+            )
+        )
 
     def save(self, path: str | Path) -> None:
         tensors = dict(zip(ATOMS, (*self.edit, self.source_spectrum, self.target_spectrum)))
@@ -80,18 +86,39 @@ class SVDAttribute:
         write(path, KIND, tensors, dict(self.info), sigma=self.sigma, target_sigma=self.target_sigma)
 
     @classmethod
-    def load(cls, path: str | Path) -> "SVDAttribute":
+    def load(cls, path: str | Path) -> SVDAttribute:
         """Raises EditError for a file that is not a whole SVD attribute of a known version."""
         tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), SOURCE, PREDICTOR)
-        edit, source = (ChannelSVD(*(tensors[f"{name}.{part}"] for part in "usv")) if f"{name}.u" in tensors else None for name in ("edit", "source"))
+        edit, source = (
+            ChannelSVD(*(tensors[f"{name}.{part}"] for part in "usv")) if f"{name}.u" in tensors else None
+            for name in ("edit", "source")
+        )
         predictor = Predictor(*(tensors[name] for name in PREDICTOR)) if "mlp.w1" in tensors else None
-        return cls(edit, tensors["source_spectrum"], tensors["target_spectrum"], info=info, predictor=predictor, source=source, **numbers)
+        return cls(
+            edit,
+            tensors["source_spectrum"],
+            tensors["target_spectrum"],
+            info=info,
+            predictor=predictor,
+            source=source,
+            **numbers,
+        )
 
 
 @torch.no_grad()
-def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Weights = Weights(), keep: int | None = None,
-                    focus: float = FOCUS, sigma: float = 0.0, target_sigma: float = 0.0, info: dict[str, str] | None = None,
-                    training: Training | None = None, callback: Callable[[int, float], None] | None = None) -> SVDAttribute:
+def learn_attribute(
+    source: Tensor,
+    target: Tensor,
+    rank: int = 12,
+    weights: Weights = Weights(),
+    keep: int | None = None,
+    focus: float = FOCUS,
+    sigma: float = 0.0,
+    target_sigma: float = 0.0,
+    info: dict[str, str] | None = None,
+    training: Training | None = None,
+    callback: Callable[[int, float], None] | None = None,
+) -> SVDAttribute:
     """From pairs of codes [B, C, H, W], by Attribute Vector Integration; a batch of pairs gives their mean edit: what differs
     among them (the colours of hats) cancels, and what they share is brought to the size of one pair's edit.
 
@@ -118,21 +145,28 @@ def learn_attribute(source: Tensor, target: Tensor, rank: int = 12, weights: Wei
     edits = result.y.double() - x.double()
     if edits.abs().max() < 1e-6:
         if (x - z).abs().max() > 1e-6:
-            raise EditError(f"target_weight is {weights.target}, which lets nothing of the target in; a larger one beside source_weight is needed.")
-        raise EditError("source and target are the same code, so there is nothing to learn; check that their prompts differ.")
+            raise EditError(
+                f"target_weight is {weights.target}, which lets nothing of the target in; a larger one beside source_weight is needed."
+            )
+        raise EditError(
+            "source and target are the same code, so there is nothing to learn; check that their prompts differ."
+        )
     mean = edits.mean(dim=0)
     weight = places(mean, focus)
     gain = shared_gain(weight * edits) if len(edits) > 1 else 1.0
     own = trim(ChannelSVD(*(part[0] for part in result.source))) if len(edits) == 1 else None
     edit = trim(channel_svd(gain * weight * mean, keep or 2 * rank))
     spectra = [svd.s.mean(dim=0).float() for svd in (result.source, result.target)]
-    return SVDAttribute(edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor, source=own)
+    return SVDAttribute(
+        edit, *spectra, sigma=sigma, target_sigma=target_sigma, info=dict(info or {}), predictor=predictor, source=own
+    )
 
 
 @torch.no_grad()
-def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: int = 0, band: str = "all",
-                    mask: Tensor | None = None) -> Tensor:
-    """x + gain * strength * std(x) * edit, then each channel's norm brought back to that of x, where the edit lies.
+def apply_attribute(
+    x: Tensor, attribute: SVDAttribute, strength: float, rank: int = 0, band: str = "all", mask: Tensor | None = None
+) -> Tensor:
+    """X + gain * strength * std(x) * edit, then each channel's norm brought back to that of x, where the edit lies.
 
     The gain is 1 on the attribute's own code, more on a stranger's (kinship.py).
 
@@ -143,19 +177,28 @@ def apply_attribute(x: Tensor, attribute: SVDAttribute, strength: float, rank: i
     """
     check_latent(x, "latent")
     if x.shape[1] != attribute.channels:
-        raise EditError(f"latent has {x.shape[1]} channels but attribute '{attribute.name}' was learned on {attribute.channels}; "
-                        f"use a model of its family ({attribute.info.get('latent_format') or 'latent format not recorded'}).")
+        raise EditError(
+            f"latent has {x.shape[1]} channels but attribute '{attribute.name}' was learned on {attribute.channels}; "
+            f"use a model of its family ({attribute.info.get('latent_format') or 'latent format not recorded'})."
+        )
     if rank < 0 or not abs(strength) < float("inf"):
-        raise EditError(f"strength is {strength} and rank is {rank}; a finite strength and a rank of 0 (all) or more are accepted.")
+        raise EditError(
+            f"strength is {strength} and rank is {rank}; a finite strength and a rank of 0 (all) or more are accepted."
+        )
     if strength == 0:
         return x.clone()
     count = min(rank or attribute.rank, attribute.rank)
     edit = compose(resize_atoms(select(attribute.edit, *band_range(band, count)), *x.shape[-2:])).to(x.device)
     source, std = standardise(x.float())
-    y = norm_brought_back(source, source + gain_on(x, attribute.source) * strength * edit, places(edit).clamp(max=1)) * std
+    y = (
+        norm_brought_back(source, source + gain_on(x, attribute.source) * strength * edit, places(edit).clamp(max=1))
+        * std
+    )
     if mask is not None:
         if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
-            raise EditError(f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent.")
+            raise EditError(
+                f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent."
+            )
         y = x + mask.to(y) * (y - x)
     return y.to(x.dtype)
 

@@ -8,7 +8,7 @@ Both are tables: they need no network, apply the same to every picture, and show
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,9 +20,19 @@ from .errors import EditError, check_sigmas
 
 
 @torch.no_grad()
-def average_direction(denoise: Denoiser, direction: HDirection, noise: Tensor, sigmas: Tensor, window: Window = Window(), *,
-                      strength: float = 1.0, flow: bool = False, batch: int = 8, device: torch.device | str = "cpu",
-                      callback: Callable[[], None] | None = None) -> TableDirection:
+def average_direction(
+    denoise: Denoiser,
+    direction: HDirection,
+    noise: Tensor,
+    sigmas: Tensor,
+    window: Window = Window(),
+    *,
+    strength: float = 1.0,
+    flow: bool = False,
+    batch: int = 8,
+    device: torch.device | str = "cpu",
+    callback: Callable[[], None] | None = None,
+) -> TableDirection:
     """mean_t: the mean of what ``direction`` adds to h while noise [B, C, H, W] (model space, at sigmas[0]) is sampled with it.
 
     What comes back lives on those of these sigmas that lie inside the window, and at strength 1 does what the direction
@@ -32,11 +42,15 @@ def average_direction(denoise: Denoiser, direction: HDirection, noise: Tensor, s
     check_sigmas(sigmas)
     for _, part in direction.parts:
         if not part.moves_h:
-            raise EditError(f"direction '{part.name}' is a readout: it adds nothing to h that could be averaged; a direction of method combined or implicit is accepted.")
+            raise EditError(
+                f"direction '{part.name}' is a readout: it adds nothing to h that could be averaged; a direction of method combined or implicit is accepted."
+            )
     move = direction_move(direction, strength, sigmas, window)
     steps = [i for i, sigma in enumerate(sigmas[:-1]) if window.edits(sigma)]
     if move is None or not steps:
-        raise EditError(f"direction '{direction.name}' adds nothing on this schedule; check its weights, and that the schedule reaches down to sigma {direction.start:.4g}.")
+        raise EditError(
+            f"direction '{direction.name}' adds nothing on this schedule; check its weights, and that the schedule reaches down to sigma {direction.start:.4g}."
+        )
     totals: dict[float, Tensor] = {}
     counts = dict.fromkeys((float(sigmas[i]) for i in steps), 0)
 
@@ -47,9 +61,16 @@ def average_direction(denoise: Denoiser, direction: HDirection, noise: Tensor, s
         return h + dh.to(h)
 
     for x in noise.split(batch):
-        sample_asyrp(denoise, x.to(device), sigmas, edit, window, flow=flow, callback=callback and (lambda *_: callback()))
+        sample_asyrp(
+            denoise, x.to(device), sigmas, edit, window, flow=flow, callback=callback and (lambda *_: callback())
+        )
     table = torch.stack([totals[key] / counts[key] for key in counts])
-    info = {**direction.info, "name": direction.name, "method": f"mean_t of {direction.info.get('method', direction.kind)}", "samples": str(len(noise))}
+    info = {
+        **direction.info,
+        "name": direction.name,
+        "method": f"mean_t of {direction.info.get('method', direction.kind)}",
+        "samples": str(len(noise)),
+    }
     return TableDirection(sigmas[steps].float().cpu(), {"table": table}, info)
 
 

@@ -13,8 +13,9 @@ defaults here are ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,7 +78,9 @@ def closed_form(system: System) -> Tensor:
 
 
 @torch.no_grad()
-def integrate(x: Tensor, z: Tensor, rank: int, weights: Weights = Weights(), predict: Predict = closed_form) -> Integration:
+def integrate(
+    x: Tensor, z: Tensor, rank: int, weights: Weights = Weights(), predict: Predict = closed_form
+) -> Integration:
     """The y with the predicted singular values. x, z: [B, C, H, W] at unit variance, in any one space."""
     if rank < 1:
         raise EditError(f"rank is {rank}; 1 or more is accepted.")
@@ -101,6 +104,14 @@ def _system(source: ChannelSVD, target: ChannelSVD, to_source: Tensor, to_target
     # <u_i v_i^T, u_j v_j^T> = (u_i.u_j)(v_i.v_j), and <u_j v_j^T, M> = u_j^T M v_j.
     gram = (u.mT @ u) * (v.mT @ v)
     pulled = weights.target * to_target + weights.source * to_source
-    constant = (weights.target * to_target.square().sum((-2, -1)) + weights.source * to_source.square().sum((-2, -1))
-                + (stiffness * spectra.square()).sum(-1))
-    return System((weights.target + weights.source) * gram + torch.diag(stiffness), (u * (pulled @ v)).sum(-2) + stiffness * spectra, constant, spectra)
+    constant = (
+        weights.target * to_target.square().sum((-2, -1))
+        + weights.source * to_source.square().sum((-2, -1))
+        + (stiffness * spectra.square()).sum(-1)
+    )
+    return System(
+        (weights.target + weights.source) * gram + torch.diag(stiffness),
+        (u * (pulled @ v)).sum(-2) + stiffness * spectra,
+        constant,
+        spectra,
+    )

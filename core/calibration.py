@@ -13,7 +13,8 @@ mean, and going further costs it little.
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from .learning import Trajectories, parting_step
 
 ROUNDS = 4
 COUNT = 32  # noises it is measured on
-FEW = 16    # and a readout, which learns in less time than that
+FEW = 16  # and a readout, which learns in less time than that
 SCALES = (0.1, 4.0)
 
 
@@ -53,16 +54,27 @@ class Ends(NamedTuple):
     target: Tensor
 
     @classmethod
-    def of(cls, t: Trajectories, count: int = COUNT) -> "Ends":
+    def of(cls, t: Trajectories, count: int = COUNT) -> Ends:
         """Of the first ``count`` noises of what was recorded for learning."""
         sampled = t.x.shape[1] // 2
         rows = torch.arange(min(count, sampled))
-        ends = (euler_step(t.x[-1, part], prediction[-1, part], t.sigmas[-2], t.sigmas[-1]) for part, prediction in ((rows, t.source), (sampled + rows, t.target)))
+        ends = (
+            euler_step(t.x[-1, part], prediction[-1, part], t.sigmas[-2], t.sigmas[-1])
+            for part, prediction in ((rows, t.source), (sampled + rows, t.target))
+        )
         return cls(t.sigmas, t.x[0, rows], *ends)
 
 
-def sample_ends(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, onset: float = float("inf"), batch: int = 8, device: torch.device | str = "cpu",
-                callback: Callable[[], None] | None = None) -> Ends:
+def sample_ends(
+    source: Denoiser,
+    target: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    onset: float = float("inf"),
+    batch: int = 8,
+    device: torch.device | str = "cpu",
+    callback: Callable[[], None] | None = None,
+) -> Ends:
     """Of noise [B, C, H, W] (model space, at sigmas[0]), where the prompts part at sigma <= onset; callback() before each step of a batch.
 
     Raises EditError when no step lies below the onset.
@@ -71,13 +83,26 @@ def sample_ends(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tenso
     rows = []
     for x in noise.split(batch):
         x = sample_euler(source, x.to(device), sigmas[: first + 1], tick)
-        rows.append([part.float().cpu() for part in (x, *(sample_euler(prompt, x, sigmas[first:], tick) for prompt in (source, target)))])
+        rows.append(
+            [
+                part.float().cpu()
+                for part in (x, *(sample_euler(prompt, x, sigmas[first:], tick) for prompt in (source, target)))
+            ]
+        )
     return Ends(sigmas[first:].float().cpu(), *(torch.cat(column) for column in zip(*rows)))
 
 
 @torch.no_grad()
-def calibrate(denoise: Denoiser, direction: HDirection, ends: Ends, window: Window = Window(), batch: int = 8, flow: bool = False,
-              device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> tuple[HDirection, float, float]:
+def calibrate(
+    denoise: Denoiser,
+    direction: HDirection,
+    ends: Ends,
+    window: Window = Window(),
+    batch: int = 8,
+    flow: bool = False,
+    device: torch.device | str = "cpu",
+    callback: Callable[[], None] | None = None,
+) -> tuple[HDirection, float, float]:
     """The direction scaled to its unit; also the factor, and the progress measured at strength 1 / unit_of(direction).times.
 
     denoise: under the source prompt. Sampled ROUNDS times at most, ``batch`` at a time; callback() after each step. A
@@ -88,7 +113,20 @@ def calibrate(denoise: Denoiser, direction: HDirection, ends: Ends, window: Wind
 
     def finished(scale: float, x: Tensor) -> Tensor:
         edit, reading = direction_edit(direction, scale, sigmas, window), direction_reading(direction, scale, window)
-        return sample_asyrp(denoise, x.to(device), sigmas, edit, window, flow=flow, reading=reading, callback=callback and (lambda *_: callback())).float().cpu()
+        return (
+            sample_asyrp(
+                denoise,
+                x.to(device),
+                sigmas,
+                edit,
+                window,
+                flow=flow,
+                reading=reading,
+                callback=callback and (lambda *_: callback()),
+            )
+            .float()
+            .cpu()
+        )
 
     scale, tried = 1.0, []
     for _ in range(ROUNDS):

@@ -7,8 +7,8 @@ half of the trajectories drift towards the target, as an edited one will. No gra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 from torch import Tensor
@@ -32,8 +32,18 @@ class Changes:
 
 
 @torch.no_grad()
-def record_changes(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, onset: float = float("inf"), end: float = 0.0, batch: int = 8,
-                   seed: int = 0, device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> Changes:
+def record_changes(
+    source: Denoiser,
+    target: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    onset: float = float("inf"),
+    end: float = 0.0,
+    batch: int = 8,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    callback: Callable[[], None] | None = None,
+) -> Changes:
     """From noise [B, C, H, W] (model space, at sigmas[0]), at steps with end < sigma <= onset.
 
     ``batch`` noises at a time; callback() after each of their steps. Raises EditError when no step lies there.
@@ -41,7 +51,9 @@ def record_changes(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Te
     check_sigmas(sigmas)
     inside = [i for i, sigma in enumerate(sigmas[:-1].tolist()) if end < sigma <= onset]
     if not inside:
-        raise EditError(f"No step of this schedule lies between sigma {onset:.4g}, where the two prompts part, and {end:.4g}, where learning ends; widen the window.")
+        raise EditError(
+            f"No step of this schedule lies between sigma {onset:.4g}, where the two prompts part, and {end:.4g}, where learning ends; widen the window."
+        )
     generator, rows = torch.Generator().manual_seed(seed), []
     for k, x in enumerate(noise.split(batch)):
         x = x.to(device)
@@ -54,7 +66,13 @@ def record_changes(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Te
             else:
                 denoised, h = read_bottleneck(source, x, sigmas[i])
                 change = target(x, sigmas[i]) - denoised
-                rows.append((h.float().cpu(), change.float().cpu() / guidance_of(source), sigmas[i].float().cpu().expand(len(x))))
+                rows.append(
+                    (
+                        h.float().cpu(),
+                        change.float().cpu() / guidance_of(source),
+                        sigmas[i].float().cpu().expand(len(x)),
+                    )
+                )
                 follows = drifts & (torch.rand(len(x), 1, 1, 1, generator=generator) < 0.8)
                 x = euler_step(x, denoised + follows.to(x) * change, sigmas[i], sigmas[i_next])
             if callback is not None:
@@ -62,8 +80,16 @@ def record_changes(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Te
     return Changes(sigmas[inside].float().cpu(), *(torch.cat(column) for column in zip(*rows)))
 
 
-def learn_readout(changes: Changes, steps: int = 1000, batch: int = 64, learning_rate: float = 3e-2, seed: int = 0, info: dict[str, str] | None = None,
-                  device: torch.device | str = "cpu", callback: Callable[[int, float], None] | None = None) -> tuple[ReadoutDirection, list[float]]:
+def learn_readout(
+    changes: Changes,
+    steps: int = 1000,
+    batch: int = 64,
+    learning_rate: float = 3e-2,
+    seed: int = 0,
+    info: dict[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    callback: Callable[[int, float], None] | None = None,
+) -> tuple[ReadoutDirection, list[float]]:
     """The readout (on the CPU) and the loss of every step, relative to reading nothing (1 = no better).
 
     learning_rate: the network learns at a tenth of it, as for every method. Raises EditError when both prompts predict the same.
@@ -71,10 +97,14 @@ def learn_readout(changes: Changes, steps: int = 1000, batch: int = 64, learning
     c, generator = changes, torch.Generator().manual_seed(seed)
     rms = c.change.square().mean().sqrt()
     if rms < 1e-5:
-        raise EditError("source and target predict the same picture, so there is nothing to learn; check that the two prompts differ.")
+        raise EditError(
+            "source and target predict the same picture, so there is nothing to learn; check that the two prompts differ."
+        )
     factor = -(-c.change.shape[-1] // c.h.shape[-1])
     info = {"method": "readout", **(info or {})}
-    readout = ReadoutDirection.fresh(c.h.shape[1], c.change.shape[1], factor, float(c.h.std().clamp(min=1e-6)), c.sigmas, generator, info)
+    readout = ReadoutDirection.fresh(
+        c.h.shape[1], c.change.shape[1], factor, float(c.h.std().clamp(min=1e-6)), c.sigmas, generator, info
+    )
 
     def loss(step: int) -> Tensor:
         rows = torch.randint(len(c.h), (min(batch, len(c.h)),), generator=generator)

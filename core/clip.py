@@ -8,7 +8,7 @@ trajectory advances with the direction as it is at that moment, beside a recorde
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,13 +25,31 @@ Embed = Callable[[Tensor], Tensor]  # predicted x0 [B, C, H, W], model space -> 
 
 def directional_loss(edited: Tensor, source: Tensor, text: Tensor) -> Tensor:
     """1 - cosine of the change of pictures' embeddings [B, E] with that of the texts [E]: mean over the batch, 0 to 2."""
-    return 1 - F.cosine_similarity(F.normalize(edited, dim=1) - F.normalize(source, dim=1), text[None], dim=1, eps=1e-6).mean()
+    return (
+        1
+        - F.cosine_similarity(
+            F.normalize(edited, dim=1) - F.normalize(source, dim=1), text[None], dim=1, eps=1e-6
+        ).mean()
+    )
 
 
-def learn_clip_direction(denoise: Denoiser, trajectories: Trajectories, embed: Embed, text: Tensor, method: str = "implicit", steps: int = 500, batch: int = 8,
-                         learning_rate: float = 3e-2, identity: float = 3.0, seed: int = 0, flow: bool = False, end: float = 0.0,
-                         device: torch.device | str = "cpu", info: dict[str, str] | None = None,
-                         callback: Callable[[int, float], None] | None = None) -> tuple[HDirection, list[float]]:
+def learn_clip_direction(
+    denoise: Denoiser,
+    trajectories: Trajectories,
+    embed: Embed,
+    text: Tensor,
+    method: str = "implicit",
+    steps: int = 500,
+    batch: int = 8,
+    learning_rate: float = 3e-2,
+    identity: float = 3.0,
+    seed: int = 0,
+    flow: bool = False,
+    end: float = 0.0,
+    device: torch.device | str = "cpu",
+    info: dict[str, str] | None = None,
+    callback: Callable[[int, float], None] | None = None,
+) -> tuple[HDirection, list[float]]:
     """The direction (on the CPU) and the loss of every update; it begins around 1, no angle at all.
 
     denoise: under the source prompt, differentiable in h. trajectories: only their source half is used. text: [E].
@@ -39,9 +57,13 @@ def learn_clip_direction(denoise: Denoiser, trajectories: Trajectories, embed: E
     EditError when the texts embed the same.
     """
     if text.norm() < 1e-6:
-        raise EditError("Source and target texts have the same CLIP embedding, so there is nothing to learn; check that the two differ.")
+        raise EditError(
+            "Source and target texts have the same CLIP embedding, so there is nothing to learn; check that the two differ."
+        )
     t, generator = trajectories, torch.Generator().manual_seed(seed)
-    direction = untrained(method, t.h_difference.shape[1:], t.sigmas[:-1], generator, {"method": f"clip, {method}", **(info or {})})
+    direction = untrained(
+        method, t.h_difference.shape[1:], t.sigmas[:-1], generator, {"method": f"clip, {method}", **(info or {})}
+    )
     # From no change at all the loss has no slope: the network's last layer starts a little off zero.
     for name in set(direction.linear) & {"table", "out.weight"}:
         direction.tensors[name].add_(1e-3 * torch.randn(direction.tensors[name].shape, generator=generator))

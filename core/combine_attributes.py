@@ -23,20 +23,40 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
     first = weighted[0][1]
     for weight, attribute in weighted:
         if attribute.channels != first.channels:
-            raise EditError(f"attribute '{attribute.name}' has {attribute.channels} channels but '{first.name}' has {first.channels}; attributes of one model family combine.")
+            raise EditError(
+                f"attribute '{attribute.name}' has {attribute.channels} channels but '{first.name}' has {first.channels}; attributes of one model family combine."
+            )
         formats = {a.info.get("latent_format") for a in (attribute, first)} - {None, ""}
         if len(formats) > 1:
-            raise EditError(f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' ({' and '.join(sorted(formats))}); attributes of one model family combine.")
+            raise EditError(
+                f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' ({' and '.join(sorted(formats))}); attributes of one model family combine."
+            )
         if not abs(weight) < float("inf"):
             raise EditError(f"the weight of '{attribute.name}' is {weight}; a finite number is accepted.")
-    height, width = (max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for _, a in weighted)))
+    height, width = (
+        max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for _, a in weighted))
+    )
     edits = [resize_atoms(attribute.edit, height, width) for _, attribute in weighted]
     source = first.source if all(_same(first.source, attribute.source) for _, attribute in weighted) else None
-    sizes = [weight * (ALONE if attribute.source is not None and source is None else 1) for weight, attribute in weighted]
+    sizes = [
+        weight * (ALONE if attribute.source is not None and source is None else 1) for weight, attribute in weighted
+    ]
     scaled = [edit.s * size for edit, size in zip(edits, sizes)]
-    together = trim(orthonormalise(ChannelSVD(*(torch.cat(tensors, dim=-1).double() for tensors in ([e.u for e in edits], scaled, [e.v for e in edits])))))
+    together = trim(
+        orthonormalise(
+            ChannelSVD(
+                *(
+                    torch.cat(tensors, dim=-1).double()
+                    for tensors in ([e.u for e in edits], scaled, [e.v for e in edits])
+                )
+            )
+        )
+    )
     k = min(a.source_spectrum.shape[1] for _, a in weighted)
-    spectra = [torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0) for name in ("source_spectrum", "target_spectrum")]
+    spectra = [
+        torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0)
+        for name in ("source_spectrum", "target_spectrum")
+    ]
     sigma, target_sigma = (_common([getattr(a, name) for _, a in weighted]) for name in ("sigma", "target_sigma"))
     info = {"name": " ".join(f"{weight:+g} {attribute.name}" for weight, attribute in weighted)}
     known = [attribute.info["latent_format"] for _, attribute in weighted if attribute.info.get("latent_format")]
@@ -49,4 +69,6 @@ def _common(sigmas: list[float]) -> float:
 
 
 def _same(one: ChannelSVD | None, other: ChannelSVD | None) -> bool:
-    return one is other or (one is not None and other is not None and all(torch.equal(a, b) for a, b in zip(one, other)))
+    return one is other or (
+        one is not None and other is not None and all(torch.equal(a, b) for a, b in zip(one, other))
+    )

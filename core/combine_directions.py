@@ -37,22 +37,31 @@ class SumDirection(HDirection):
         return tuple(zip(self.tensors["weights"].tolist(), self.members))
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        started = [weight * part.delta(h, sigma) for weight, part in self.parts if Window(start=part.start).edits(sigma)]
+        started = [
+            weight * part.delta(h, sigma) for weight, part in self.parts if Window(start=part.start).edits(sigma)
+        ]
         return sum(started, torch.zeros_like(h, dtype=torch.float32))
 
     def save(self, path: str | Path) -> None:
         held = [part for part in self.members if SAVED.get(part.kind) is not type(part)]
         if held:
             held[0].save(path)  # says why it cannot be saved
-        tensors = {f"{i}.{name}": tensor.clone() for i, part in enumerate(self.members) for name, tensor in {"sigmas": part.sigmas, **part.tensors}.items()}
+        tensors = {
+            f"{i}.{name}": tensor.clone()
+            for i, part in enumerate(self.members)
+            for name, tensor in {"sigmas": part.sigmas, **part.tensors}.items()
+        }
         members = json.dumps([{"kind": part.kind, "info": part.info} for part in self.members])
         write(path, self.kind, {"weights": self.tensors["weights"], **tensors}, {**self.info, "members": members})
 
     @classmethod
-    def load(cls, path: str | Path) -> "SumDirection":
+    def load(cls, path: str | Path) -> SumDirection:
         _, info, _ = read(path, cls.kind, {}, ())
         try:
-            members = [(SAVED[member["kind"]], {str(k): str(v) for k, v in member["info"].items()}) for member in json.loads(info.pop("members"))]
+            members = [
+                (SAVED[member["kind"]], {str(k): str(v) for k, v in member["info"].items()})
+                for member in json.loads(info.pop("members"))
+            ]
         except (KeyError, TypeError, AttributeError, ValueError):
             raise EditError(f"'{Path(path).name}' has a damaged header; save the direction again.") from None
         layout = dict(cls.layout)
@@ -61,8 +70,13 @@ class SumDirection(HDirection):
         tensors, _, _ = read(path, cls.kind, layout, ())
         weights = tensors.pop("weights")
         if not members or len(weights) != len(members):
-            raise EditError(f"'{Path(path).name}' has {len(weights)} weights for {len(members)} directions; save the direction again.")
-        parts = [kind.of({name: tensors[f"{i}.{name}"] for name in kind.layout}, own, path) for i, (kind, own) in enumerate(members)]
+            raise EditError(
+                f"'{Path(path).name}' has {len(weights)} weights for {len(members)} directions; save the direction again."
+            )
+        parts = [
+            kind.of({name: tensors[f"{i}.{name}"] for name in kind.layout}, own, path)
+            for i, (kind, own) in enumerate(members)
+        ]
         return replace(combine_directions(list(zip(weights.tolist(), parts))), info=info)
 
 
@@ -75,9 +89,13 @@ def combine_directions(weighted: list[tuple[float, HDirection]], name: str | Non
     first = parts[0][1]
     for _, part in parts[1:]:
         if part.channels != first.channels:
-            raise EditError(f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels but '{first.name}' on {first.channels}; "
-                            "directions of one model family can be combined.")
+            raise EditError(
+                f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels but '{first.name}' on {first.channels}; "
+                "directions of one model family can be combined."
+            )
     weights = torch.tensor([weight for weight, _ in parts], dtype=torch.float32)
     sigmas = torch.cat([part.sigmas for _, part in parts]).unique().flip(0)
     label = name or " ".join(f"{weight:+g} {part.name}" for weight, part in parts)
-    return SumDirection(sigmas, {"weights": weights}, {"name": label, "method": "sum"}, tuple(part for _, part in parts))
+    return SumDirection(
+        sigmas, {"weights": weights}, {"name": label, "method": "sum"}, tuple(part for _, part in parts)
+    )

@@ -6,7 +6,8 @@ x = (1 - sigma)*x0 + sigma*n for flow models; d = (x - D)/sigma is dx/dsigma in 
 
 from __future__ import annotations
 
-from typing import Callable, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -53,7 +54,9 @@ def bottleneck_of(seen: list[Tensor], x: Tensor) -> Tensor:
     Raises EditError for a prompt that divides the picture into areas.
     """
     if not seen or any(part.shape[1:] != seen[0].shape[1:] or len(part) % len(x) for part in seen):
-        raise EditError("A readout looks at the whole picture, but this prompt divides it into areas; use a direction of method combined.")
+        raise EditError(
+            "A readout looks at the whole picture, but this prompt divides it into areas; use a direction of method combined."
+        )
     return torch.cat(seen).unflatten(0, (-1, len(x))).mean(dim=0)
 
 
@@ -63,7 +66,7 @@ def guidance_of(denoise: Denoiser) -> float:
 
 
 def in_full(x: Tensor) -> Tensor:
-    """x in float64, or in float32 on Apple's GPUs, which have no float64."""
+    """X in float64, or in float32 on Apple's GPUs, which have no float64."""
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 

@@ -25,9 +25,16 @@ class CodeStatistics:
     def text(self) -> str:
         """One line: the range over channels beside what Gaussian noise of this size would show (two standard errors)."""
         n = self.values
-        columns = (("mean", self.mean, 0, 1 / n), ("std", self.std, 1, 1 / (2 * n)), ("excess kurtosis", self.kurtosis, 0, 24 / n),
-                   ("neighbour correlation", self.correlation, 0, 1 / (2 * n)))
-        parts = [f"{name} {value.min():.2f} to {value.max():.2f} ({wanted} +- {2 * variance ** 0.5:.2f})" for name, value, wanted, variance in columns]
+        columns = (
+            ("mean", self.mean, 0, 1 / n),
+            ("std", self.std, 1, 1 / (2 * n)),
+            ("excess kurtosis", self.kurtosis, 0, 24 / n),
+            ("neighbour correlation", self.correlation, 0, 1 / (2 * n)),
+        )
+        parts = [
+            f"{name} {value.min():.2f} to {value.max():.2f} ({wanted} +- {2 * variance**0.5:.2f})"
+            for name, value, wanted, variance in columns
+        ]
         return "code against Gaussian noise, over channels: " + ", ".join(parts)
 
 
@@ -41,7 +48,11 @@ def code_statistics(code: Tensor, sigma: Tensor | float, flow: bool = False) -> 
     z = z.transpose(0, 1).flatten(1, -3)  # [C, rest, H, W]
     mean, std = z.mean(dim=(1, 2, 3)), z.std(dim=(1, 2, 3), correction=0)
     unit = (z - mean[:, None, None, None]) / std.clamp(min=1e-12)[:, None, None, None]
-    along = [(unit.narrow(dim, 0, unit.shape[dim] - 1) * unit.narrow(dim, 1, unit.shape[dim] - 1)).mean(dim=(1, 2, 3)) for dim in (2, 3) if unit.shape[dim] > 1]
+    along = [
+        (unit.narrow(dim, 0, unit.shape[dim] - 1) * unit.narrow(dim, 1, unit.shape[dim] - 1)).mean(dim=(1, 2, 3))
+        for dim in (2, 3)
+        if unit.shape[dim] > 1
+    ]
     correlation = torch.stack(along).mean(dim=0) if along else torch.zeros_like(mean)
     return CodeStatistics(mean, std, unit.pow(4).mean(dim=(1, 2, 3)) - 3, correlation, z[0].numel())
 

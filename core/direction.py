@@ -56,44 +56,50 @@ class HDirection(ABC):
     def channels(self) -> int: ...
 
     def delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        """dh for this h [R, Ch, h, w] at this sigma, in h's device, float32, broadcastable to h. Raises EditError for another width."""
+        """Dh for this h [R, Ch, h, w] at this sigma, in h's device, float32, broadcastable to h. Raises EditError for another width."""
         self.check(h)
         return self._delta(h, sigma)
 
     def check(self, h: Tensor) -> None:
         """Raises EditError for a bottleneck [R, Ch, h, w] of another width."""
         if h.shape[1] != self.channels:
-            raise EditError(f"direction '{self.name}' was learned on a bottleneck of {self.channels} channels but this model has "
-                            f"{h.shape[1]}; use the model family it was learned on.")
+            raise EditError(
+                f"direction '{self.name}' was learned on a bottleneck of {self.channels} channels but this model has "
+                f"{h.shape[1]}; use the model family it was learned on."
+            )
 
     @abstractmethod
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor: ...
 
     @property
-    def parts(self) -> tuple[tuple[float, "HDirection"], ...]:
+    def parts(self) -> tuple[tuple[float, HDirection], ...]:
         """(weight, direction) of what it is a sum of; for most itself alone."""
         return ((1.0, self),)
 
-    def scaled(self, factor: float) -> "HDirection":
+    def scaled(self, factor: float) -> HDirection:
         """The direction whose dh is factor times this one's."""
-        return replace(self, tensors={name: factor * t if name in self.linear else t for name, t in self.tensors.items()})
+        return replace(
+            self, tensors={name: factor * t if name in self.linear else t for name, t in self.tensors.items()}
+        )
 
     def save(self, path: str | Path) -> None:
         write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info))
 
     @classmethod
-    def load(cls, path: str | Path) -> "HDirection":
+    def load(cls, path: str | Path) -> HDirection:
         """Raises EditError for a file that is not a whole direction of this kind."""
         tensors, info, _ = read(path, cls.kind, cls.layout, ())
         return cls.of(tensors, info, path)
 
     @classmethod
-    def of(cls, tensors: dict[str, Tensor], info: dict[str, str], path: str | Path) -> "HDirection":
+    def of(cls, tensors: dict[str, Tensor], info: dict[str, str], path: str | Path) -> HDirection:
         """From what was read from a file, "sigmas" among the tensors. Raises EditError for a table of another length."""
         table = tensors.get("table")
         direction = cls(tensors["sigmas"], {name: tensor for name, tensor in tensors.items() if name != "sigmas"}, info)
         if table is not None and len(table) not in (1, len(direction.sigmas)):
-            raise EditError(f"'{Path(path).name}' has {len(table)} directions for {len(direction.sigmas)} sigmas; save the direction again.")
+            raise EditError(
+                f"'{Path(path).name}' has {len(table)} directions for {len(direction.sigmas)} sigmas; save the direction again."
+            )
         return direction
 
 
@@ -139,24 +145,46 @@ class ImplicitDirection(HDirection):
     """
 
     kind = "h_direction_implicit"
-    layout = {"sigmas": "S", "in.weight": "CH", "in.bias": "C", "time.weight": "CE", "time.bias": "C",
-              "norm.weight": "C", "norm.bias": "C", "out.weight": "HC", "out.bias": "H"}
+    layout = {
+        "sigmas": "S",
+        "in.weight": "CH",
+        "in.bias": "C",
+        "time.weight": "CE",
+        "time.bias": "C",
+        "norm.weight": "C",
+        "norm.bias": "C",
+        "out.weight": "HC",
+        "out.bias": "H",
+    }
     linear = ("out.weight", "out.bias")
 
     @classmethod
-    def fresh(cls, channels: int, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> "ImplicitDirection":
+    def fresh(
+        cls, channels: int, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]
+    ) -> ImplicitDirection:
         """Fresh weights; the last layer is zero, so learning starts from no edit at all."""
         if channels % GROUPS:
-            raise EditError(f"The bottleneck has {channels} channels, which do not divide into {GROUPS} groups; use method global or vector.")
+            raise EditError(
+                f"The bottleneck has {channels} channels, which do not divide into {GROUPS} groups; use method global or vector."
+            )
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
 
-        return cls(sigmas, {
-            "in.weight": normal(channels, channels), "in.bias": torch.zeros(channels),
-            "time.weight": normal(channels, TIME_WIDTH), "time.bias": torch.zeros(channels),
-            "norm.weight": torch.ones(channels), "norm.bias": torch.zeros(channels),
-            "out.weight": torch.zeros(channels, channels), "out.bias": torch.zeros(channels)}, info)
+        return cls(
+            sigmas,
+            {
+                "in.weight": normal(channels, channels),
+                "in.bias": torch.zeros(channels),
+                "time.weight": normal(channels, TIME_WIDTH),
+                "time.bias": torch.zeros(channels),
+                "norm.weight": torch.ones(channels),
+                "norm.bias": torch.zeros(channels),
+                "out.weight": torch.zeros(channels, channels),
+                "out.bias": torch.zeros(channels),
+            },
+            info,
+        )
 
     @property
     def channels(self) -> int:
@@ -164,7 +192,9 @@ class ImplicitDirection(HDirection):
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
-        time = F.linear(F.silu(time_embedding(torch.as_tensor(float(sigma))).to(h.device)), w["time.weight"], w["time.bias"])
+        time = F.linear(
+            F.silu(time_embedding(torch.as_tensor(float(sigma))).to(h.device)), w["time.weight"], w["time.bias"]
+        )
         y = F.conv2d(h.float(), w["in.weight"][:, :, None, None], w["in.bias"]) + time[:, None, None]
         y = F.silu(F.group_norm(y, GROUPS, w["norm.weight"], w["norm.bias"]))
         return F.conv2d(y, w["out.weight"][:, :, None, None], w["out.bias"])
@@ -215,12 +245,16 @@ def random_like(direction: HDirection, seed: int) -> RandomDirection:
     return RandomDirection(direction, seed)
 
 
-SAVED: dict[str, type[HDirection]] = {cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)}  # core.combine_directions and core.readout add their own
+SAVED: dict[str, type[HDirection]] = {
+    cls.kind: cls for cls in (TableDirection, ImplicitDirection, CombinedDirection)
+}  # core.combine_directions and core.readout add their own
 
 
 def load_hdirection(path: str | Path) -> HDirection:
     """Raises EditError for a file that is not a whole h-direction of a known version."""
     kind = read_kind(path)
     if kind not in SAVED:
-        raise EditError(f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(SAVED)}) is accepted here.")
+        raise EditError(
+            f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(SAVED)}) is accepted here."
+        )
     return SAVED[kind].load(path)

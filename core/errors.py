@@ -13,9 +13,13 @@ class EditError(ValueError):
 def check_latent(x: Tensor, name: str, video: bool = False) -> Tensor:
     """A finite floating-point latent [B, C, H, W], with video [B, C, T, H, W] too, or an EditError that says what it is instead."""
     if not isinstance(x, Tensor) or getattr(x, "is_nested", False):
-        raise EditError(f"{name} is a {type(x).__name__}; a plain latent tensor [batch, channels, height, width] is accepted.")
+        raise EditError(
+            f"{name} is a {type(x).__name__}; a plain latent tensor [batch, channels, height, width] is accepted."
+        )
     if x.ndim != 4 and not (video and x.ndim == 5):
-        raise EditError(f"{name} has {x.ndim} dimensions {tuple(x.shape)}; a picture latent has 4 [batch, channels, height, width].")
+        raise EditError(
+            f"{name} has {x.ndim} dimensions {tuple(x.shape)}; a picture latent has 4 [batch, channels, height, width]."
+        )
     if x.numel() == 0:
         raise EditError(f"{name} is empty {tuple(x.shape)}; at least one picture is needed.")
     if not torch.isfinite(x).all():
@@ -25,7 +29,9 @@ def check_latent(x: Tensor, name: str, video: bool = False) -> Tensor:
 
 def check_same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str) -> None:
     if a.shape != b.shape:
-        raise EditError(f"{name_b} has shape {tuple(b.shape)} but {name_a} has {tuple(a.shape)}; the two must be the same size.")
+        raise EditError(
+            f"{name_b} has shape {tuple(b.shape)} but {name_a} has {tuple(a.shape)}; the two must be the same size."
+        )
 
 
 def check_sigmas(sigmas: Tensor, name: str = "sigmas") -> Tensor:
@@ -35,5 +41,7 @@ def check_sigmas(sigmas: Tensor, name: str = "sigmas") -> Tensor:
     if not torch.isfinite(sigmas).all() or sigmas[-1] < 0:
         raise EditError(f"{name} contains negative, NaN or infinite values; wire the sampler's own SIGMAS.")
     if (sigmas[1:] >= sigmas[:-1]).any():
-        raise EditError(f"{name} does not descend strictly ({sigmas[0]:.3g} to {sigmas[-1]:.3g}); wire the sampler's own SIGMAS, not flipped ones.")
+        raise EditError(
+            f"{name} does not descend strictly ({sigmas[0]:.3g} to {sigmas[-1]:.3g}); wire the sampler's own SIGMAS, not flipped ones."
+        )
     return sigmas

@@ -22,7 +22,13 @@ def write(path: str | Path, kind: str, tensors: dict[str, Tensor], info: dict[st
     """Write whole or not at all: the file appears under its name only when it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": FORMAT, "version": str(VERSION), "kind": kind, "info": json.dumps(info), "numbers": json.dumps(numbers)}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": kind,
+        "info": json.dumps(info),
+        "numbers": json.dumps(numbers),
+    }
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     os.close(handle)
     try:
@@ -38,8 +44,9 @@ def read_kind(path: str | Path) -> str:
     return _header(Path(path))["kind"]
 
 
-def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str, ...],
-         *optional: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, float]]:
+def read(
+    path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str, ...], *optional: dict[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, float]]:
     """Tensors, info and numbers of a file of this kind.
 
     layout names the tensors and their axes: one letter an axis, the same letter the same length ("CHr"). optional: groups of
@@ -67,10 +74,15 @@ def read(path: str | Path, kind: str, layout: dict[str, str], numbers: tuple[str
     lengths: dict[str, int] = {}
     for name, axes in layout.items():
         tensor = tensors[name]
-        fits = tensor.ndim == len(axes) and tensor.numel() > 0 and all(
-            lengths.setdefault(axis, size) == size for axis, size in zip(axes, tensor.shape))
+        fits = (
+            tensor.ndim == len(axes)
+            and tensor.numel() > 0
+            and all(lengths.setdefault(axis, size) == size for axis, size in zip(axes, tensor.shape))
+        )
         if not fits or not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-            raise EditError(f"'{path.name}' has a damaged tensor '{name}' {tuple(tensor.shape)}; save the attribute again.")
+            raise EditError(
+                f"'{path.name}' has a damaged tensor '{name}' {tuple(tensor.shape)}; save the attribute again."
+            )
     return {name: tensor.float() for name, tensor in tensors.items()}, {str(k): str(v) for k, v in info.items()}, values
 
 
@@ -81,9 +93,15 @@ def _header(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError):
-        raise EditError(f"'{path.name}' is not a readable safetensors file; it may be cut short or of another kind.") from None
+        raise EditError(
+            f"'{path.name}' is not a readable safetensors file; it may be cut short or of another kind."
+        ) from None
     if metadata.get("format") != FORMAT or "kind" not in metadata:
-        raise EditError(f"'{path.name}' is a safetensors file but not a Singular Edit attribute (a LoRA or checkpoint, perhaps).")
+        raise EditError(
+            f"'{path.name}' is a safetensors file but not a Singular Edit attribute (a LoRA or checkpoint, perhaps)."
+        )
     if metadata.get("version") != str(VERSION):
-        raise EditError(f"'{path.name}' has format version {metadata.get('version')}; this version of Singular Edit reads {VERSION}.")
+        raise EditError(
+            f"'{path.name}' has format version {metadata.get('version')}; this version of Singular Edit reads {VERSION}."
+        )
     return metadata

@@ -21,5 +21,7 @@ FOCUS = 1.0
 def places(change: Tensor, focus: float = FOCUS) -> Tensor:
     """The weight w of each place of a change [..., C, H, W]: [..., 1, H, W]; 1 everywhere at focus 0. It knows nothing of the change's size."""
     local = change.square().mean(dim=-3, keepdim=True)
-    energy = F.avg_pool2d(F.pad(local.reshape(-1, 1, *change.shape[-2:]), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(local)
+    energy = F.avg_pool2d(
+        F.pad(local.reshape(-1, 1, *change.shape[-2:]), (1, 1, 1, 1), mode="replicate"), 3, 1
+    ).view_as(local)
     return (1 + focus) * energy / (energy + focus * energy.mean(dim=(-2, -1), keepdim=True)).clamp(min=1e-12)

@@ -6,8 +6,9 @@ at x_lo instead of the unknown x_hi and so drifts; here each step is solved for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,19 +63,28 @@ class InversionReport:
         return max(self.residuals, default=0.0)
 
     def text(self) -> str:
-        lines = [f"{self.method} for {self.sampler}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} up to {self.sigmas[0]:.4g}, "
-                 f"{self.calls} model calls ({self.calls / max(self.steps, 1):.2f} a step)"]
+        lines = [
+            f"{self.method} for {self.sampler}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} up to {self.sigmas[0]:.4g}, "
+            f"{self.calls} model calls ({self.calls / max(self.steps, 1):.2f} a step)"
+        ]
         if self.method == "ddim":
             lines.append("ddim solves nothing: the way back drifts. Use fixed_point for an exact round trip.")
         elif self.residuals:
             lines.append(f"worst relative residual {self.worst:.1e}")
         if self.capped:
-            named = ", ".join(f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g}, {count} of {self.samples})" for i, count in sorted(self.capped.items()))
-            lines.append(f"not solved to tolerance: {named}. The way back is off by about the residual above: lower the guidance, use more steps, "
-                         "or describe the picture with the prompt it is closest to.")
+            named = ", ".join(
+                f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g}, {count} of {self.samples})"
+                for i, count in sorted(self.capped.items())
+            )
+            lines.append(
+                f"not solved to tolerance: {named}. The way back is off by about the residual above: lower the guidance, use more steps, "
+                "or describe the picture with the prompt it is closest to."
+            )
             if self.steps - 1 in self.capped and self.sigmas[-1] == 0:
-                lines.append(f"the last step asks D(x) = picture at sigma {self.sigmas[-2]:.4g}, which need not have a solution: a schedule that ends lower "
-                             "(normal, karras, exponential) comes closer.")
+                lines.append(
+                    f"the last step asks D(x) = picture at sigma {self.sigmas[-2]:.4g}, which need not have a solution: a schedule that ends lower "
+                    "(normal, karras, exponential) comes closer."
+                )
         return "\n".join(lines + self.notes)
 
 
@@ -86,8 +96,13 @@ def _descending(sigmas: Tensor, stop_at_step: int) -> Tensor:
 
 
 @torch.no_grad()
-def ddim_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, stop_at_step: int = 0,
-                   callback: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, InversionReport]:
+def ddim_inversion(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    stop_at_step: int = 0,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> tuple[Tensor, InversionReport]:
     """The explicit baseline (Song et al. 2021, section 4.3 run backwards): one call a step, for euler.
 
     x: model space [B, C, ..., H, W] at sigmas[-1]; sigmas: the sampler's own, descending [n + 1]. Returns the code
@@ -108,9 +123,16 @@ def ddim_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, stop_at_step: i
 
 
 @torch.no_grad()
-def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, tolerance: float = QUALITIES["good"].tolerance,
-                          max_iterations: int = QUALITIES["good"].max_iterations, stop_at_step: int = 0, sampler: str = "euler",
-                          callback: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, InversionReport]:
+def fixed_point_inversion(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    tolerance: float = QUALITIES["good"].tolerance,
+    max_iterations: int = QUALITIES["good"].max_iterations,
+    stop_at_step: int = 0,
+    sampler: str = "euler",
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> tuple[Tensor, InversionReport]:
     """Solve every step of ``sampler`` for its input by Anderson-accelerated fixed-point iteration.
 
     x_hi = x_lo + (sigma_hi - sigma_lo) * slope(x_hi), from a guess that carries the denoised prediction on linearly in
@@ -139,7 +161,15 @@ def fixed_point_inversion(denoise: Denoiser, x: Tensor, sigmas: Tensor, toleranc
     return states[0].to(x.dtype), report
 
 
-def _solve_in_turn(denoise: Denoiser, end: Tensor, levels: Tensor, sampler: Sampler, quality: Quality, report: InversionReport, callback) -> list[Tensor]:
+def _solve_in_turn(
+    denoise: Denoiser,
+    end: Tensor,
+    levels: Tensor,
+    sampler: Sampler,
+    quality: Quality,
+    report: InversionReport,
+    callback,
+) -> list[Tensor]:
     """The states of all levels, each step solved for its input from the last to the first."""
     n = len(levels) - 1
     states, effective = [end] * (n + 1), {}
@@ -151,7 +181,9 @@ def _solve_in_turn(denoise: Denoiser, end: Tensor, levels: Tensor, sampler: Samp
             return below + gap * sampler.slope(denoise, x, levels, i, None)[0]
 
         # Relative to what the step returns: at the first sigmas of some schedules, x is a thousand times larger.
-        size = below.flatten(1).norm(dim=1).clamp(min=1e-3 * below[0].numel() ** 0.5)  # of an empty picture, a thousandth
+        size = (
+            below.flatten(1).norm(dim=1).clamp(min=1e-3 * below[0].numel() ** 0.5)
+        )  # of an empty picture, a thousandth
         solution = solve(g, _guess(below, effective, levels, i), *quality, size=size)
         _check_finite(solution, levels[i])
         states[i] = solution.x
@@ -174,8 +206,15 @@ def _guess(below: Tensor, effective: dict[int, Tensor], levels: Tensor, i: int) 
     return (high * below - (high - low) * expected) / low
 
 
-def _solve_together(denoise: Denoiser, states: list[Tensor], levels: Tensor, sampler: Sampler, quality: Quality, report: InversionReport,
-                    callback) -> list[Tensor]:
+def _solve_together(
+    denoise: Denoiser,
+    states: list[Tensor],
+    levels: Tensor,
+    sampler: Sampler,
+    quality: Quality,
+    report: InversionReport,
+    callback,
+) -> list[Tensor]:
     """The states of all levels as one fixed point: all slopes at the old states, then the states they lead up to."""
     n, end = len(levels) - 1, states[-1]
     scale = (1 + levels[:-1] ** 2).sqrt().reshape(-1, *[1] * (end.ndim - 1))
@@ -193,15 +232,21 @@ def _solve_together(denoise: Denoiser, states: list[Tensor], levels: Tensor, sam
         return torch.stack(above[:0:-1], dim=1) / scale
 
     # What is far from contracting makes no progress for a while and then all of it: patience is for single steps.
-    solution = solve(g, torch.stack(states[:-1], dim=1) / scale, quality.tolerance, quality.rounds, depth=8, patience=quality.rounds)
+    solution = solve(
+        g, torch.stack(states[:-1], dim=1) / scale, quality.tolerance, quality.rounds, depth=8, patience=quality.rounds
+    )
     _check_finite(solution, levels[0])
     report.residuals, report.capped = [solution.residual.max().item()], {}
     if not solution.solved.all():
-        report.notes.append(f"not solved to tolerance: the trajectory of {int((~solution.solved).sum())} of {len(end)}. The way back is off by about the "
-                            f"residual above: lower the guidance, take more steps or a smoother schedule (karras), or invert for euler.")
+        report.notes.append(
+            f"not solved to tolerance: the trajectory of {int((~solution.solved).sum())} of {len(end)}. The way back is off by about the "
+            f"residual above: lower the guidance, take more steps or a smoother schedule (karras), or invert for euler."
+        )
     return [*(solution.x * scale).unbind(1), end]
 
 
 def _check_finite(solution: Solution, sigma: Tensor) -> None:
     if not torch.isfinite(solution.residual).all():
-        raise EditError(f"The model's prediction is not finite at sigma {float(sigma):.4g}; check the model, its precision and the latent.")
+        raise EditError(
+            f"The model's prediction is not finite at sigma {float(sigma):.4g}; check the model, its precision and the latent."
+        )

@@ -32,7 +32,8 @@ def shared_gain(edits: Tensor) -> float:
 
 def kinship(x: Tensor, source: ChannelSVD) -> Tensor:
     """1 for the code whose leading atoms (of unit variance, u [C, H, r]) these are, about 0 for a stranger's. x: [B, C, H, W]
-    in LATENT space, of any H and W; returns [B, 1, 1, 1]: the squared share of the atoms that x contains, within 0 to 1."""
+    in LATENT space, of any H and W; returns [B, 1, 1, 1]: the squared share of the atoms that x contains, within 0 to 1.
+    """
     own = compose(resize_atoms(source, *x.shape[-2:])).to(x.device)
     share = (standardise(x.float())[0] * own).flatten(1).sum(1) / own.square().sum().clamp(min=1e-12)
     return share.clamp(0, 1).square()[:, None, None, None]

@@ -12,8 +12,8 @@ Gradient flows through the decoder half only. Model space.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 from torch import Tensor
@@ -40,8 +40,16 @@ class Trajectories:
 
 
 @torch.no_grad()
-def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigmas: Tensor, onset: float = float("inf"), batch: int = 8,
-                        device: torch.device | str = "cpu", callback: Callable[[], None] | None = None) -> Trajectories:
+def record_trajectories(
+    source: Denoiser,
+    target: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    onset: float = float("inf"),
+    batch: int = 8,
+    device: torch.device | str = "cpu",
+    callback: Callable[[], None] | None = None,
+) -> Trajectories:
     """Sample from noise [B, C, H, W] (model space, at sigmas[0]) under both prompts, which part where sigma <= onset.
 
     Until then both follow the source prompt and nothing is kept: the layout that forms first stays the source's,
@@ -61,7 +69,9 @@ def record_trajectories(source: Denoiser, target: Denoiser, noise: Tensor, sigma
             *row, difference = _follow(prompt, (source, target), x, sigmas[first:], callback)
             rows.append(row)
             shift = shift + difference * (len(x) / (2 * len(noise)))
-    return Trajectories(sigmas[first:].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts[0], *parts[1])), shift)
+    return Trajectories(
+        sigmas[first:].float().cpu(), *(torch.cat(column, dim=1) for column in zip(*parts[0], *parts[1])), shift
+    )
 
 
 def parting_step(sigmas: Tensor, onset: float) -> int:
@@ -69,13 +79,18 @@ def parting_step(sigmas: Tensor, onset: float) -> int:
     check_sigmas(sigmas)
     first = int((sigmas > onset).sum())
     if first >= len(sigmas) - 1:
-        raise EditError(f"No step of this schedule starts at or below sigma {onset:.4g}, where the two prompts part; let them part earlier.")
+        raise EditError(
+            f"No step of this schedule starts at or below sigma {onset:.4g}, where the two prompts part; let them part earlier."
+        )
     return first
 
 
-def _follow(prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sigmas: Tensor, callback) -> tuple[Tensor, ...]:
+def _follow(
+    prompt: Denoiser, prompts: tuple[Denoiser, Denoiser], x: Tensor, sigmas: Tensor, callback
+) -> tuple[Tensor, ...]:
     """One trajectory of x under ``prompt``: its states, both prompts' predictions there, [S, B, ...] each, and the
-    difference of their mean bottlenecks, [S, Ch, h, w]."""
+    difference of their mean bottlenecks, [S, Ch, h, w].
+    """
     rows = []
     for i in range(len(sigmas) - 1):
         predictions, bottlenecks = zip(*(_with_bottleneck(denoise, x, sigmas[i]) for denoise in prompts))
@@ -97,10 +112,21 @@ def _with_bottleneck(denoise: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tenso
     return denoise(x, sigma, record), torch.stack(seen).mean(dim=0)
 
 
-def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str = "combined", steps: int = 500, batch: int = 8,
-                    learning_rate: float = 3e-2, seed: int = 0, flow: bool = False, gain: str = "step", end: float = 0.0,
-                    device: torch.device | str = "cpu", info: dict[str, str] | None = None,
-                    callback: Callable[[int, float], None] | None = None) -> tuple[HDirection, list[float]]:
+def learn_direction(
+    denoise: Denoiser,
+    trajectories: Trajectories,
+    method: str = "combined",
+    steps: int = 500,
+    batch: int = 8,
+    learning_rate: float = 3e-2,
+    seed: int = 0,
+    flow: bool = False,
+    gain: str = "step",
+    end: float = 0.0,
+    device: torch.device | str = "cpu",
+    info: dict[str, str] | None = None,
+    callback: Callable[[int, float], None] | None = None,
+) -> tuple[HDirection, list[float]]:
     """Fit one direction; returns it (on the CPU) and the loss of every step, relative to editing nothing (1 = no better).
 
     denoise: under the source prompt, differentiable in h. method: combined, global, implicit, vector or difference
@@ -119,7 +145,9 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
     goals = t.source + _gains(t.sigmas, flow, gain)[:, None, None, None, None] * (t.target - t.source)
     scale = (goals - t.source)[:used].square().mean()
     if scale < 1e-10:
-        raise EditError("source and target predict the same picture, so there is nothing to learn; check that the two prompts differ.")
+        raise EditError(
+            "source and target predict the same picture, so there is nothing to learn; check that the two prompts differ."
+        )
 
     def loss(step: int) -> Tensor:
         i = int(torch.randint(used, (), generator=generator))
@@ -131,13 +159,21 @@ def learn_direction(denoise: Denoiser, trajectories: Trajectories, method: str =
     return direction, fit(direction, loss, steps, learning_rate, callback)
 
 
-def fit(direction: HDirection, loss: Callable[[int], Tensor], steps: int, learning_rate: float, callback: Callable[[int, float], None] | None = None) -> list[float]:
+def fit(
+    direction: HDirection,
+    loss: Callable[[int], Tensor],
+    steps: int,
+    learning_rate: float,
+    callback: Callable[[int, float], None] | None = None,
+) -> list[float]:
     """Adam on the direction's tensors, in place, with a rate that falls to zero along a cosine: the loss of every step.
 
     loss(step) is called with gradients on. learning_rate: of maps; networks learn at a tenth of it.
     """
     rates = {name: learning_rate if name == "table" else learning_rate / 10 for name in direction.tensors}
-    optimizer = torch.optim.Adam([{"params": [tensor.requires_grad_()], "lr": rates[name]} for name, tensor in direction.tensors.items()])
+    optimizer = torch.optim.Adam(
+        [{"params": [tensor.requires_grad_()], "lr": rates[name]} for name, tensor in direction.tensors.items()]
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses = []
     for step in range(steps):
@@ -155,12 +191,18 @@ def fit(direction: HDirection, loss: Callable[[int], Tensor], steps: int, learni
     return losses
 
 
-def untrained(method: str, shape: torch.Size, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> HDirection:
+def untrained(
+    method: str, shape: torch.Size, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]
+) -> HDirection:
     """A direction that does nothing yet, for a bottleneck of this shape [Ch, h, w]."""
     channels = shape[0]
     if method in ("implicit", "combined"):
         network = ImplicitDirection.fresh(channels, sigmas, generator, info)
-        return network if method == "implicit" else CombinedDirection(sigmas, {**network.tensors, "table": torch.zeros(1, *shape)}, info)
+        return (
+            network
+            if method == "implicit"
+            else CombinedDirection(sigmas, {**network.tensors, "table": torch.zeros(1, *shape)}, info)
+        )
     if method == "global":
         return TableDirection(sigmas, {"table": torch.zeros(1, *shape)}, info)
     if method == "vector":

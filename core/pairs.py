@@ -9,7 +9,8 @@ still makes most of the change which the earliest makes.
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,8 +31,17 @@ class Pair(NamedTuple):
 
 
 @torch.no_grad()
-def sample_pair(source: Denoiser, target: Denoiser, x: Tensor, sigmas: Tensor, step: int, partings: Sequence[int], delta: int = 0, enough: float = ENOUGH,
-                callback: Callable[[], None] | None = None) -> Pair:
+def sample_pair(
+    source: Denoiser,
+    target: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    step: int,
+    partings: Sequence[int],
+    delta: int = 0,
+    enough: float = ENOUGH,
+    callback: Callable[[], None] | None = None,
+) -> Pair:
     """From x [B, C, H, W] (model space, at sigmas[0]) to ``step`` under both prompts, by euler.
 
     partings: the steps tried, each from 0 to step; one alone is taken as it is. delta: steps that the target goes on for.
@@ -39,21 +49,29 @@ def sample_pair(source: Denoiser, target: Denoiser, x: Tensor, sigmas: Tensor, s
     callback() once a step of the sampler. Raises EditError for steps that are not there.
     """
     if not 0 < step < len(sigmas) or not 0 <= delta < len(sigmas) - step:
-        raise EditError(f"the pair is to be at step {step} (target {step + delta}), but this schedule has {len(sigmas) - 1} steps.")
+        raise EditError(
+            f"the pair is to be at step {step} (target {step + delta}), but this schedule has {len(sigmas) - 1} steps."
+        )
     if not partings or not all(0 <= part < step for part in partings):
-        raise EditError(f"prompts are to part at {', '.join(map(str, partings)) or 'no step'}; steps from 0 to {step - 1} are accepted, before the pair is taken at step {step}.")
+        raise EditError(
+            f"prompts are to part at {', '.join(map(str, partings)) or 'no step'}; steps from 0 to {step - 1} are accepted, before the pair is taken at step {step}."
+        )
     tick = callback and (lambda *_: callback())
     partings, states, at = sorted(partings), [], 0
     for part in [*partings, step]:
-        x = sample_euler(source, x, sigmas[at: part + 1], tick)
+        x = sample_euler(source, x, sigmas[at : part + 1], tick)
         states.append(x)
         at = part
     plain = states.pop()
-    tried = torch.stack([sample_euler(target, state, sigmas[part: step + 1], tick) for part, state in zip(partings, states)])
+    tried = torch.stack(
+        [sample_euler(target, state, sigmas[part : step + 1], tick) for part, state in zip(partings, states)]
+    )
     sizes = torch.stack([_size(code - plain) for code in tried])
     latest = len(partings) - 1 - (sizes >= enough * sizes[0]).flip(0).int().argmax(dim=0)
     chosen = tried[latest, torch.arange(len(x), device=latest.device)]
-    return Pair(plain, sample_euler(target, chosen, sigmas[step: step + delta + 1], tick), torch.tensor(partings)[latest.cpu()])
+    return Pair(
+        plain, sample_euler(target, chosen, sigmas[step : step + delta + 1], tick), torch.tensor(partings)[latest.cpu()]
+    )
 
 
 def _size(change: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ followed from the last step up to the noise by its scores; that also makes signs
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ SPARE = 4  # components kept a step beyond those asked for, so that one which ch
 
 class Principal(NamedTuple):
     """One step's components: directions [K, D] of unit length, scores [K, N] in units of one deviation, their standard
-    deviations [K], and the share of the variance that each explains [K]."""
+    deviations [K], and the share of the variance that each explains [K].
+    """
 
     directions: Tensor
     scores: Tensor
@@ -39,12 +41,25 @@ def principal_components(points: Tensor, count: int) -> Principal:
     signs = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True)).sign()
     total = centred.square().sum().double().clamp(min=1e-20).cpu()
     scores = vectors.T * signs.to(vectors) * (len(points) - 1) ** 0.5
-    return Principal((directions * signs).float().cpu(), scores.float().cpu(), (values / (len(points) - 1)).sqrt().float().cpu(), (values.cpu() / total).float())
+    return Principal(
+        (directions * signs).float().cpu(),
+        scores.float().cpu(),
+        (values / (len(points) - 1)).sqrt().float().cpu(),
+        (values.cpu() / total).float(),
+    )
 
 
 @torch.no_grad()
-def pca_directions(denoise: Denoiser, noise: Tensor, sigmas: Tensor, count: int, batch: int = 8, device: torch.device | str = "cpu",
-                   info: dict[str, str] | None = None, callback: Callable[[], None] | None = None) -> tuple[list[TableDirection], Tensor]:
+def pca_directions(
+    denoise: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    count: int,
+    batch: int = 8,
+    device: torch.device | str = "cpu",
+    info: dict[str, str] | None = None,
+    callback: Callable[[], None] | None = None,
+) -> tuple[list[TableDirection], Tensor]:
     """The first ``count`` principal directions of h while noise [N, C, H, W] (model space, at sigmas[0]) is sampled; and
     the share of the variance that each explains at each step, [count, S].
 
@@ -65,17 +80,31 @@ def pca_directions(denoise: Denoiser, noise: Tensor, sigmas: Tensor, count: int,
                 return h
 
             states[k] = euler_step(x, denoise(x, sigmas[i], record), sigmas[i], sigmas[i + 1]).cpu()
-            rows.append(torch.cat(seen).unflatten(0, (-1, len(x))).mean(dim=0))  # a picture may have several conditionings
+            rows.append(
+                torch.cat(seen).unflatten(0, (-1, len(x))).mean(dim=0)
+            )  # a picture may have several conditionings
             if callback is not None:
                 callback()
         points = torch.cat(rows)
         steps.append(principal_components(points.flatten(1), min(count + SPARE, len(noise) - 1)))
     followed = _follow(steps, count)
-    tables = torch.stack([step.deviations[chosen, None] * signs[:, None] * step.directions[chosen] for step, (chosen, signs) in zip(steps, followed)], dim=1)
+    tables = torch.stack(
+        [
+            step.deviations[chosen, None] * signs[:, None] * step.directions[chosen]
+            for step, (chosen, signs) in zip(steps, followed)
+        ],
+        dim=1,
+    )
     explained = torch.stack([step.explained[chosen] for step, (chosen, _) in zip(steps, followed)], dim=1)
     used = sigmas[:-1].float().cpu()
-    directions = [TableDirection(used, {"table": table.reshape(len(used), *points.shape[1:])}, {"name": f"component {k}", "method": "pca", **(info or {})})
-                  for k, table in enumerate(tables)]
+    directions = [
+        TableDirection(
+            used,
+            {"table": table.reshape(len(used), *points.shape[1:])},
+            {"name": f"component {k}", "method": "pca", **(info or {})},
+        )
+        for k, table in enumerate(tables)
+    ]
     return directions, explained
 
 

@@ -9,9 +9,10 @@ trained on it can at best reach the closed form; trained on several pairs it int
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,7 +34,9 @@ class Training:
 
     def __post_init__(self):
         if self.steps < 1 or not 0 < self.learning_rate < float("inf"):
-            raise EditError(f"steps is {self.steps} and learning_rate is {self.learning_rate}; 1 or more and a positive number are accepted.")
+            raise EditError(
+                f"steps is {self.steps} and learning_rate is {self.learning_rate}; 1 or more and a positive number are accepted."
+            )
 
 
 class Predictor(NamedTuple):
@@ -49,13 +52,17 @@ class Predictor(NamedTuple):
         """New singular values [..., 2k]. Raises EditError for spectra of another length."""
         spectra = system.spectra
         if spectra.shape[-1] != self.w1.shape[0]:
-            raise EditError(f"rank is {spectra.shape[-1] // 2} but the predictor was trained at rank {self.w1.shape[0] // 2}; use that rank.")
+            raise EditError(
+                f"rank is {spectra.shape[-1] // 2} but the predictor was trained at rank {self.w1.shape[0] // 2}; use that rank."
+            )
         w1, c1, w2, c2, scale = (tensor.to(spectra) for tensor in self)
         return spectra + scale * (F.silu(spectra / scale @ w1 + c1) @ w2 + c2)
 
 
 @torch.no_grad()
-def train_predictor(system: System, training: Training = Training(), callback: Callable[[int, float], None] | None = None) -> tuple[Predictor, list[float]]:
+def train_predictor(
+    system: System, training: Training = Training(), callback: Callable[[int, float], None] | None = None
+) -> tuple[Predictor, list[float]]:
     """The network, in float64, and its loss at each step, as a multiple of what the closed form reaches (1 is the best there is).
 
     callback(i, loss) is called after each step.
@@ -64,7 +71,13 @@ def train_predictor(system: System, training: Training = Training(), callback: C
     size = system.spectra.shape[-1]
     draw = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.double).to(system.spectra)
     zeros = system.spectra.new_zeros
-    network = Predictor(draw(size, HIDDEN) / size**0.5, zeros(HIDDEN), zeros(HIDDEN, size), zeros(size), system.spectra.square().mean().sqrt().clamp(min=1e-12)[None])
+    network = Predictor(
+        draw(size, HIDDEN) / size**0.5,
+        zeros(HIDDEN),
+        zeros(HIDDEN, size),
+        zeros(size),
+        system.spectra.square().mean().sqrt().clamp(min=1e-12)[None],
+    )
     # A pair that can be met exactly has no loss to be measured by.
     best = float(torch.maximum(system.loss(closed_form(system)).sum(), 1e-9 * system.constant.sum()).clamp(min=1e-300))
     losses: list[float] = []

@@ -5,7 +5,7 @@ Here is the arithmetic alone; benchmarks/hspace.py draws the pictures, and core.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -53,13 +53,16 @@ def denoising_error(denoise: Denoiser, x0: Tensor, sigma: Tensor, seed: int = 0,
     total = torch.zeros(len(x0), dtype=torch.float64)
     for _ in range(draws):
         noise = torch.randn(x0.shape[1:], generator=generator).to(x0)
-        total += (denoise(x0 + sigma * noise, sigma) - x0).double().flatten(1).square().mean(dim=1).cpu() / float(sigma) ** 2
+        total += (denoise(x0 + sigma * noise, sigma) - x0).double().flatten(1).square().mean(dim=1).cpu() / float(
+            sigma
+        ) ** 2
     return total / draws
 
 
 class ShiftedInX:
     """A denoiser whose edited prediction moves by a fixed random picture as far as its h-edit moves it: noise of equal
-    size put beside h-space instead of into it."""
+    size put beside h-space instead of into it.
+    """
 
     def __init__(self, denoise: Denoiser, seed: int):
         self.denoise, self.seed = denoise, seed

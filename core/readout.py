@@ -31,33 +31,68 @@ class ReadoutDirection(HDirection):
     """``scale``: what h is divided by. ``out.weight`` [C, r, r, W]: r latent pixels for each place of the bottleneck."""
 
     kind = "h_direction_readout"
-    layout = {"sigmas": "S", "scale": "1", "in.weight": "WH", "in.bias": "W", "time.weight": "WE", "time.bias": "W", "conv1.weight": "WWkk", "conv1.bias": "W",
-              "conv2.weight": "WWkk", "conv2.bias": "W", "out.weight": "CrrW", "out.bias": "Crr"}
+    layout = {
+        "sigmas": "S",
+        "scale": "1",
+        "in.weight": "WH",
+        "in.bias": "W",
+        "time.weight": "WE",
+        "time.bias": "W",
+        "conv1.weight": "WWkk",
+        "conv1.bias": "W",
+        "conv2.weight": "WWkk",
+        "conv2.bias": "W",
+        "out.weight": "CrrW",
+        "out.bias": "Crr",
+    }
     linear = ("out.weight", "out.bias")
     moves_h = False
 
     @classmethod
-    def fresh(cls, channels: int, latent_channels: int, factor: int, scale: float, sigmas: Tensor, generator: torch.Generator, info: dict[str, str]) -> "ReadoutDirection":
+    def fresh(
+        cls,
+        channels: int,
+        latent_channels: int,
+        factor: int,
+        scale: float,
+        sigmas: Tensor,
+        generator: torch.Generator,
+        info: dict[str, str],
+    ) -> ReadoutDirection:
         """Fresh weights for a bottleneck of ``channels``, ``factor`` times smaller than the latent; the last layer is zero."""
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
 
-        return cls(sigmas, {
-            "scale": torch.tensor([scale]), "in.weight": normal(WIDTH, channels), "in.bias": torch.zeros(WIDTH),
-            "time.weight": normal(WIDTH, TIME_WIDTH), "time.bias": torch.zeros(WIDTH),
-            "conv1.weight": normal(WIDTH, WIDTH, 3, 3), "conv1.bias": torch.zeros(WIDTH), "conv2.weight": normal(WIDTH, WIDTH, 3, 3), "conv2.bias": torch.zeros(WIDTH),
-            "out.weight": torch.zeros(latent_channels, factor, factor, WIDTH), "out.bias": torch.zeros(latent_channels, factor, factor)}, info)
+        return cls(
+            sigmas,
+            {
+                "scale": torch.tensor([scale]),
+                "in.weight": normal(WIDTH, channels),
+                "in.bias": torch.zeros(WIDTH),
+                "time.weight": normal(WIDTH, TIME_WIDTH),
+                "time.bias": torch.zeros(WIDTH),
+                "conv1.weight": normal(WIDTH, WIDTH, 3, 3),
+                "conv1.bias": torch.zeros(WIDTH),
+                "conv2.weight": normal(WIDTH, WIDTH, 3, 3),
+                "conv2.bias": torch.zeros(WIDTH),
+                "out.weight": torch.zeros(latent_channels, factor, factor, WIDTH),
+                "out.bias": torch.zeros(latent_channels, factor, factor),
+            },
+            info,
+        )
 
     @property
     def channels(self) -> int:
         return self.tensors["in.weight"].shape[1]
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        raise EditError(f"direction '{self.name}' is a readout: it changes the predicted picture and has no dh; use a direction of method combined, implicit or global here.")
+        raise EditError(
+            f"direction '{self.name}' is a readout: it changes the predicted picture and has no dh; use a direction of method combined, implicit or global here."
+        )
 
     def read(self, h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-        """w R(h, sigma), what a sampler is to add at strength 1; as ``change`` takes and gives it. w: of core.focus, brought to at most 1."""
+        """W R(h, sigma), what a sampler is to add at strength 1; as ``change`` takes and gives it. w: of core.focus, brought to at most 1."""
         change = self.change(h, sigma, size)
         return places(change) / (1 + FOCUS) * change
 

@@ -6,7 +6,8 @@ no slope, and no inverse: the noise they drew is not in the picture. Model space
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,15 +62,22 @@ def _dpmpp_2m(denoise, x, sigmas, i, old):
     return to_d(x, sigmas[i], denoised + (denoised - old) / (2 * r)), denoised
 
 
-SAMPLERS = {"euler": Sampler(_euler), "heun": Sampler(_heun, 2), "dpm_2": Sampler(_dpm_2, 2), "dpmpp_2m": Sampler(_dpmpp_2m, multistep=True)}
+SAMPLERS = {
+    "euler": Sampler(_euler),
+    "heun": Sampler(_heun, 2),
+    "dpm_2": Sampler(_dpm_2, 2),
+    "dpmpp_2m": Sampler(_dpmpp_2m, multistep=True),
+}
 
 
 def sampler_named(name: str) -> Sampler:
     """Raises EditError for a sampler that has no inverse here."""
     name = {"ddim": "euler"}.get(name, name)
     if name not in SAMPLERS:
-        raise EditError(f"sampler is '{name}', which cannot be inverted here (stochastic and ancestral samplers draw noise that is not in the "
-                        f"picture); {', '.join(SAMPLERS)} and ddim (which is euler) can.")
+        raise EditError(
+            f"sampler is '{name}', which cannot be inverted here (stochastic and ancestral samplers draw noise that is not in the "
+            f"picture); {', '.join(SAMPLERS)} and ddim (which is euler) can."
+        )
     return SAMPLERS[name]
 
 

@@ -10,8 +10,8 @@ Editing ends (t_edit) as soon as dist(x, P_t) is no more than a threshold, 0.33 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 from torch import Tensor
@@ -46,7 +46,9 @@ class Course:
 
 
 @torch.no_grad()
-def trace(denoise: Denoiser, x0: Tensor, sigmas: Tensor, callback: Callable[[], None] | None = None) -> tuple[Tensor, Tensor]:
+def trace(
+    denoise: Denoiser, x0: Tensor, sigmas: Tensor, callback: Callable[[], None] | None = None
+) -> tuple[Tensor, Tensor]:
     """x_t and P_t, [S, B, C, H, W] each, model space, on the CPU, of the picture x0 [B, C, H, W]: inverted, then rebuilt by euler.
 
     callback() after each step of both ways.
@@ -60,13 +62,24 @@ def trace(denoise: Denoiser, x0: Tensor, sigmas: Tensor, callback: Callable[[], 
         if callback is not None:
             callback()
 
-    code, _ = fixed_point_inversion(denoise, x0, sigmas, *QUALITIES["fast"], callback=callback and (lambda *_: callback()))
+    code, _ = fixed_point_inversion(
+        denoise, x0, sigmas, *QUALITIES["fast"], callback=callback and (lambda *_: callback())
+    )
     sample_euler(denoise, code, sigmas, keep)
     return torch.stack(states), torch.stack(predictions)
 
 
-def course(states: Tensor, predictions: Tensor, x0: Tensor, sigmas: Tensor, percent_to_sigma: Callable[[float], float], decode: Callable[[Tensor], Tensor],
-           distance: Distance, flow: bool = False, callback: Callable[[], None] | None = None) -> Course:
+def course(
+    states: Tensor,
+    predictions: Tensor,
+    x0: Tensor,
+    sigmas: Tensor,
+    percent_to_sigma: Callable[[float], float],
+    decode: Callable[[Tensor], Tensor],
+    distance: Distance,
+    flow: bool = False,
+    callback: Callable[[], None] | None = None,
+) -> Course:
     """Distances along a trace to the picture x0 [B, C, H, W], model space.
 
     decode: model space to pictures [B, 3, H, W] in [0, 1]. States are decoded in variance-preserving form, as the

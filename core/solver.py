@@ -7,14 +7,14 @@ starts once more from its best point with half steps, and then stands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 from torch import Tensor
 
-UNSEEN = 0.3   # contraction expected of a map before it has been seen twice
-PATIENCE = 5   # evaluations without improvement by a third, after which a row is stuck
+UNSEEN = 0.3  # contraction expected of a map before it has been seen twice
+PATIENCE = 5  # evaluations without improvement by a third, after which a row is stuck
 DAMPING = 0.5
 
 
@@ -29,8 +29,15 @@ class Solution:
 
 
 @torch.no_grad()
-def solve(g: Callable[[Tensor], Tensor], guess: Tensor, tolerance: float, max_iterations: int, depth: int = 5,
-          patience: int = PATIENCE, size: Tensor | None = None) -> Solution:
+def solve(
+    g: Callable[[Tensor], Tensor],
+    guess: Tensor,
+    tolerance: float,
+    max_iterations: int,
+    depth: int = 5,
+    patience: int = PATIENCE,
+    size: Tensor | None = None,
+) -> Solution:
     """Anderson acceleration (Walker and Ni 2011, type II, memory ``depth``) from ``guess`` [B, ...] to ``tolerance``.
 
     At most max_iterations evaluations of g, always of the whole batch; a row's answer does not depend on its neighbours.
@@ -83,7 +90,7 @@ class _Memory:
     def mix(self, x: Tensor, f: Tensor, damping: Tensor) -> Tensor:
         """Remember (x, f); the next iterate: x + f corrected by what the remembered differences explain of f."""
         if self.x is not None:
-            self.dx, self.df = (self.dx + [x - self.x])[-self.depth:], (self.df + [f - self.f])[-self.depth:]
+            self.dx, self.df = (self.dx + [x - self.x])[-self.depth :], (self.df + [f - self.f])[-self.depth :]
         self.x, self.f = x, f
         onward = x + damping[:, None] * f
         if not self.df:

@@ -23,7 +23,7 @@ def geodesic_distance(a: Tensor, b: Tensor) -> Tensor:
 def leading_angles(x: Tensor, other: Tensor, rank: int) -> Tensor:
     """Principal angles between the ``rank`` leading left (0) and right (1) subspaces of two codes [B, C, H, W]: [2, B, C, r]."""
     check_same_shape(x, other, "latent", "other")
-    if not 0 < rank:
+    if not rank > 0:
         raise EditError(f"rank is {rank}; 1 or more is accepted.")
     a, b = channel_svd(x.double(), rank), channel_svd(other.double(), rank)
     return torch.stack([principal_angles(a.u, b.u), principal_angles(a.v, b.v)])
@@ -38,7 +38,9 @@ def leading_distance(x: Tensor, other: Tensor, rank: int) -> Tensor:
 def random_distance(size: int, rank: int, samples: int = 256, seed: int = 0) -> float:
     """The mean geodesic distance between two random subspaces of dimension ``rank`` in R^size: what no relation looks like."""
     rank = min(rank, size)
-    bases = torch.linalg.qr(torch.randn(2, samples, size, rank, generator=torch.Generator().manual_seed(seed), dtype=torch.double))[0]
+    bases = torch.linalg.qr(
+        torch.randn(2, samples, size, rank, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+    )[0]
     return geodesic_distance(bases[0], bases[1]).mean().item()
 
 

@@ -73,7 +73,7 @@ def truncate(x: Tensor, rank: int) -> Tensor:
 
 
 def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x divided by each sample's own standard deviation, and that deviation [B, 1, 1, 1]; nothing is subtracted."""
+    """X divided by each sample's own standard deviation, and that deviation [B, 1, 1, 1]; nothing is subtracted."""
     std = x.flatten(1).std(dim=1).clamp(min=1e-12)[:, None, None, None]
     return x / std, std
 

@@ -27,7 +27,7 @@ def scale_atoms(x: Tensor, first: int, last: int, factor: float, keep_norm: bool
 
 @torch.no_grad()
 def swap_atoms(x: Tensor, other: Tensor, first: int, last: int, what: str = "atoms", amount: float = 1.0) -> Tensor:
-    """x with its atoms from ``first`` up to ``last`` replaced, in place of the same numbers, by those of ``other``.
+    """X with its atoms from ``first`` up to ``last`` replaced, in place of the same numbers, by those of ``other``.
 
     x: [B, C, H, W]; other: the same, or of batch 1; both at unit variance. what: the ``atoms`` u v^T under x's own singular
     values, the singular ``values`` on x's own atoms, or ``both``. amount: x at 0, bit for bit; all of it at 1. Raises
@@ -36,14 +36,23 @@ def swap_atoms(x: Tensor, other: Tensor, first: int, last: int, what: str = "ato
     check_latent(x, "latent")
     check_latent(other, "other")
     if other.shape[1:] != x.shape[1:] or len(other) not in (1, len(x)):
-        raise EditError(f"other has shape {tuple(other.shape)} but latent has {tuple(x.shape)}; the same size and channels, and a batch of 1 or {len(x)}, are accepted.")
+        raise EditError(
+            f"other has shape {tuple(other.shape)} but latent has {tuple(x.shape)}; the same size and channels, and a batch of 1 or {len(x)}, are accepted."
+        )
     if what not in SWAPS:
         raise EditError(f"what is '{what}'; {', '.join(SWAPS)} are accepted.")
     if amount == 0 or first >= last:
         return x.clone()
     source, std = standardise(x.float())
-    mine, theirs = (select(channel_svd(part), first, last) for part in (source, standardise(other.to(x.device).float())[0]))
-    new = ChannelSVD(*((theirs if wanted else mine)[i] for i, wanted in enumerate((what != "values", what != "atoms", what != "values"))))
+    mine, theirs = (
+        select(channel_svd(part), first, last) for part in (source, standardise(other.to(x.device).float())[0])
+    )
+    new = ChannelSVD(
+        *(
+            (theirs if wanted else mine)[i]
+            for i, wanted in enumerate((what != "values", what != "atoms", what != "values"))
+        )
+    )
     return _at_norm_of(x, (source + amount * (compose(new) - compose(mine))) * std)
 
 

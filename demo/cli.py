@@ -17,12 +17,29 @@ SINGLE_PAIRS = 8  # each is tried on its share of the pictures
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="singular-edit", description="Latent SVD and Asyrp on an exact inversion.")
     commands = parser.add_subparsers(required=True)
-    demo = commands.add_parser("demo", help="learn, invert and edit on the embedded face model; leaves pictures and a table")
-    demo.add_argument("--output", type=Path, default=Path("output"), help="folder for the contact sheet, the table and the attribute files")
+    demo = commands.add_parser(
+        "demo", help="learn, invert and edit on the embedded face model; leaves pictures and a table"
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output"),
+        help="folder for the contact sheet, the table and the attribute files",
+    )
     demo.add_argument("--count", type=int, default=48, help="held-out pictures an attribute is measured on")
     demo.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
-    demo.add_argument("--samples", type=int, default=128, help="noises that h-space directions are learned from; a readout takes four times as many")
-    demo.add_argument("--steps", type=int, default=600, help="training steps of h-space directions; a readout takes five thirds of them")
+    demo.add_argument(
+        "--samples",
+        type=int,
+        default=128,
+        help="noises that h-space directions are learned from; a readout takes four times as many",
+    )
+    demo.add_argument(
+        "--steps",
+        type=int,
+        default=600,
+        help="training steps of h-space directions; a readout takes five thirds of them",
+    )
     demo.add_argument("--pairs", type=int, default=24, help="foreign pairs that an SVD attribute is learned from")
     demo.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     demo.set_defaults(run=run_demo)
@@ -39,7 +56,9 @@ def run_demo(args: argparse.Namespace) -> int:
     from .sheet import contact_sheet
 
     if min(args.count, args.samples, args.steps, args.pairs) < 1:
-        raise SystemExit(f"--count is {args.count}, --samples is {args.samples}, --steps is {args.steps} and --pairs is {args.pairs}; 1 or more is accepted.")
+        raise SystemExit(
+            f"--count is {args.count}, --samples is {args.samples}, --steps is {args.steps} and --pairs is {args.pairs}; 1 or more is accepted."
+        )
     began = time.perf_counter()
     args.output.mkdir(parents=True, exist_ok=True)
     model = loader.load()
@@ -56,7 +75,10 @@ def run_demo(args: argparse.Namespace) -> int:
             bar.update()
             recorded = editing.trajectories(model, attribute, args.samples, args.seed)
             readout = editing.readout(model, attribute, 4 * args.samples, args.steps * 5 // 3, args.seed)
-            direction, difference = (editing.h_direction(model, attribute, recorded, method, args.steps, seed=args.seed) for method in ("combined", "difference"))
+            direction, difference = (
+                editing.h_direction(model, attribute, recorded, method, args.steps, seed=args.seed)
+                for method in ("combined", "difference")
+            )
             svd.save(args.output / f"{attribute}.svd.safetensors")
             direction.save(args.output / f"{attribute}.h.safetensors")
             readout.save(args.output / f"{attribute}.readout.safetensors")
@@ -78,23 +100,29 @@ def run_demo(args: argparse.Namespace) -> int:
                 table.append(score(s, edit()).row(label))
                 bar.update()
             few = editing.Session(model, s.faces[:SHOWN], attribute)
-            pictures = {"Latent SVD": [editing.svd_apply(few, svd, strength) for strength in STRENGTHS],
-                        "Asyrp": [editing.asyrp(few, readout, strength) for strength in STRENGTHS]}
+            pictures = {
+                "Latent SVD": [editing.svd_apply(few, svd, strength) for strength in STRENGTHS],
+                "Asyrp": [editing.asyrp(few, readout, strength) for strength in STRENGTHS],
+            }
             rows += [(f"{attribute}\n{method}", few, edits) for method, edits in pictures.items()]
             bar.update()
             lines += [*table, ""]
             tqdm.write("\n".join([*table, ""]))
     contact_sheet(rows, STRENGTHS, args.output / "contact_sheet.png")
     (args.output / "table.txt").write_text("\n".join(lines))
-    print(f"{args.output / 'contact_sheet.png'} and {args.output / 'table.txt'} written in {time.perf_counter() - began:.0f} s")
+    print(
+        f"{args.output / 'contact_sheet.png'} and {args.output / 'table.txt'} written in {time.perf_counter() - began:.0f} s"
+    )
     return 0
 
 
 def _setting(count: int) -> str:
     from . import editing
 
-    return (f"{count} held-out faces drawn without the attribute, inverted and edited: euler, {editing.STEPS} steps, guidance {editing.CFG:g}. success: the "
-            "judge sees the attribute; others: share of the\nother attributes kept; PSNR: to the face's own counterfactual.\n")
+    return (
+        f"{count} held-out faces drawn without the attribute, inverted and edited: euler, {editing.STEPS} steps, guidance {editing.CFG:g}. success: the "
+        "judge sees the attribute; others: share of the\nother attributes kept; PSNR: to the face's own counterfactual.\n"
+    )
 
 
 def _round_trip(model, count: int) -> str:
@@ -116,5 +144,7 @@ def _round_trip(model, count: int) -> str:
         for name, invert in (("fixed_point", fixed_point_inversion), ("ddim", ddim_inversion)):
             code, report = invert(denoise, latents, sigmas)
             back = sample_euler(denoise, code, sigmas)
-            out.append(f"round trip, guidance {cfg:g}, {name:<12s} {psnr(back, latents, 4).mean():5.1f} dB latent PSNR at {report.calls / report.steps:.2f} model calls a step")
+            out.append(
+                f"round trip, guidance {cfg:g}, {name:<12s} {psnr(back, latents, 4).mean():5.1f} dB latent PSNR at {report.calls / report.steps:.2f} model calls a step"
+            )
     return "\n".join(out)

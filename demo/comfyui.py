@@ -31,11 +31,23 @@ class DemoConfig(comfy.supported_models_base.BASE):
     """SD 1.x's U-Net, small; the counterpart of models.UNET_CONFIG."""
 
     unet_config = {
-        "image_size": 16, "in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS, "model_channels": 64,
-        "num_res_blocks": [1, 1, 1], "channel_mult": [1, 2, 2], "transformer_depth": [0, 1, 1], "transformer_depth_middle": 1,
-        "transformer_depth_output": [0, 0, 1, 1, 1, 1], "context_dim": CONTEXT_WIDTH, "adm_in_channels": None,
-        "use_spatial_transformer": True, "use_linear_in_transformer": False, "use_checkpoint": False, "legacy": False,
-        "use_temporal_attention": False, "use_temporal_resblock": False,
+        "image_size": 16,
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "model_channels": 64,
+        "num_res_blocks": [1, 1, 1],
+        "channel_mult": [1, 2, 2],
+        "transformer_depth": [0, 1, 1],
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [0, 0, 1, 1, 1, 1],
+        "context_dim": CONTEXT_WIDTH,
+        "adm_in_channels": None,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": False,
+        "use_checkpoint": False,
+        "legacy": False,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
     }
     unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
     latent_format = DemoLatent
@@ -103,13 +115,17 @@ def _model():
     # Not through load_model_weights, which only logs what is missing.
     model = config.get_model({}, "", device=offload)
     model.diffusion_model.load_state_dict({names[name]: value for name, value in weights.items()})
-    return comfy.model_patcher.ModelPatcher(model.to(offload), load_device=comfy.model_management.get_torch_device(), offload_device=offload)
+    return comfy.model_patcher.ModelPatcher(
+        model.to(offload), load_device=comfy.model_management.get_torch_device(), offload_device=offload
+    )
 
 
 def _clip():
     weights = read_weights("text")[0]
     target = comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoClip)
-    clip = comfy.sd.CLIP(target, parameters=comfy.utils.calculate_parameters(weights), model_options={"dtype": torch.float32})
+    clip = comfy.sd.CLIP(
+        target, parameters=comfy.utils.calculate_parameters(weights), model_options={"dtype": torch.float32}
+    )
     clip.load_sd(weights)
     return clip
 
@@ -121,8 +137,12 @@ def _vae():
     network = FaceVAE(ops=comfy.ops.disable_weight_init)
     network.load_state_dict(read_weights("vae")[0])
     vae.first_stage_model = network.eval()
-    vae.patcher = type(vae.patcher)(network, load_device=vae.patcher.load_device, offload_device=vae.patcher.offload_device)
+    vae.patcher = type(vae.patcher)(
+        network, load_device=vae.patcher.load_device, offload_device=vae.patcher.offload_device
+    )
     vae.latent_channels, vae.downscale_ratio, vae.upscale_ratio = LATENT_CHANNELS, DOWNSCALE, DOWNSCALE
     vae.memory_used_encode = lambda shape, dtype: 500 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
-    vae.memory_used_decode = lambda shape, dtype: 500 * DOWNSCALE**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+    vae.memory_used_decode = lambda shape, dtype: (
+        500 * DOWNSCALE**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+    )
     return vae

@@ -4,16 +4,34 @@ a Session, which holds the inverted pictures; the command line, the tests and th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Callable
 
 import torch
 from torch import Tensor
 
-from ..core import (Denoiser, Ends, HDirection, InversionReport, SVDAttribute, Trajectories, Window, apply_attribute, calibrate,
-                    fixed_point_inversion, learn_attribute, learn_direction, learn_readout, record_changes, record_trajectories,
-                    sample_asyrp, sample_ends, sample_euler, sample_pair)
+from ..core import (
+    Denoiser,
+    Ends,
+    HDirection,
+    InversionReport,
+    SVDAttribute,
+    Trajectories,
+    Window,
+    apply_attribute,
+    calibrate,
+    fixed_point_inversion,
+    learn_attribute,
+    learn_direction,
+    learn_readout,
+    record_changes,
+    record_trajectories,
+    sample_asyrp,
+    sample_ends,
+    sample_euler,
+    sample_pair,
+)
 from ..core.asyrp import slide
 from ..core.calibration import FEW
 from .faces import ATTRIBUTES, Faces, render
@@ -21,18 +39,18 @@ from .loader import DemoModel
 from .words import caption
 
 STEPS = 25
-CFG = 1.5          # of inversion and of the way back
-LEARN_CFG = 2.0    # of the target prompt where Latent SVD learns from it: it speaks more clearly under guidance
-H_PART_STEP = 8    # where the prompts of an h-space direction part: later keeps more of the picture
+CFG = 1.5  # of inversion and of the way back
+LEARN_CFG = 2.0  # of the target prompt where Latent SVD learns from it: it speaks more clearly under guidance
+H_PART_STEP = 8  # where the prompts of an h-space direction part: later keeps more of the picture
 READ_PART_STEP = 6  # and of a readout, which keeps it from earlier on
-PART_STEP = 6      # of a prompt swap that keeps the layout, to compare with
+PART_STEP = 6  # of a prompt swap that keeps the layout, to compare with
 PARTINGS = (4, 6, 8, 10, 12)  # where the prompts of a pair may part: each takes the latest that will do (core.pairs)
-SVD_STEP = 17      # T_x: where a pair is learned from and an attribute applied
+SVD_STEP = 17  # T_x: where a pair is learned from and an attribute applied
 SVD_STRENGTH = 1.0
 LEARN_PERCENT = 0.8  # where learning of an h-space direction ends
-EDIT_PERCENT = 0.9   # and editing, a little later: it costs nothing and reaches a few more
+EDIT_PERCENT = 0.9  # and editing, a little later: it costs nothing and reaches a few more
 H_BATCH = 16
-H_STRENGTH = 1.5   # 1 is about an edit on average; more convinces the last pictures
+H_STRENGTH = 1.5  # 1 is about an edit on average; more convinces the last pictures
 SOURCE = caption([])
 
 
@@ -96,25 +114,62 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
     return s.model.decode(sample_euler(s.denoiser(s.target), s.to_step(SOURCE, step), s.sigmas[step:]))
 
 
-def svd_own_pair(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP, delta: int = 0, partings: tuple[int, ...] = PARTINGS,
-                 apply: Callable[..., Tensor] = apply_attribute, **learning) -> Tensor:
+def svd_own_pair(
+    s: Session,
+    strength: float = SVD_STRENGTH,
+    step: int = SVD_STEP,
+    delta: int = 0,
+    partings: tuple[int, ...] = PARTINGS,
+    apply: Callable[..., Tensor] = apply_attribute,
+    **learning,
+) -> Tensor:
     """Each picture edited with the attribute of its own pair of codes; learning: how it is learned, as learn_attribute takes it."""
-    target, source = s.to_step(s.target, step, partings, delta), s.to_step(SOURCE, step)  # the pair brings its source along
+    target, source = (
+        s.to_step(s.target, step, partings, delta),
+        s.to_step(SOURCE, step),
+    )  # the pair brings its source along
     edited = [apply(x[None], learn_attribute(x[None], z[None], **learning), strength) for x, z in zip(source, target)]
     return s.finish(torch.cat(edited), step)
 
 
-def svd_attribute(model: DemoModel, attribute: str, pairs: int, seed: int, step: int = SVD_STEP, delta: int = 0, steps: int = STEPS,
-                  cfg: float = LEARN_CFG) -> SVDAttribute:
+def svd_attribute(
+    model: DemoModel,
+    attribute: str,
+    pairs: int,
+    seed: int,
+    step: int = SVD_STEP,
+    delta: int = 0,
+    steps: int = STEPS,
+    cfg: float = LEARN_CFG,
+) -> SVDAttribute:
     """An attribute from pairs of codes sampled from noise: the mean edit of ``pairs`` faces nobody has seen."""
     source, target = pairs_that_show(model, attribute, pairs, seed, step, delta, steps, cfg)
     sigmas = model.sigmas(steps)
-    return learn_attribute(source, target, sigma=float(sigmas[step]), target_sigma=float(sigmas[step + delta]),
-                           info={"name": attribute, "latent_format": "singular_edit demo", "source_prompt": SOURCE, "target_prompt": caption([attribute])})
+    return learn_attribute(
+        source,
+        target,
+        sigma=float(sigmas[step]),
+        target_sigma=float(sigmas[step + delta]),
+        info={
+            "name": attribute,
+            "latent_format": "singular_edit demo",
+            "source_prompt": SOURCE,
+            "target_prompt": caption([attribute]),
+        },
+    )
 
 
-def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, step: int = SVD_STEP, delta: int = 0, steps: int = STEPS,
-                    cfg: float = LEARN_CFG, partings: tuple[int, ...] = PARTINGS) -> tuple[Tensor, Tensor]:
+def pairs_that_show(
+    model: DemoModel,
+    attribute: str,
+    count: int,
+    seed: int,
+    step: int = SVD_STEP,
+    delta: int = 0,
+    steps: int = STEPS,
+    cfg: float = LEARN_CFG,
+    partings: tuple[int, ...] = PARTINGS,
+) -> tuple[Tensor, Tensor]:
     """Codes of ``count`` pairs whose pictures show what their prompts say, [count, 4, 16, 16] each.
 
     An artist looks at both pictures before learning from them; here the judge does. Of a face that wears a hat
@@ -124,7 +179,10 @@ def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, ste
     shared, towards = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     for noise in starting_noise(model, 4 * count + 8, seed, sigmas).split(32):
         source, target, _ = sample_pair(shared, towards, noise, sigmas, step, partings, delta)
-        has, gets = (model.judged(model.decode(sample_euler(prompt, code, sigmas[at:])))[:, index] for prompt, code, at in ((shared, source, step), (towards, target, step + delta)))
+        has, gets = (
+            model.judged(model.decode(sample_euler(prompt, code, sigmas[at:])))[:, index]
+            for prompt, code, at in ((shared, source, step), (towards, target, step + delta))
+        )
         found += [(source[i], target[i]) for i in (gets & ~has).nonzero().flatten()]
         if len(found) >= count:
             break
@@ -132,13 +190,24 @@ def pairs_that_show(model: DemoModel, attribute: str, count: int, seed: int, ste
     return torch.stack(source), torch.stack(target)
 
 
-def svd_apply(s: Session, attribute: SVDAttribute, strength: float = SVD_STRENGTH, step: int = SVD_STEP, apply: Callable[..., Tensor] = apply_attribute) -> Tensor:
+def svd_apply(
+    s: Session,
+    attribute: SVDAttribute,
+    strength: float = SVD_STRENGTH,
+    step: int = SVD_STEP,
+    apply: Callable[..., Tensor] = apply_attribute,
+) -> Tensor:
     """A learned attribute slid on every picture."""
     return s.finish(apply(s.to_step(SOURCE, step), attribute, strength), step)
 
 
-def svd_one_foreign_pair(s: Session, attributes: list[SVDAttribute], strength: float = SVD_STRENGTH, step: int = SVD_STEP,
-                         apply: Callable[..., Tensor] = apply_attribute) -> Tensor:
+def svd_one_foreign_pair(
+    s: Session,
+    attributes: list[SVDAttribute],
+    strength: float = SVD_STRENGTH,
+    step: int = SVD_STEP,
+    apply: Callable[..., Tensor] = apply_attribute,
+) -> Tensor:
     """Each of these on its share of the pictures, for one pair is luck: their mean says what to expect of one."""
     code = s.to_step(SOURCE, step)
     shares = code.tensor_split(min(len(attributes), len(code)))
@@ -156,42 +225,107 @@ def starting_noise(model: DemoModel, count: int, seed: int, sigmas: Tensor) -> T
     return noise * torch.sqrt(1 + sigmas[0] ** 2)
 
 
-def trajectories(model: DemoModel, attribute: str, samples: int = 128, seed: int = 0, steps: int = STEPS, cfg: float = 1.0, part: int = H_PART_STEP) -> Trajectories:
+def trajectories(
+    model: DemoModel,
+    attribute: str,
+    samples: int = 128,
+    seed: int = 0,
+    steps: int = STEPS,
+    cfg: float = 1.0,
+    part: int = H_PART_STEP,
+) -> Trajectories:
     """What directions are learned from: trajectories under both prompts, which part at a step."""
     sigmas = model.sigmas(steps)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
-    return record_trajectories(source, target, starting_noise(model, samples, seed, sigmas), sigmas, float(sigmas[part]), batch=32, device=model.device)
+    return record_trajectories(
+        source,
+        target,
+        starting_noise(model, samples, seed, sigmas),
+        sigmas,
+        float(sigmas[part]),
+        batch=32,
+        device=model.device,
+    )
 
 
-def h_direction(model: DemoModel, attribute: str, recorded: Trajectories, method: str = "combined", train_steps: int = 600, learning_rate: float = 3e-2,
-                seed: int = 0, cfg: float = 1.0, gain: str = "step", callback=None) -> HDirection:
+def h_direction(
+    model: DemoModel,
+    attribute: str,
+    recorded: Trajectories,
+    method: str = "combined",
+    train_steps: int = 600,
+    learning_rate: float = 3e-2,
+    seed: int = 0,
+    cfg: float = 1.0,
+    gain: str = "step",
+    callback=None,
+) -> HDirection:
     """An h-space direction from the two prompts, at its measured unit."""
     source, end = model.denoiser(SOURCE, cfg=cfg), model.percent_to_sigma(LEARN_PERCENT)
-    learned, _ = learn_direction(source, recorded, method, train_steps, H_BATCH, learning_rate, seed, gain=gain, end=end, device=model.device,
-                                 info={"name": attribute}, callback=callback)
-    return calibrate(source, learned, Ends.of(recorded), Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
+    learned, _ = learn_direction(
+        source,
+        recorded,
+        method,
+        train_steps,
+        H_BATCH,
+        learning_rate,
+        seed,
+        gain=gain,
+        end=end,
+        device=model.device,
+        info={"name": attribute},
+        callback=callback,
+    )
+    return calibrate(
+        source, learned, Ends.of(recorded), Window(end, start=learned.start), batch=H_BATCH, device=model.device
+    )[0]
 
 
-def readout(model: DemoModel, attribute: str, samples: int = 512, train_steps: int = 1000, seed: int = 0, steps: int = STEPS, cfg: float = 1.0,
-            part: int = READ_PART_STEP, callback=None) -> HDirection:
+def readout(
+    model: DemoModel,
+    attribute: str,
+    samples: int = 512,
+    train_steps: int = 1000,
+    seed: int = 0,
+    steps: int = STEPS,
+    cfg: float = 1.0,
+    part: int = READ_PART_STEP,
+    callback=None,
+) -> HDirection:
     """A readout from the two prompts, at its measured unit."""
     sigmas, end = model.sigmas(steps), model.percent_to_sigma(LEARN_PERCENT)
     source, target = model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg)
     noise, onset = starting_noise(model, samples, seed, sigmas), float(sigmas[part])
     changes = record_changes(source, target, noise, sigmas, onset, end, 32, seed, model.device)
-    learned, _ = learn_readout(changes, train_steps, seed=seed, info={"name": attribute}, device=model.device, callback=callback)
+    learned, _ = learn_readout(
+        changes, train_steps, seed=seed, info={"name": attribute}, device=model.device, callback=callback
+    )
     ends = sample_ends(source, target, noise[:FEW], sigmas, onset, H_BATCH, model.device)
     return calibrate(source, learned, ends, Window(end, start=learned.start), batch=H_BATCH, device=model.device)[0]
 
 
-def asyrp(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False) -> Tensor:
+def asyrp(
+    s: Session,
+    direction: HDirection,
+    strength: float = H_STRENGTH,
+    edit_percent: float = EDIT_PERCENT,
+    symmetric: bool = False,
+) -> Tensor:
     """The pictures resampled from their codes with the bottleneck edited."""
     return s.model.decode(asyrp_latents(s, direction, strength, edit_percent, symmetric))
 
 
-def asyrp_latents(s: Session, direction: HDirection, strength: float = H_STRENGTH, edit_percent: float = EDIT_PERCENT, symmetric: bool = False,
-                  denoise: Denoiser | None = None) -> Tensor:
+def asyrp_latents(
+    s: Session,
+    direction: HDirection,
+    strength: float = H_STRENGTH,
+    edit_percent: float = EDIT_PERCENT,
+    symmetric: bool = False,
+    denoise: Denoiser | None = None,
+) -> Tensor:
     """The same in model space, [B, 4, 16, 16]; denoise: in place of the source prompt's."""
     window = Window(s.model.percent_to_sigma(edit_percent), start=direction.start)
     edit, amount, reading = slide(direction, strength, s.sigmas, window)
-    return sample_asyrp(denoise or s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount, reading=reading)
+    return sample_asyrp(
+        denoise or s.denoiser(), s.code, s.sigmas, edit, window, symmetric=symmetric, amount=amount, reading=reading
+    )

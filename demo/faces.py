@@ -22,9 +22,28 @@ SIZE = 64
 
 # One uniform number per name; the order is part of the meaning of a seed.
 FREE = (
-    "skin", "hair", "hair_shade", "hair_length", "background_hue", "background_light", "background_slope",
-    "shirt_hue", "shirt_light", "shift_x", "shift_y", "roll", "yaw", "width", "height", "eye_spacing",
-    "eye_size", "iris", "brow", "nose", "mouth_width", "hat_color",
+    "skin",
+    "hair",
+    "hair_shade",
+    "hair_length",
+    "background_hue",
+    "background_light",
+    "background_slope",
+    "shirt_hue",
+    "shirt_light",
+    "shift_x",
+    "shift_y",
+    "roll",
+    "yaw",
+    "width",
+    "height",
+    "eye_spacing",
+    "eye_size",
+    "iris",
+    "brow",
+    "nose",
+    "mouth_width",
+    "hat_color",
 )
 _COLUMN = {name: i for i, name in enumerate(FREE)}
 
@@ -47,7 +66,7 @@ class Faces:
     def __len__(self) -> int:
         return self.u.shape[0]
 
-    def __getitem__(self, rows) -> "Faces":
+    def __getitem__(self, rows) -> Faces:
         return Faces(self.u[rows], self.attributes[rows])
 
     def names(self) -> list[list[str]]:
@@ -61,7 +80,7 @@ class Faces:
     def has(self, name: str) -> Tensor:
         return self.attributes[:, _attribute_index(name), None, None].to(self.u.dtype)
 
-    def with_attributes(self, **values: bool | None) -> "Faces":
+    def with_attributes(self, **values: bool | None) -> Faces:
         """The same faces with attributes switched on or off; None leaves one as it is."""
         attributes = self.attributes.clone()
         for name, value in values.items():
@@ -69,7 +88,7 @@ class Faces:
                 attributes[:, _attribute_index(name)] = bool(value)
         return replace(self, attributes=attributes)
 
-    def with_free(self, name: str, value: float) -> "Faces":
+    def with_free(self, name: str, value: float) -> Faces:
         u = self.u.clone()
         u[:, _COLUMN[name]] = value
         return replace(self, u=u)
@@ -86,7 +105,7 @@ def sample(seeds) -> Faces:
     generator = torch.Generator()
     rows = [torch.rand(len(FREE) + len(ATTRIBUTES), generator=generator.manual_seed(int(seed))) for seed in seeds]
     table = torch.stack(rows)
-    return Faces(table[:, : len(FREE)], table[:, len(FREE):] < PREVALENCE)
+    return Faces(table[:, : len(FREE)], table[:, len(FREE) :] < PREVALENCE)
 
 
 def counterfactuals(faces: Faces, attribute: str, value: bool = True) -> Tensor:
@@ -98,8 +117,14 @@ def counterfactuals(faces: Faces, attribute: str, value: bool = True) -> Tensor:
     return render(edited)[None]
 
 
-def render(faces: Faces | int, *, smile: bool | None = None, glasses: bool | None = None,
-           hat: bool | None = None, beard: bool | None = None) -> Tensor:
+def render(
+    faces: Faces | int,
+    *,
+    smile: bool | None = None,
+    glasses: bool | None = None,
+    hat: bool | None = None,
+    beard: bool | None = None,
+) -> Tensor:
     """Paint faces (or the face of one integer seed): [B, 3, 64, 64] in [0, 1], attributes overridden if given."""
     if not isinstance(faces, Faces):
         faces = sample([faces])
@@ -193,19 +218,23 @@ def _paint_head(c: _Canvas, f: Faces) -> None:
     c.paint(head, skin)
     # Beard before hair: the lower face from ear to ear, with the lips left free.
     lips = _ellipse(c.fx, c.y - 0.36, 0.20, 0.09)
-    beard = torch.maximum(torch.maximum(_ellipse(c.x, c.y - 0.03, rx + 0.02, ry + 0.05), -lips),
-                          0.20 + 0.55 * (c.fx.abs() - 0.42).clamp(max=0).abs() * 0.35 - c.y)
+    beard = torch.maximum(
+        torch.maximum(_ellipse(c.x, c.y - 0.03, rx + 0.02, ry + 0.05), -lips),
+        0.20 + 0.55 * (c.fx.abs() - 0.42).clamp(max=0).abs() * 0.35 - c.y,
+    )
     c.paint(beard, hair * 0.85, f.has("beard"))
     # Fringe: what of the head lies above a soft arc; hidden by a hat when there is one.
-    fringe = torch.maximum(_ellipse(c.x, c.y + 0.03, rx + 0.05, ry + 0.05),
-                           c.y + 0.34 - 0.25 * (c.fx / rx) ** 2)
+    fringe = torch.maximum(_ellipse(c.x, c.y + 0.03, rx + 0.05, ry + 0.05), c.y + 0.34 - 0.25 * (c.fx / rx) ** 2)
     c.paint(fringe, hair)
 
 
 def _paint_features(c: _Canvas, f: Faces) -> None:
     skin = _palette(SKIN, f.free("skin"), smooth=True)
     hair = _hair_color(f)
-    white, dark = torch.tensor([0.97, 0.97, 0.95])[None, :, None, None], torch.tensor([0.08, 0.07, 0.08])[None, :, None, None]
+    white, dark = (
+        torch.tensor([0.97, 0.97, 0.95])[None, :, None, None],
+        torch.tensor([0.08, 0.07, 0.08])[None, :, None, None],
+    )
     spacing = 0.21 + 0.06 * f.free("eye_spacing")
     size = 0.085 + 0.03 * f.free("eye_size")
     iris = _palette(IRIS, f.free("iris"))

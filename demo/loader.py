@@ -52,9 +52,17 @@ class DemoModel:
         """[1, 8, 64]"""
         return self.text(torch.tensor([tokenize(prompt)], device=self.device))
 
-    def denoiser(self, prompt: str, negative: str = "", cfg: float = 1.0, edit_uncond: bool = False) -> DiffusersDenoiser:
-        return DiffusersDenoiser(self.unet, self.context(prompt), self.context(negative), cfg,
-                                 alphas_cumprod=self.alphas_cumprod, edit_uncond=edit_uncond)
+    def denoiser(
+        self, prompt: str, negative: str = "", cfg: float = 1.0, edit_uncond: bool = False
+    ) -> DiffusersDenoiser:
+        return DiffusersDenoiser(
+            self.unet,
+            self.context(prompt),
+            self.context(negative),
+            cfg,
+            alphas_cumprod=self.alphas_cumprod,
+            edit_uncond=edit_uncond,
+        )
 
     def sigmas(self, steps: int) -> Tensor:
         return normal_sigmas(self.alphas_cumprod, steps).to(self.device)

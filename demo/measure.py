@@ -27,7 +27,7 @@ HEADER = f"{'':<34s} {'success':>7s} {'others':>7s} {'PSNR dB':>8s}"
 
 
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
-    """dB per picture over the last three axes."""
+    """DB per picture over the last three axes."""
     return 10 * torch.log10(peak**2 / (a - b).square().mean(dim=(-3, -2, -1)).clamp(min=1e-20))
 
 
@@ -40,5 +40,8 @@ def score(s: Session, edited: Tensor, value: bool = True) -> Score:
     index = ATTRIBUTES.index(s.attribute)
     others = [i for i in range(len(ATTRIBUTES)) if i != index]
     closest = psnr(counterfactuals(s.faces, s.attribute, value), edited.cpu()).max(dim=0).values
-    return Score((seen[:, index] == value).float().mean().item(),
-                 (seen == s.faces.attributes)[:, others].float().mean().item(), closest.mean().item())
+    return Score(
+        (seen[:, index] == value).float().mean().item(),
+        (seen == s.faces.attributes)[:, others].float().mean().item(),
+        closest.mean().item(),
+    )

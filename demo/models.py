@@ -19,11 +19,16 @@ CONTEXT_WIDTH = 64
 # diffusers.UNet2DConditionModel. Widths are integer multiples of the first and divide by 32 so that
 # ComfyUI's own U-Net class takes the same weights; attention_head_dim counts heads in this family.
 UNET_CONFIG = dict(
-    sample_size=16, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS,
-    block_out_channels=(64, 128, 128), layers_per_block=1,
+    sample_size=16,
+    in_channels=LATENT_CHANNELS,
+    out_channels=LATENT_CHANNELS,
+    block_out_channels=(64, 128, 128),
+    layers_per_block=1,
     down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    cross_attention_dim=CONTEXT_WIDTH, attention_head_dim=4, norm_num_groups=32,
+    cross_attention_dim=CONTEXT_WIDTH,
+    attention_head_dim=4,
+    norm_num_groups=32,
 )
 
 
@@ -44,11 +49,20 @@ class FaceVAE(nn.Module):
     def __init__(self, width: int = 64, ops=nn):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(DOWNSCALE), ops.Conv2d(3 * DOWNSCALE**2, width, 3, padding=1),
-            _Block(width, ops), _Block(width, ops), ops.Conv2d(width, 2 * LATENT_CHANNELS, 3, padding=1))
+            nn.PixelUnshuffle(DOWNSCALE),
+            ops.Conv2d(3 * DOWNSCALE**2, width, 3, padding=1),
+            _Block(width, ops),
+            _Block(width, ops),
+            ops.Conv2d(width, 2 * LATENT_CHANNELS, 3, padding=1),
+        )
         self.decoder = nn.Sequential(
-            ops.Conv2d(LATENT_CHANNELS, width, 3, padding=1), _Block(width, ops), _Block(width, ops), _Block(width, ops),
-            ops.Conv2d(width, 3 * DOWNSCALE**2, 3, padding=1), nn.PixelShuffle(DOWNSCALE))
+            ops.Conv2d(LATENT_CHANNELS, width, 3, padding=1),
+            _Block(width, ops),
+            _Block(width, ops),
+            _Block(width, ops),
+            ops.Conv2d(width, 3 * DOWNSCALE**2, 3, padding=1),
+            nn.PixelShuffle(DOWNSCALE),
+        )
 
     def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latent, each [B, 4, H/4, W/4]."""
@@ -85,7 +99,9 @@ class AttributeClassifier(nn.Module):
             layers += [ops.Conv2d(channels, out, 3, padding=1), ops.GroupNorm(8, out), nn.SiLU(), nn.MaxPool2d(2)]
             channels = out
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Flatten(), ops.Linear(channels * 16, 64), nn.SiLU(), ops.Linear(64, len(ATTRIBUTES)))
+        self.head = nn.Sequential(
+            nn.Flatten(), ops.Linear(channels * 16, 64), nn.SiLU(), ops.Linear(64, len(ATTRIBUTES))
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.head(self.features(pictures * 2 - 1))

@@ -68,11 +68,14 @@ def train(name: str, model: nn.Module, loss_of, steps: int, rate: float, work: P
 
 def train_judge(work: Path, steps: int) -> nn.Module:
     """Renders with mild noise, blur and colour shifts; it sees neither the VAE nor the diffusion model."""
+
     def loss_of(model, step):
         pictures, labels = draw(step * 64, 64)
         soft = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         pictures = torch.lerp(pictures, soft, torch.rand(64, 1, 1, 1))
-        pictures = pictures * (0.9 + 0.2 * torch.rand(64, 3, 1, 1)) + 0.06 * torch.randn(()) * torch.randn_like(pictures)
+        pictures = pictures * (0.9 + 0.2 * torch.rand(64, 3, 1, 1)) + 0.06 * torch.randn(()) * torch.randn_like(
+            pictures
+        )
         return F.binary_cross_entropy_with_logits(model(pictures).float(), labels.float())
 
     return train("judge", AttributeClassifier(), loss_of, steps, 2e-3, work)
@@ -80,6 +83,7 @@ def train_judge(work: Path, steps: int) -> nn.Module:
 
 def train_vae(work: Path, steps: int) -> nn.Module:
     """L1 on pixels and on their differences, and a small KL."""
+
     def loss_of(model, step):
         target = draw(step * 24, 24)[0] * 2 - 1
         mean, log_variance = model.moments(target)
@@ -149,7 +153,11 @@ def save(name: str, model: nn.Module, **metadata) -> None:
     from safetensors.torch import save_file
 
     tensors = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    save_file(tensors, WEIGHTS / f"{name}.safetensors", metadata={"format": "pt", **{k: json.dumps(v) for k, v in metadata.items()}})
+    save_file(
+        tensors,
+        WEIGHTS / f"{name}.safetensors",
+        metadata={"format": "pt", **{k: json.dumps(v) for k, v in metadata.items()}},
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

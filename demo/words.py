@@ -10,13 +10,47 @@ TOKENS = ("", "face", "smile", "glasses", "hat", "beard")
 CONTEXT_LENGTH = 8
 
 _SYNONYMS = {
-    "face": "face", "person": "face", "portrait": "face", "someone": "face",
-    "smile": "smile", "smiles": "smile", "smiling": "smile", "grin": "smile",
-    "glasses": "glasses", "eyeglasses": "glasses", "spectacles": "glasses",
-    "hat": "hat", "hats": "hat", "cap": "hat",
-    "beard": "beard", "bearded": "beard", "beards": "beard",
+    "face": "face",
+    "person": "face",
+    "portrait": "face",
+    "someone": "face",
+    "smile": "smile",
+    "smiles": "smile",
+    "smiling": "smile",
+    "grin": "smile",
+    "glasses": "glasses",
+    "eyeglasses": "glasses",
+    "spectacles": "glasses",
+    "hat": "hat",
+    "hats": "hat",
+    "cap": "hat",
+    "beard": "beard",
+    "bearded": "beard",
+    "beards": "beard",
 }
-_FILLER = frozenset("a an the of with and wearing in on who that is has having man woman picture photo drawing".split())
+_FILLER = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "with",
+        "and",
+        "wearing",
+        "in",
+        "on",
+        "who",
+        "that",
+        "is",
+        "has",
+        "having",
+        "man",
+        "woman",
+        "picture",
+        "photo",
+        "drawing",
+    ]
+)
 _warned: set[str] = set()
 
 
@@ -31,8 +65,9 @@ def tokenize(text: str) -> list[int]:
             found.add(TOKENS.index(_SYNONYMS[word]))
         elif word not in _FILLER and word not in _warned:
             _warned.add(word)
-            logging.warning("Singular Edit demo model: unknown word '%s' is ignored. Known words: %s.",
-                            word, ", ".join(_SYNONYMS))
+            logging.warning(
+                "Singular Edit demo model: unknown word '%s' is ignored. Known words: %s.", word, ", ".join(_SYNONYMS)
+            )
     return sorted(found) + [0] * (CONTEXT_LENGTH - len(found))
 
 

@@ -7,4 +7,8 @@ from . import asyrp, demo, directions, files, hspace, invert, pair, schedule, sv
 
 class SingularEditExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [node for family in (invert, pair, svd, svd_sampler, svd_tools, asyrp, hspace, directions, schedule, files, demo) for node in family.NODES]
+        return [
+            node
+            for family in (invert, pair, svd, svd_sampler, svd_tools, asyrp, hspace, directions, schedule, files, demo)
+            for node in family.NODES
+        ]

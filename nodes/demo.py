@@ -18,12 +18,16 @@ class DemoFaceModel(io.ComfyNode):
             display_name="Demo Face Model",
             category=f"{CATEGORY}/demo",
             description="A tiny text-to-image model of drawn 64x64 faces that comes with the pack (15 MB). It knows the words face, smile, glasses, hat and "
-                        "beard, and works with every stock node, LoRA and ControlNet included. Take its latent size from VAE Encode, or Empty Latent Image 128x128.",
+            "beard, and works with every stock node, LoRA and ControlNet included. Take its latent size from VAE Encode, or Empty Latent Image 128x128.",
             inputs=[],
             outputs=[
                 io.Model.Output("model", display_name="MODEL", tooltip="The U-Net, of the SD 1.x family."),
-                io.Clip.Output("clip", display_name="CLIP", tooltip="Its word-level text encoder, for CLIP Text Encode."),
-                io.Vae.Output("vae", display_name="VAE", tooltip="Its VAE: 4 channels, latents 4 times smaller than the picture."),
+                io.Clip.Output(
+                    "clip", display_name="CLIP", tooltip="Its word-level text encoder, for CLIP Text Encode."
+                ),
+                io.Vae.Output(
+                    "vae", display_name="VAE", tooltip="Its VAE: 4 channels, latents 4 times smaller than the picture."
+                ),
             ],
         )
 
@@ -38,14 +42,22 @@ class DemoFace(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         def attribute(name: str) -> io.Combo.Input:
-            return io.Combo.Input(name, options=CHOICES, default="as drawn", tooltip=f"on or off switches {name} and leaves the rest of the face as it is.")
+            return io.Combo.Input(
+                name,
+                options=CHOICES,
+                default="as drawn",
+                tooltip=f"on or off switches {name} and leaves the rest of the face as it is.",
+            )
 
         return io.Schema(
             node_id="SingularEditDemoFace",
             display_name="Demo Face",
             category=f"{CATEGORY}/demo",
             description="Draws one 64x64 face. The same seed with an attribute switched is that face's true counterfactual.",
-            inputs=[seed_input("seed", "One face a seed. The demo model was trained on seeds from 1000000 up."), *(attribute(name) for name in faces.ATTRIBUTES)],
+            inputs=[
+                seed_input("seed", "One face a seed. The demo model was trained on seeds from 1000000 up."),
+                *(attribute(name) for name in faces.ATTRIBUTES),
+            ],
             outputs=[io.Image.Output("image", display_name="image", tooltip="The picture, 64x64.")],
         )
 

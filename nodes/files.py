@@ -28,17 +28,29 @@ class SaveAttribute(io.ComfyNode):
             category=CATEGORY,
             description="Saves an attribute or an h-space direction as a small .safetensors file in models/latent_attributes, to share and to load again.",
             inputs=[
-                io.MultiType.Input("attribute", types=[SVDAttributeType, HDirectionType], tooltip="An SVD attribute or an h-space direction."),
-                io.String.Input("filename_prefix", default="attributes/attribute", tooltip="Name of the file, a number is added. A folder may stand before it."),
+                io.MultiType.Input(
+                    "attribute",
+                    types=[SVDAttributeType, HDirectionType],
+                    tooltip="An SVD attribute or an h-space direction.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="attributes/attribute",
+                    tooltip="Name of the file, a number is added. A folder may stand before it.",
+                ),
             ],
-            outputs=[io.String.Output("path", display_name="path", tooltip="The file's name as the load nodes list it.")],
+            outputs=[
+                io.String.Output("path", display_name="path", tooltip="The file's name as the load nodes list it.")
+            ],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, attribute, filename_prefix) -> io.NodeOutput:
         if not isinstance(attribute, (SVDAttribute, HDirection)):
-            raise EditError(f"attribute is a {type(attribute).__name__}; wire an SVD attribute or an h-space direction.")
+            raise EditError(
+                f"attribute is a {type(attribute).__name__}; wire an SVD attribute or an h-space direction."
+            )
         root = Path(folder_paths.get_folder_paths(FOLDER)[0])
         root.mkdir(parents=True, exist_ok=True)
         folder, filename, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
@@ -65,10 +77,17 @@ class _Load(io.ComfyNode):
     @classmethod
     def schema(cls, node_id: str, display_name: str, what: str, output: io.Output, kinds: tuple[str, ...]) -> io.Schema:
         return io.Schema(
-            node_id=node_id, display_name=display_name, category=CATEGORY,
+            node_id=node_id,
+            display_name=display_name,
+            category=CATEGORY,
             description=f"Loads {what} from models/{FOLDER}.",
-            inputs=[io.Combo.Input("file", options=_files(kinds), tooltip=f"A file in models/{FOLDER}, saved with Save Attribute.")],
-            outputs=[output])
+            inputs=[
+                io.Combo.Input(
+                    "file", options=_files(kinds), tooltip=f"A file in models/{FOLDER}, saved with Save Attribute."
+                )
+            ],
+            outputs=[output],
+        )
 
 
 def _files(kinds: tuple[str, ...]) -> list[str]:
@@ -86,8 +105,13 @@ def _files(kinds: tuple[str, ...]) -> list[str]:
 class LoadSVDAttribute(_Load):
     @classmethod
     def define_schema(cls):
-        return cls.schema("SingularEditLoadSVDAttribute", "Load SVD Attribute", "an attribute for Latent SVD Edit",
-                          SVDAttributeType.Output("attribute", display_name="attribute", tooltip="Wire to Latent SVD Edit."), ("svd_attribute",))
+        return cls.schema(
+            "SingularEditLoadSVDAttribute",
+            "Load SVD Attribute",
+            "an attribute for Latent SVD Edit",
+            SVDAttributeType.Output("attribute", display_name="attribute", tooltip="Wire to Latent SVD Edit."),
+            ("svd_attribute",),
+        )
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
@@ -97,8 +121,13 @@ class LoadSVDAttribute(_Load):
 class LoadHDirection(_Load):
     @classmethod
     def define_schema(cls):
-        return cls.schema("SingularEditLoadHDirection", "Load h-Direction", "an h-space direction for Asyrp Sampler",
-                          HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler."), tuple(SAVED))
+        return cls.schema(
+            "SingularEditLoadHDirection",
+            "Load h-Direction",
+            "an h-space direction for Asyrp Sampler",
+            HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler."),
+            tuple(SAVED),
+        )
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

@@ -27,9 +27,16 @@ def direction_of(value, name: str) -> HDirection:
 
 def atoms_inputs() -> list[io.Input]:
     """Which atoms of an attribute are applied, and where."""
-    return [io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
-            io.Combo.Input("band", options=list(BANDS), default="all", tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour."),
-            io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white.")]
+    return [
+        io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
+        io.Combo.Input(
+            "band",
+            options=list(BANDS),
+            default="all",
+            tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour.",
+        ),
+        io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),
+    ]
 
 
 def seed_input(id: str, tooltip: str) -> io.Int.Input:

@@ -26,9 +26,15 @@ def comfyui_path() -> Path:
     path = find_comfyui()
     if path is None:
         pytest.skip(HOW_TO)
-    missing = [name for name in ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio") if not _installed(name)]
+    missing = [
+        name
+        for name in ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio")
+        if not _installed(name)
+    ]
     if missing:
-        pytest.skip(f"ComfyUI found at {path}, but {', '.join(missing)} not installed here: pip install -r {path / 'requirements.txt'}")
+        pytest.skip(
+            f"ComfyUI found at {path}, but {', '.join(missing)} not installed here: pip install -r {path / 'requirements.txt'}"
+        )
     return path
 
 

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import torch
 
-CONTEXT = {"sd15": (64, 16), "sd2_v": (64, 16), "sdxl": (64, 1280), "sd3": (64, 32), "flux": (64, 32), "wan": (64, 16)}  # text width, pooled width
+CONTEXT = {
+    "sd15": (64, 16),
+    "sd2_v": (64, 16),
+    "sdxl": (64, 1280),
+    "sd3": (64, 32),
+    "flux": (64, 32),
+    "wan": (64, 16),
+}  # text width, pooled width
 FAMILIES = tuple(CONTEXT)
-UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1], "channel_mult": (1, 2), "transformer_depth": [1, 1],
-        "transformer_depth_middle": 1, "transformer_depth_output": [1, 1, 1, 1], "context_dim": 64, "use_spatial_transformer": True, "num_heads": 4,
-        "num_head_channels": -1, "legacy": False, "adm_in_channels": None, "use_temporal_attention": False, "use_linear_in_transformer": False}
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "channel_mult": (1, 2),
+    "transformer_depth": [1, 1],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1],
+    "context_dim": 64,
+    "use_spatial_transformer": True,
+    "num_heads": 4,
+    "num_head_channels": -1,
+    "legacy": False,
+    "adm_in_channels": None,
+    "use_temporal_attention": False,
+    "use_linear_in_transformer": False,
+}
 
 
 def tiny(family: str, seed: int = 0):
@@ -23,13 +46,71 @@ def tiny(family: str, seed: int = 0):
     cls, config = {
         "sd15": (known.SD15, UNET),
         "sd2_v": (known.SD20, {**UNET, "use_linear_in_transformer": True}),
-        "sdxl": (known.SDXL, {**UNET, "use_linear_in_transformer": True, "adm_in_channels": 2816, "num_classes": "sequential"}),
-        "sd3": (known.SD3, {"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 2, "input_size": None, "adm_in_channels": 32, "qk_norm": None, "pos_embed_max_size": 64,
-                            "num_patches": 4096, "pos_embed_scaling_factor": None, "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128}}}),
-        "flux": (known.Flux, {"image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 32, "context_in_dim": 64, "hidden_size": 64, "mlp_ratio": 2.0, "num_heads": 4,
-                              "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 2, "qkv_bias": True, "guidance_embed": True, **newer}),
-        "wan": (known.WAN21_T2V, {"image_model": "wan2.1", "model_type": "t2v", "dim": 48, "ffn_dim": 96, "num_heads": 4, "num_layers": 1, "in_dim": 16, "out_dim": 16, "freq_dim": 32,
-                                  "text_dim": 64, "text_len": 16, "patch_size": (1, 2, 2), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6, "window_size": (-1, -1)}),
+        "sdxl": (
+            known.SDXL,
+            {**UNET, "use_linear_in_transformer": True, "adm_in_channels": 2816, "num_classes": "sequential"},
+        ),
+        "sd3": (
+            known.SD3,
+            {
+                "in_channels": 16,
+                "out_channels": 16,
+                "patch_size": 2,
+                "depth": 2,
+                "input_size": None,
+                "adm_in_channels": 32,
+                "qk_norm": None,
+                "pos_embed_max_size": 64,
+                "num_patches": 4096,
+                "pos_embed_scaling_factor": None,
+                "context_embedder_config": {
+                    "target": "torch.nn.Linear",
+                    "params": {"in_features": 64, "out_features": 128},
+                },
+            },
+        ),
+        "flux": (
+            known.Flux,
+            {
+                "image_model": "flux",
+                "in_channels": 16,
+                "out_channels": 16,
+                "vec_in_dim": 32,
+                "context_in_dim": 64,
+                "hidden_size": 64,
+                "mlp_ratio": 2.0,
+                "num_heads": 4,
+                "depth": 1,
+                "depth_single_blocks": 1,
+                "axes_dim": [4, 6, 6],
+                "theta": 10000,
+                "patch_size": 2,
+                "qkv_bias": True,
+                "guidance_embed": True,
+                **newer,
+            },
+        ),
+        "wan": (
+            known.WAN21_T2V,
+            {
+                "image_model": "wan2.1",
+                "model_type": "t2v",
+                "dim": 48,
+                "ffn_dim": 96,
+                "num_heads": 4,
+                "num_layers": 1,
+                "in_dim": 16,
+                "out_dim": 16,
+                "freq_dim": 32,
+                "text_dim": 64,
+                "text_len": 16,
+                "patch_size": (1, 2, 2),
+                "qk_norm": True,
+                "cross_attn_norm": True,
+                "eps": 1e-6,
+                "window_size": (-1, -1),
+            },
+        ),
     }[family]
     config = type("Tiny" + family, (cls,), {"unet_extra_config": {}})(dict(config))
     # These two read their kind from the weights.
@@ -43,14 +124,20 @@ def tiny(family: str, seed: int = 0):
     for name, weight in (*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()):
         fan = weight[0].numel() if weight.ndim > 1 else 1
         value = torch.randn(weight.shape, generator=generator) * (0.5 / fan**0.5 if weight.ndim > 1 else 0.02)
-        weight.requires_grad_(False).copy_(value + (1.0 if weight.ndim == 1 and "norm" in name and name.endswith(("weight", "scale")) else 0.0))
-    return comfy.model_patcher.ModelPatcher(model, load_device=comfy.model_management.get_torch_device(), offload_device=torch.device("cpu"))
+        weight.requires_grad_(False).copy_(
+            value + (1.0 if weight.ndim == 1 and "norm" in name and name.endswith(("weight", "scale")) else 0.0)
+        )
+    return comfy.model_patcher.ModelPatcher(
+        model, load_device=comfy.model_management.get_torch_device(), offload_device=torch.device("cpu")
+    )
 
 
 def conditioning(family: str, seed: int) -> list:
     generator = torch.Generator().manual_seed(seed)
     text, pooled = CONTEXT[family]
-    return [[torch.randn(1, 8, text, generator=generator), {"pooled_output": torch.randn(1, pooled, generator=generator)}]]
+    return [
+        [torch.randn(1, 8, text, generator=generator), {"pooled_output": torch.randn(1, pooled, generator=generator)}]
+    ]
 
 
 def latent(family: str, size: tuple[int, int] = (12, 16), seed: int = 0) -> dict:

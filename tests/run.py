@@ -1,4 +1,4 @@
-"""Make (once) an environment beside the pack and run the whole test suite in it: ``python tests/run.py``.
+"""Make (once) an environment beside the pack, then run lint, format check and all tests in it: ``python tests/run.py``.
 
 Where a ComfyUI is found its requirements are installed too, with the torch release its torchvision and torchaudio
 go with; otherwise the tests that need one are skipped. Tests run in two to four processes, a file in each: models this
@@ -15,10 +15,11 @@ import venv
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from environment import find_comfyui  # noqa: E402
+from environment import find_comfyui
 
 PACK = Path(__file__).resolve().parents[1]
 PROCESSES = max(2, min(4, (os.cpu_count() or 2) // 2))
+CHECKS = (["ruff", "check", "--quiet"], ["ruff", "format", "--check", "--quiet"])
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 
 
@@ -36,9 +37,19 @@ def main() -> int:
             subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
         stamp.write_text(fingerprint)
     if not comfyui:
-        print("No ComfyUI found: its tests will be skipped (set COMFYUI_PATH, or: pip install comfy-cli && comfy install).", flush=True)
+        print(
+            "No ComfyUI found: its tests will be skipped (set COMFYUI_PATH, or: pip install comfy-cli && comfy install).",
+            flush=True,
+        )
+    for check in CHECKS:
+        if subprocess.run([python.parent / check[0], *check[1:]], cwd=PACK).returncode:
+            print(f"{' '.join(check)} found the lines above; the tests were not run.")
+            return 1
     # The console script, not "python -m pytest": that would put the root on the path, where nodes/ shadows ComfyUI's.
-    return subprocess.run([python.parent / "pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *sys.argv[1:]], cwd=PACK).returncode
+    return subprocess.run(
+        [python.parent / "pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *sys.argv[1:]],
+        cwd=PACK,
+    ).returncode
 
 
 if __name__ == "__main__":

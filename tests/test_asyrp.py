@@ -7,7 +7,6 @@ import torch
 from closed_form import LinearBottleneck, karras
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from singular_edit.core import Window, sample_asyrp, sample_euler, step_asyrp
 from singular_edit.core.asyrp import direction_edit, slide, step_boost
 from singular_edit.core.direction import TableDirection
@@ -90,7 +89,10 @@ def test_strength_zero_and_an_empty_window_are_stock_euler_bit_for_bit():
 def test_up_to_one_strength_is_of_dh_and_beyond_it_is_of_the_effect(strength):
     """On a bottleneck that saturates: D = tanh(h)."""
     sigmas, x = torch.tensor([2.0, 1.0]), noise()
-    denoise = lambda x, sigma, h_edit=None: 0.1 * x + torch.tanh(torch.nn.functional.interpolate((h_edit or (lambda h: h))(torch.zeros(2, 4, 2, 2)), size=(8, 8)))
+    denoise = lambda x, sigma, h_edit=None: (
+        0.1 * x
+        + torch.tanh(torch.nn.functional.interpolate((h_edit or (lambda h: h))(torch.zeros(2, 4, 2, 2)), size=(8, 8)))
+    )
     edit, amount, _ = slide(table(0.8, sigmas), strength, sigmas, Window())
     moved = sample_asyrp(denoise, x, sigmas, edit, amount=amount) - sample_euler(denoise, x, sigmas)
     inner = max(-1.0, min(1.0, strength))
@@ -120,9 +122,12 @@ def test_the_edit_adds_up_and_has_a_sign():
     sigmas, denoise, x = karras(10), LinearBottleneck(gain=0.0), 14 * noise()
     denoise.gain = 0.1
     window = Window(edit=float(sigmas[-3]))
-    run = lambda strength: sample_asyrp(denoise, x, sigmas, direction_edit(table(1.0, sigmas), strength, sigmas, window), window)
+    run = lambda strength: sample_asyrp(
+        denoise, x, sigmas, direction_edit(table(1.0, sigmas), strength, sigmas, window), window
+    )
     stock, up, down = run(0.0), run(1.0), run(-1.0)
-    assert (up - stock).mean() > 0.01 and (down - stock).mean() < -0.01
+    assert (up - stock).mean() > 0.01
+    assert (down - stock).mean() < -0.01
 
 
 def test_symmetric_is_euler_of_the_edited_prediction():
@@ -141,7 +146,9 @@ def test_fewer_steps_each_do_more():
     inside = lambda s: int((s[:-1] > 1.0).sum())
     moved = direction_edit(table(1.0, train), 1.0, half, window)(h, torch.tensor(5.0))
     assert torch.allclose(moved, torch.full_like(h, inside(train) / inside(half)))
-    assert torch.allclose(direction_edit(table(1.0, train), 1.0, train, window)(h, torch.tensor(5.0)), torch.ones_like(h))
+    assert torch.allclose(
+        direction_edit(table(1.0, train), 1.0, train, window)(h, torch.tensor(5.0)), torch.ones_like(h)
+    )
 
 
 def test_boost_is_seeded_and_off_by_default():
@@ -149,10 +156,13 @@ def test_boost_is_seeded_and_off_by_default():
 
     def run(seed, boost):
         generator = torch.Generator().manual_seed(seed)
-        return sample_asyrp(denoise, x, sigmas, None, Window(boost=boost), noise=lambda y: torch.randn(y.shape, generator=generator))
+        return sample_asyrp(
+            denoise, x, sigmas, None, Window(boost=boost), noise=lambda y: torch.randn(y.shape, generator=generator)
+        )
 
     assert torch.equal(run(0, 0.0), sample_euler(denoise, x, sigmas))
-    assert torch.equal(run(1, 2.0), run(1, 2.0)) and not torch.equal(run(1, 2.0), run(2, 2.0))
+    assert torch.equal(run(1, 2.0), run(1, 2.0))
+    assert not torch.equal(run(1, 2.0), run(2, 2.0))
 
 
 def test_one_boosted_step_by_hand():
@@ -162,13 +172,19 @@ def test_one_boosted_step_by_hand():
     assert step_boost(x, d, e, hi, lo, z, 1.0).item() == pytest.approx(3 + 0.25 * 2 + math.sqrt(15 / 16) * 2)
     # eta 0.5: up = sqrt(15)/8, down = sqrt(1 - 15/64) = 7/8. eta 0: nothing new, the plain step.
     assert step_boost(x, d, e, hi, lo, z, 0.5).item() == pytest.approx(3 + 0.875 * 2 + math.sqrt(15) / 8 * 2)
-    assert step_boost(x, d, e, hi, lo, z, 0.0).item() == pytest.approx(step_asyrp(x, d, e, hi, lo).item()) == pytest.approx(5.0)
+    assert (
+        step_boost(x, d, e, hi, lo, z, 0.0).item()
+        == pytest.approx(step_asyrp(x, d, e, hi, lo).item())
+        == pytest.approx(5.0)
+    )
     # flow, 0.8 to 0.5: s = 4 to 1, so the same up and down; n = (10 - 0.2*2)/0.8 = 12, all scaled by a' = 0.5.
     got = step_boost(x, d, e, torch.tensor(0.8), torch.tensor(0.5), z, 1.0, flow=True).item()
     assert got == pytest.approx(0.5 * (3 + 0.25 * 12 + math.sqrt(15 / 16) * 2), rel=1e-5)
 
 
-@pytest.mark.parametrize("strength, eta, edit_to, boost_from", [(1.0, 1.0, 4, 8), (-1.5, 0.5, 6, 3), (0.7, 1.0, 0, 12), (0.0, 1.0, 6, 6)])
+@pytest.mark.parametrize(
+    "strength, eta, edit_to, boost_from", [(1.0, 1.0, 4, 8), (-1.5, 0.5, 6, 3), (0.7, 1.0, 0, 12), (0.0, 1.0, 6, 6)]
+)
 def test_the_whole_process_is_the_papers_in_vp_form(strength, eta, edit_to, boost_from):
     """Algorithm 1: from t = T down, edited while t >= t_edit, noised while t <= t_boost, each z drawn in that order."""
     sigmas, denoise = karras(12).double(), LinearBottleneck(gain=0.1)
@@ -178,7 +194,15 @@ def test_the_whole_process_is_the_papers_in_vp_form(strength, eta, edit_to, boos
     z = [noise(seed=10 + i).double() for i in range(12)]
     drawn = iter(z)
     x = 14 * noise().double()
-    got = sample_asyrp(denoise, x, sigmas, direction_edit(direction, strength, sigmas, window), window, eta=eta, noise=lambda _: next(drawn))
+    got = sample_asyrp(
+        denoise,
+        x,
+        sigmas,
+        direction_edit(direction, strength, sigmas, window),
+        window,
+        eta=eta,
+        noise=lambda _: next(drawn),
+    )
 
     alphas = [1 / (1 + float(s) ** 2) for s in sigmas]
     y, boosts = x * math.sqrt(alphas[0]), 0
@@ -193,7 +217,10 @@ def test_the_whole_process_is_the_papers_in_vp_form(strength, eta, edit_to, boos
         edited = eps(lambda h: h + strength * dh[t]) if t < edit_to else plain
         boosted = boost_from < 12 and t >= boost_from
         spread = eta * math.sqrt((1 - a_next) / (1 - a)) * math.sqrt(1 - a / a_next) if boosted else 0.0
-        y = math.sqrt(a_next) * (y - math.sqrt(1 - a) * edited) / math.sqrt(a) + math.sqrt(max(1 - a_next - spread**2, 0)) * plain
+        y = (
+            math.sqrt(a_next) * (y - math.sqrt(1 - a) * edited) / math.sqrt(a)
+            + math.sqrt(max(1 - a_next - spread**2, 0)) * plain
+        )
         if boosted:
             y, boosts = y + spread * z[boosts], boosts + 1
     assert torch.allclose(got, y / math.sqrt(alphas[-1]), atol=1e-4)
@@ -203,6 +230,7 @@ def test_the_whole_process_is_the_papers_in_vp_form(strength, eta, edit_to, boos
 @settings(max_examples=15, deadline=None)
 def test_a_mask_edits_there_and_only_there(level, strength):
     """A denoiser that answers each place on its own: outside of the mask nothing changes at all, inside all of it does."""
+
     class Pointwise(LinearBottleneck):
         def __call__(self, x, sigma, h_edit=None):
             h = torch.zeros(len(x), 4, 2, 2) if h_edit is None else h_edit(torch.zeros(len(x), 4, 2, 2))

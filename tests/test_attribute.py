@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from singular_edit.core import EditError, SVDAttribute, Weights, apply_attribute, learn_attribute
 from singular_edit.core.focus import places
 from singular_edit.core.svd import compose
@@ -43,7 +42,9 @@ def test_strength_zero_is_the_input_bit_for_bit(dtype, seed):
     attribute = learn_attribute(*pair())
     x = torch.randn(2, 4, 12, 20, generator=torch.Generator().manual_seed(seed)).to(dtype)
     y = apply_attribute(x, attribute, 0.0)
-    assert torch.equal(x, y) and y.dtype == dtype and y.data_ptr() != x.data_ptr()
+    assert torch.equal(x, y)
+    assert y.dtype == dtype
+    assert y.data_ptr() != x.data_ptr()
 
 
 @given(st.floats(-3, 3).filter(lambda s: abs(s) > 0.01), st.floats(0.1, 15))
@@ -59,7 +60,8 @@ def test_norms_are_kept_and_scale_passes_through(bump, strength, scale):
 def test_other_sizes_and_aspect_ratios(bump, size):
     x = torch.randn(1, 4, *size, generator=torch.Generator().manual_seed(6))
     y = apply_attribute(x, bump, 1.0)
-    assert y.shape == x.shape and torch.isfinite(y).all()
+    assert y.shape == x.shape
+    assert torch.isfinite(y).all()
     if min(size) >= 16:
         middle = (slice(None), slice(None), slice(size[0] // 3, -size[0] // 3), slice(size[1] // 3, -size[1] // 3))
         assert (y - x)[middle].mean() > (y - x).mean() + 0.2
@@ -70,7 +72,9 @@ def test_a_batch_of_pairs_gives_their_mean():
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     learn = lambda rows, target: learn_attribute(x[rows], target[rows], rank=16, weights=Weights(1, 0, 0, 0), focus=0.0)
     edit = lambda attribute: compose(attribute.edit).flatten()
-    likeness = lambda attribute: torch.nn.functional.cosine_similarity(edit(attribute), edit(learn(slice(None), z)), dim=0)
+    likeness = lambda attribute: torch.nn.functional.cosine_similarity(
+        edit(attribute), edit(learn(slice(None), z)), dim=0
+    )
     many, singles = learn(slice(None), z + noise), [learn(slice(i, i + 1), z + noise) for i in range(6)]
     assert likeness(many) > max(likeness(one) for one in singles) + 0.1
     assert torch.nn.functional.cosine_similarity(edit(many), sum(edit(one) for one in singles), dim=0) > 0.999
@@ -81,12 +85,21 @@ def test_focus_keeps_what_differs_much_and_leaves_out_what_differs_little():
     patch = torch.zeros(16, 16)
     patch[3:8, 4:12] = 2.0
     z = x + patch + 0.1  # much in one place, a shade everywhere
-    edits = [compose(learn_attribute(x, z, rank=16, weights=Weights(1, 0, 0, 0), focus=focus).edit) for focus in (0.0, 1.0, 3.0)]
-    inside, outside = (torch.stack([edit[:, rows, columns].abs().mean() for edit in edits]) for rows, columns in ((slice(4, 7), slice(5, 11)), (slice(11, 16), slice(0, 16))))
+    edits = [
+        compose(learn_attribute(x, z, rank=16, weights=Weights(1, 0, 0, 0), focus=focus).edit)
+        for focus in (0.0, 1.0, 3.0)
+    ]
+    inside, outside = (
+        torch.stack([edit[:, rows, columns].abs().mean() for edit in edits])
+        for rows, columns in ((slice(4, 7), slice(5, 11)), (slice(11, 16), slice(0, 16)))
+    )
     assert (inside[1:] / inside[0] > torch.tensor([1.5, 2.2])).all()
-    assert outside[0] > 0.02 and (outside[1:] < 0.15 * outside[0]).all()
+    assert outside[0] > 0.02
+    assert (outside[1:] < 0.15 * outside[0]).all()
     whole = learn_attribute(x, z, rank=16, weights=Weights(1, 0, 0, 0), focus=0.0)
-    assert (torch.nn.functional.cosine_similarity(apply_attribute(x, whole, 1.0).flatten(2), z.flatten(2), dim=2) > 0.99).all()  # the target, at the source's norm
+    assert (
+        torch.nn.functional.cosine_similarity(apply_attribute(x, whole, 1.0).flatten(2), z.flatten(2), dim=2) > 0.99
+    ).all()  # the target, at the source's norm
     with pytest.raises(EditError, match="focus is -1"):
         learn_attribute(x, z, focus=-1.0)
 
@@ -97,7 +110,9 @@ def test_focus_is_local_and_has_no_scale():
     assert torch.allclose(places(7 * edit), places(edit), rtol=1e-4)
     assert torch.allclose(places(edit.flip(-1)), places(edit).flip(-1), atol=1e-5)
     assert torch.allclose(places(edit.mT), places(edit).mT, atol=1e-5)
-    assert torch.allclose(places(torch.full((4, 8, 8), 0.3), 3.0), torch.ones(1, 8, 8))  # differing the same everywhere, no place stands out
+    assert torch.allclose(
+        places(torch.full((4, 8, 8), 0.3), 3.0), torch.ones(1, 8, 8)
+    )  # differing the same everywhere, no place stands out
     assert torch.isfinite(places(torch.zeros(4, 1, 5))).all()
 
 
@@ -113,7 +128,8 @@ def test_mask_leaves_the_rest_alone(bump):
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., :8] = 1
     y = apply_attribute(x, bump, 1.0, mask=mask)
-    assert torch.equal(y[..., 8:], x[..., 8:]) and not torch.equal(y[..., :8], x[..., :8])
+    assert torch.equal(y[..., 8:], x[..., 8:])
+    assert not torch.equal(y[..., :8], x[..., :8])
     with pytest.raises(EditError, match="mask has shape"):
         apply_attribute(x, bump, 1.0, mask=torch.zeros(3, 1, 16, 16))
 
@@ -130,7 +146,8 @@ def test_save_and_load_keep_everything(bump, tmp_path):
     again = SVDAttribute.load(tmp_path / "sub" / "bump.safetensors")
     x = torch.randn(1, 4, 16, 16)
     assert torch.equal(apply_attribute(x, bump, 1.0), apply_attribute(x, again, 1.0))
-    assert again.name == "bump" and again.sigma == bump.sigma
+    assert again.name == "bump"
+    assert again.sigma == bump.sigma
     assert [p.name for p in (tmp_path / "sub").iterdir()] == ["bump.safetensors"]
 
 
@@ -159,15 +176,19 @@ def test_tiny_and_oblong_latents_learn_and_edit(seed, shape):
     x, z = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
     attribute = learn_attribute(x, z, rank=4)
     y = apply_attribute(x, attribute, 1.0)
-    assert torch.isfinite(y).all() and torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-3, atol=1e-5)
+    assert torch.isfinite(y).all()
+    assert torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-3, atol=1e-5)
     assert torch.equal(apply_attribute(x, attribute, 0.0), x)
 
 
 @given(st.integers(0, 999), st.floats(-2, 2))
 @settings(max_examples=20, deadline=None)
 def test_each_picture_of_a_batch_is_edited_alone(bump, seed, strength):
-    x = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(seed)) * torch.tensor([1.0, 4.0, 0.2])[:, None, None, None]
-    alone = torch.cat([apply_attribute(x[i:i + 1], bump, strength) for i in range(3)])
+    x = (
+        torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+        * torch.tensor([1.0, 4.0, 0.2])[:, None, None, None]
+    )
+    alone = torch.cat([apply_attribute(x[i : i + 1], bump, strength) for i in range(3)])
     assert torch.allclose(apply_attribute(x, bump, strength), alone, rtol=1e-4, atol=1e-5)
 
 

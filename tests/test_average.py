@@ -3,8 +3,16 @@
 import pytest
 import torch
 from closed_form import GaussianDenoiser, LinearBottleneck, karras
-
-from singular_edit.core import EditError, Window, average_direction, combine_directions, over_steps, pca_directions, sample_asyrp, step_likeness
+from singular_edit.core import (
+    EditError,
+    Window,
+    average_direction,
+    combine_directions,
+    over_steps,
+    pca_directions,
+    sample_asyrp,
+    step_likeness,
+)
 from singular_edit.core.asyrp import direction_edit
 from singular_edit.core.direction import ImplicitDirection, TableDirection
 from singular_edit.core.pca import principal_components
@@ -27,7 +35,8 @@ def test_the_mean_per_step_of_what_was_added():
     direction, seen, denoise = network(), {}, LinearBottleneck(gain=0.1)
     window = Window(edit=float(SIGMAS[5]))
     mean = average_direction(denoise, direction, noise(channels=32), SIGMAS, window, batch=4)
-    assert torch.equal(mean.sigmas, SIGMAS[:5]) and mean.name == "hat"
+    assert torch.equal(mean.sigmas, SIGMAS[:5])
+    assert mean.name == "hat"
 
     def edit(h, sigma):
         seen[float(sigma)] = direction.delta(h, sigma)
@@ -37,11 +46,15 @@ def test_the_mean_per_step_of_what_was_added():
     for i in range(5):
         assert torch.allclose(mean.tensors["table"][i], seen[float(SIGMAS[i])].mean(dim=0), atol=1e-4)
     flat = over_steps(mean)
-    assert flat.info["method"].startswith("global of") and flat.tensors["table"].shape[0] == 1 and torch.allclose(flat.tensors["table"][0], mean.tensors["table"].mean(dim=0), atol=1e-4)
+    assert flat.info["method"].startswith("global of")
+    assert flat.tensors["table"].shape[0] == 1
+    assert torch.allclose(flat.tensors["table"][0], mean.tensors["table"].mean(dim=0), atol=1e-4)
 
 
 def test_a_table_is_its_own_mean_and_sums_become_one_table():
-    table = TableDirection(SIGMAS[:-1], {"table": torch.randn(8, 4, 2, 2, generator=torch.Generator().manual_seed(2))}, {"name": "t"})
+    table = TableDirection(
+        SIGMAS[:-1], {"table": torch.randn(8, 4, 2, 2, generator=torch.Generator().manual_seed(2))}, {"name": "t"}
+    )
     denoise, window = LinearBottleneck(gain=0.1), Window(edit=1.0)
     again = average_direction(denoise, combine_directions([(2.0, table), (-0.5, table)]), noise(), SIGMAS, window)
     assert torch.allclose(again.tensors["table"], 1.5 * table.tensors["table"][: len(again.sigmas)], atol=1e-5)
@@ -60,7 +73,10 @@ def test_on_another_schedule_the_whole_edit_stays():
 def test_likeness_of_steps():
     one, two = torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     cosines = step_likeness(TableDirection(SIGMAS[:3], {"table": torch.stack([one, 2 * one, -two])}))
-    assert cosines[0, 1].item() == pytest.approx(1) and cosines[0, 2].item() == pytest.approx(-torch.cosine_similarity(one.flatten(), two.flatten(), 0).item(), abs=1e-5)
+    assert cosines[0, 1].item() == pytest.approx(1)
+    assert cosines[0, 2].item() == pytest.approx(
+        -torch.cosine_similarity(one.flatten(), two.flatten(), 0).item(), abs=1e-5
+    )
 
 
 def test_bad_input_gets_a_sentence():
@@ -95,8 +111,11 @@ class TwoFactors:
         rows = slice(self.at, self.at + len(x))
         self.at = (self.at + len(x)) % len(self.a)
         early = sigma > 1
-        a, b = ((3.0, 1.0) if early else (1.0, 3.0))
-        h_edit((a * self.a[rows, None, None, None] * self.u * (1 if early else -1)) + b * self.b[rows, None, None, None] * self.v)
+        a, b = (3.0, 1.0) if early else (1.0, 3.0)
+        h_edit(
+            (a * self.a[rows, None, None, None] * self.u * (1 if early else -1))
+            + b * self.b[rows, None, None, None] * self.v
+        )
         return self.base(x, sigma)
 
 
@@ -106,7 +125,8 @@ def test_components_are_followed_through_a_change_of_rank_and_of_sign():
     first = directions[0].tensors["table"].flatten(1)
     last = torch.nn.functional.normalize(first, dim=1) @ denoise.v.flatten()
     # At the last step b leads, so component 0 is b throughout, second in rank at the noisy steps.
-    assert last.abs().min() > 0.8 and (last.sign() == last[-1].sign()).all()
+    assert last.abs().min() > 0.8
+    assert (last.sign() == last[-1].sign()).all()
     assert explained[0, 0] < 0.5 < explained[0, -1]
     # One deviation: dh of the last step is as long as three deviations of b.
     assert first[-1].norm().item() == pytest.approx(3 * denoise.b.std().item(), rel=0.2)

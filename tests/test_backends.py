@@ -3,7 +3,6 @@
 import pytest
 import torch
 from graph import Graph, relative
-
 from singular_edit.backends.diffusers import normal_sigmas
 from singular_edit.core import sample_euler
 
@@ -30,6 +29,7 @@ def test_predictions_agree(graph, demo, cfg, sigma):
     schedule = torch.tensor([sigma, 0.0])
     shift = lambda h: h + 0.3
     for edit in (None, shift):
+
         def algorithm(model, extra_args, _, sigmas):
             return ComfyDenoiser(model, extra_args)(x, sigmas[0], edit)
 
@@ -44,9 +44,20 @@ def test_predictions_agree(graph, demo, cfg, sigma):
 def test_a_25_step_sample_agrees(graph, demo):
     noise = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        theirs = sample_euler(demo.denoiser("a face with glasses", cfg=2.0), noise * (1 + demo.sigmas(25)[0] ** 2) ** 0.5, demo.sigmas(25))
-        latent = graph.stock.common_ksampler(graph.model, _seed_of(noise), 25, 2.0, "euler", "normal", graph.target, graph.negative,
-                                             {"samples": torch.zeros(2, 4, 16, 16)})[0]["samples"]
+        theirs = sample_euler(
+            demo.denoiser("a face with glasses", cfg=2.0), noise * (1 + demo.sigmas(25)[0] ** 2) ** 0.5, demo.sigmas(25)
+        )
+        latent = graph.stock.common_ksampler(
+            graph.model,
+            _seed_of(noise),
+            25,
+            2.0,
+            "euler",
+            "normal",
+            graph.target,
+            graph.negative,
+            {"samples": torch.zeros(2, 4, 16, 16)},
+        )[0]["samples"]
         ours = graph.model.model.process_latent_in(latent)
     assert relative(ours, theirs) < 1e-3
 
@@ -71,10 +82,20 @@ def test_gradients_agree(graph, demo):
         grads.append(dh.grad)
 
     with torch.inference_mode(False):
-        run(trainable(graph.model), graph.source, graph.negative, 2.0, torch.zeros_like(x), torch.tensor([2.0, 0.0]),
-            lambda model, extra_args, _, sigmas: backward(ComfyDenoiser(model, extra_args, differentiable=True), sigmas[0]))
+        run(
+            trainable(graph.model),
+            graph.source,
+            graph.negative,
+            2.0,
+            torch.zeros_like(x),
+            torch.tensor([2.0, 0.0]),
+            lambda model, extra_args, _, sigmas: backward(
+                ComfyDenoiser(model, extra_args, differentiable=True), sigmas[0]
+            ),
+        )
     backward(demo.denoiser("a face", cfg=2.0), torch.tensor(2.0))
-    assert grads[0].norm() > 0 and relative(grads[0], grads[1]) < 1e-3
+    assert grads[0].norm() > 0
+    assert relative(grads[0], grads[1]) < 1e-3
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
@@ -90,7 +111,13 @@ def test_a_readout_edits_alike(graph, demo, cfg):
     with torch.inference_mode():
         denoise, window = demo.denoiser("a face", cfg=cfg), Window(demo.percent_to_sigma(0.9), start=readout.start)
         edit, amount, reading = slide(readout, 1.2, sigmas, window)
-        theirs, plain = sample_asyrp(denoise, start, sigmas, edit, window, amount=amount, reading=reading), sample_euler(denoise, start, sigmas)
+        theirs, plain = (
+            sample_asyrp(denoise, start, sigmas, edit, window, amount=amount, reading=reading),
+            sample_euler(denoise, start, sigmas),
+        )
         code = {"samples": graph.model.model.process_latent_out(start)}
-        ours = graph.model.model.process_latent_in(graph.sample(code, graph.run("AsyrpSampler", direction=readout, strength=1.2)[0], cfg=cfg, sigmas=sigmas))
-    assert relative(ours, theirs) < 1e-3 and relative(theirs, plain) > 0.05
+        ours = graph.model.model.process_latent_in(
+            graph.sample(code, graph.run("AsyrpSampler", direction=readout, strength=1.2)[0], cfg=cfg, sigmas=sigmas)
+        )
+    assert relative(ours, theirs) < 1e-3
+    assert relative(theirs, plain) > 0.05

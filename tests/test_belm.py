@@ -3,7 +3,6 @@
 import pytest
 import torch
 from closed_form import GaussianDenoiser, karras
-
 from singular_edit.core import EditError, belm_inversion, sample_belm, sample_euler
 
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
 from singular_edit.core import EditError, Window, combine_directions, load_hdirection, random_like, sample_asyrp
 from singular_edit.core.asyrp import direction_edit
 from singular_edit.core.direction import ImplicitDirection, TableDirection
@@ -21,7 +20,9 @@ def h(rows=2, channels=32, size=2, seed=0):
 
 def table(value=1.0, sigmas=SIGMAS, channels=32, name="map"):
     generator = torch.Generator().manual_seed(int(value * 100))
-    return TableDirection(sigmas, {"table": value * torch.randn(len(sigmas), channels, 2, 2, generator=generator)}, {"name": name})
+    return TableDirection(
+        sigmas, {"table": value * torch.randn(len(sigmas), channels, 2, 2, generator=generator)}, {"name": name}
+    )
 
 
 def network(name="network"):
@@ -35,10 +36,16 @@ def network(name="network"):
 def test_it_is_the_weighted_sum(weights, strength, sigma):
     parts = [table(1.0 + i) for i in range(len(weights))]
     both = combine_directions(list(zip(weights, parts)))
-    edit, x, sigma = direction_edit(both, strength, torch.cat([SIGMAS, torch.zeros(1)]), Window(start=both.start)), h(), torch.tensor(sigma)
+    edit, x, sigma = (
+        direction_edit(both, strength, torch.cat([SIGMAS, torch.zeros(1)]), Window(start=both.start)),
+        h(),
+        torch.tensor(sigma),
+    )
     wanted = x + strength * sum(w * part.delta(x, sigma) for w, part in zip(weights, parts))
     assert torch.allclose(x if edit is None else edit(x, sigma), wanted, atol=1e-4)
-    assert torch.allclose(both.delta(x, sigma), wanted.sub(x) / strength if strength > 1e-3 else both.delta(x, sigma), atol=1e-2)
+    assert torch.allclose(
+        both.delta(x, sigma), wanted.sub(x) / strength if strength > 1e-3 else both.delta(x, sigma), atol=1e-2
+    )
 
 
 def test_a_direction_minus_itself_and_weights_of_zero():
@@ -69,7 +76,11 @@ def test_two_at_once_move_the_picture_as_far_as_each_alone():
     window = Window(edit=1.0)
     run = lambda d: sample_asyrp(denoise, x, schedule, direction_edit(d, 1.0, schedule, window), window)
     stock = run(combine_directions([(0.0, one)]))
-    assert torch.allclose(run(combine_directions([(1.0, one), (0.5, two)])) - stock, (run(one) - stock) + 0.5 * (run(two) - stock), atol=1e-3)
+    assert torch.allclose(
+        run(combine_directions([(1.0, one), (0.5, two)])) - stock,
+        (run(one) - stock) + 0.5 * (run(two) - stock),
+        atol=1e-3,
+    )
 
 
 def test_sums_of_sums_are_flat_and_scale():
@@ -95,18 +106,26 @@ def saved(tmp_path):
 def test_a_file_holds_all_of_it(saved):
     both, path = saved
     again = load_hdirection(path)
-    assert again.name == both.name == "+1 hat -0.5 beard" and [p.name for _, p in again.parts] == ["hat", "beard"]
+    assert again.name == both.name == "+1 hat -0.5 beard"
+    assert [p.name for _, p in again.parts] == ["hat", "beard"]
     for sigma in (8.0, 4.0, 1.5):
         assert torch.allclose(again.delta(h(), torch.tensor(sigma)), both.delta(h(), torch.tensor(sigma)), atol=1e-5)
     with pytest.raises(EditError, match="random direction is a baseline"):
         combine_directions([(1.0, random_like(table(), 0))]).save(path)
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"info": '{"members": "["}'}, "damaged header"), ({"info": "{}"}, "damaged header"),
-    ({"info": '{"members": "[{\\"kind\\": \\"magic\\", \\"info\\": {}}]"}'}, "damaged header"),
-    ({"info": '{"members": "[]"}'}, "2 weights for 0 directions"),
-    ("1.out.bias", "lacks 1.out.bias"), ("0.table", "damaged tensor '0.table'"), ("0.sigmas", "4 directions for 3 sigmas")])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"info": '{"members": "["}'}, "damaged header"),
+        ({"info": "{}"}, "damaged header"),
+        ({"info": '{"members": "[{\\"kind\\": \\"magic\\", \\"info\\": {}}]"}'}, "damaged header"),
+        ({"info": '{"members": "[]"}'}, "2 weights for 0 directions"),
+        ("1.out.bias", "lacks 1.out.bias"),
+        ("0.table", "damaged tensor '0.table'"),
+        ("0.sigmas", "4 directions for 3 sigmas"),
+    ],
+)
 def test_a_damaged_file_is_refused(saved, change, words):
     path = saved[1]
     tensors = load_file(path)

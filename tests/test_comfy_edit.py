@@ -18,8 +18,25 @@ def code(graph):
 @pytest.fixture(scope="module")
 def learn(graph):
     def run(method="implicit", **inputs):
-        return graph.run("HDirectionLearn", **{**dict(model=graph.model, source=graph.source, target=graph.target, negative=graph.negative, method=method,
-                         latent_image={"samples": torch.zeros(4, 4, 16, 16)}, sigmas=graph.schedule(12), samples=4, steps=12, name="glasses"), **inputs})
+        return graph.run(
+            "HDirectionLearn",
+            **{
+                **dict(
+                    model=graph.model,
+                    source=graph.source,
+                    target=graph.target,
+                    negative=graph.negative,
+                    method=method,
+                    latent_image={"samples": torch.zeros(4, 4, 16, 16)},
+                    sigmas=graph.schedule(12),
+                    samples=4,
+                    steps=12,
+                    name="glasses",
+                ),
+                **inputs,
+            },
+        )
+
     return run
 
 
@@ -40,11 +57,16 @@ def test_strength_zero_and_a_closed_window_are_the_stock_sampler_bit_for_bit(gra
 
 
 def test_an_edit_changes_the_picture_and_leaves_nothing_behind(graph, code, learn):
-    before, stock, options = weights(graph.model), graph.ksampler({"samples": torch.zeros(2, 4, 16, 16)}), repr(graph.model.model_options)
+    before, stock, options = (
+        weights(graph.model),
+        graph.ksampler({"samples": torch.zeros(2, 4, 16, 16)}),
+        repr(graph.model.model_options),
+    )
     direction = learn("global")[0]
     sampler = graph.run("AsyrpSampler", direction=direction, strength=1.0)[0]
     edited = graph.sample(code, sampler, cfg=1.5)
-    assert relative(edited, graph.sample(code, cfg=1.5)) > 1e-3 and torch.isfinite(edited).all()
+    assert relative(edited, graph.sample(code, cfg=1.5)) > 1e-3
+    assert torch.isfinite(edited).all()
     assert torch.equal(graph.ksampler({"samples": torch.zeros(2, 4, 16, 16)})["samples"], stock["samples"])
     assert all(torch.equal(before[name], value) for name, value in weights(graph.model).items())
     assert repr(graph.model.model_options) == options
@@ -54,7 +76,9 @@ def test_an_edit_changes_the_picture_and_leaves_nothing_behind(graph, code, lear
 @pytest.mark.parametrize("method", ["readout", "combined", "implicit", "global", "vector", "difference"])
 def test_every_method_learns_and_comes_back_from_its_file(graph, code, learn, method):
     direction, plot, report = learn(method, steps=30)
-    assert plot.ndim == 4 and plot.shape[-1] == 3 and method in report
+    assert plot.ndim == 4
+    assert plot.shape[-1] == 3
+    assert method in report
     path = graph.run("SaveAttribute", attribute=direction, filename_prefix=f"test/{method}")[0]
     again = graph.run("LoadHDirection", file=path)[0]
     once, twice = (graph.sample(code, graph.run("AsyrpSampler", direction=d)[0], cfg=1.5) for d in (direction, again))
@@ -74,7 +98,8 @@ def test_edit_uncond_and_boost_and_seed(graph, code, direction):
     assert not torch.equal(run(edit_uncond=True), plain)
     boosted = run(boost_percent=0.7, noise_seed=1)
     assert torch.equal(boosted, run(boost_percent=0.7, noise_seed=1))
-    assert not torch.equal(boosted, run(boost_percent=0.7, noise_seed=2)) and not torch.equal(boosted, plain)
+    assert not torch.equal(boosted, run(boost_percent=0.7, noise_seed=2))
+    assert not torch.equal(boosted, plain)
     assert torch.equal(run(boost_percent=0.7, eta=0.0), plain)
 
 
@@ -84,9 +109,11 @@ def test_the_svd_pair_from_ksampler_advanced(graph):
     source, target = graph.ksampler(shape, end=14), graph.ksampler(shape, hat, end=14)
     before = source["samples"].clone()
     attribute, plot, report = graph.run("SVDAttributeLearn", source=source, target=target, name="hat")
-    assert "hat" in report and plot.shape[-1] == 3
+    assert "hat" in report
+    assert plot.shape[-1] == 3
     same = graph.run("LatentSVDEdit", latent={**source, "batch_index": [0, 1]}, attribute=attribute, strength=0.0)[0]
-    assert torch.equal(same["samples"], source["samples"]) and same["batch_index"] == [0, 1]
+    assert torch.equal(same["samples"], source["samples"])
+    assert same["batch_index"] == [0, 1]
     edited = graph.run("LatentSVDEdit", latent=source, attribute=attribute)[0]
     done, plain = (graph.ksampler(latent, start=14)["samples"] for latent in (edited, source))
     assert relative(done, plain) > 0.05
@@ -109,7 +136,8 @@ def test_the_trained_predictor_agrees_with_the_closed_form_and_can_be_cancelled(
     learn = lambda **inputs: graph.run("SVDAttributeLearn", source=source, target=target, **inputs)
     edit = lambda attribute: graph.run("LatentSVDEdit", latent=source, attribute=attribute)[0]["samples"]
     exact, (trained, _, report) = edit(learn()[0]), learn(predictor="mlp")
-    assert relative(edit(trained), exact) < 0.1 * relative(source["samples"], exact) and "times that of the closed form" in report
+    assert relative(edit(trained), exact) < 0.1 * relative(source["samples"], exact)
+    assert "times that of the closed form" in report
     path = graph.run("SaveAttribute", attribute=trained, filename_prefix="mlp")[0]
     assert torch.equal(edit(graph.run("LoadSVDAttribute", file=path)[0]), edit(trained))
     management.interrupt_current_processing(True)
@@ -133,7 +161,11 @@ def lora(graph):
     """A random LoRA of rank 2 on two attention layers and the middle block, in the common key format."""
     import comfy.lora
 
-    keys = [key for key in comfy.lora.model_lora_keys_unet(graph.model.model, {}) if key.startswith("lora_unet_") and "to_v" in key]
+    keys = [
+        key
+        for key in comfy.lora.model_lora_keys_unet(graph.model.model, {})
+        if key.startswith("lora_unet_") and "to_v" in key
+    ]
     generator, state = torch.Generator().manual_seed(0), {}
     for key in keys:
         target = comfy.lora.model_lora_keys_unet(graph.model.model, {})[key]
@@ -151,9 +183,15 @@ def controlnet(graph):
     import comfy.controlnet
     import comfy.ops
 
-    config = {k: v for k, v in graph.model.model.model_config.unet_config.items() if k not in ("out_channels", "transformer_depth_output", "use_temporal_attention", "use_temporal_resblock")}
+    config = {
+        k: v
+        for k, v in graph.model.model.model_config.unet_config.items()
+        if k not in ("out_channels", "transformer_depth_output", "use_temporal_attention", "use_temporal_resblock")
+    }
     torch.manual_seed(0)
-    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, operations=comfy.ops.disable_weight_init, device="cpu")
+    network = comfy.cldm.cldm.ControlNet(
+        **config, hint_channels=3, operations=comfy.ops.disable_weight_init, device="cpu"
+    )
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"), manual_cast_dtype=torch.float32)
@@ -163,6 +201,7 @@ def controlnet(graph):
 def test_with_a_lora_and_a_controlnet(graph, what, learn):
     """The whole chain under patches: exact round trip, bit-identical at strength 0, a direction learned and used, a pair of codes that goes back to the picture."""
     import comfy.sd
+
     import nodes
 
     model, source, target = graph.model, graph.source, graph.target
@@ -178,13 +217,36 @@ def test_with_a_lora_and_a_controlnet(graph, what, learn):
     back = graph.sample(code, cfg=1.5, positive=source, model=model)
     assert relative(back, faces["samples"]) < 1e-3, report
     assert relative(graph.sample(code, cfg=1.5), back) > 1e-2  # the patches do act
-    direction = learn("global", model=model, source=source, target=target, samples=2, latent_image={"samples": torch.zeros(2, 4, 16, 16)})[0]
+    direction = learn(
+        "global",
+        model=model,
+        source=source,
+        target=target,
+        samples=2,
+        latent_image={"samples": torch.zeros(2, 4, 16, 16)},
+    )[0]
     still = graph.run("AsyrpSampler", direction=direction, strength=0.0)[0]
     assert torch.equal(graph.sample(code, still, cfg=1.5, positive=source, model=model), back)
     moved = graph.sample(code, graph.run("AsyrpSampler", direction=direction)[0], cfg=1.5, positive=source, model=model)
-    assert torch.isfinite(moved).all() and not torch.equal(moved, back)
-    ours, wanted, sigmas, *_ = graph.run("LatentPair", model=model, source=source, target=target, negative=graph.negative, noise=noise, latent_image=faces, sigmas=graph.sigmas, cfg=1.5)
-    assert relative(graph.sample(ours, cfg=1.5, positive=source, model=model, sigmas=sigmas), back) < 1e-4 < 1e-2 < relative(wanted["samples"], ours["samples"])
+    assert torch.isfinite(moved).all()
+    assert not torch.equal(moved, back)
+    ours, wanted, sigmas, *_ = graph.run(
+        "LatentPair",
+        model=model,
+        source=source,
+        target=target,
+        negative=graph.negative,
+        noise=noise,
+        latent_image=faces,
+        sigmas=graph.sigmas,
+        cfg=1.5,
+    )
+    assert (
+        relative(graph.sample(ours, cfg=1.5, positive=source, model=model, sigmas=sigmas), back)
+        < 1e-4
+        < 1e-2
+        < relative(wanted["samples"], ours["samples"])
+    )
 
 
 def test_the_h_patch_comes_before_other_patches(graph, code, direction):
@@ -203,8 +265,16 @@ def test_cancel_leaves_the_model_clean(graph, learn, direction):
     import comfy.model_management as management
 
     stock = graph.ksampler({"samples": torch.zeros(1, 4, 16, 16)})["samples"]
-    pair = lambda: graph.run("LatentPair", model=graph.model, source=graph.source, target=graph.target, negative=graph.negative, sigmas=graph.sigmas,
-                             noise=graph.custom.RandomNoise().get_noise(0)[0], latent_image={"samples": torch.zeros(1, 4, 16, 16)})
+    pair = lambda: graph.run(
+        "LatentPair",
+        model=graph.model,
+        source=graph.source,
+        target=graph.target,
+        negative=graph.negative,
+        sigmas=graph.sigmas,
+        noise=graph.custom.RandomNoise().get_noise(0)[0],
+        latent_image={"samples": torch.zeros(1, 4, 16, 16)},
+    )
     for start in (lambda: learn("global"), lambda: graph.invert(graph.faces([1])), pair):
         management.interrupt_current_processing(True)
         with pytest.raises(management.InterruptProcessingException):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from graph import Graph, relative
-
 from singular_edit.core import EditError
 from singular_edit.core.direction import CombinedDirection, ImplicitDirection, TableDirection
 
@@ -35,8 +34,14 @@ def learned(graph):
     network = ImplicitDirection.fresh(128, sigmas, generator, {})
     network.tensors["out.weight"].normal_(std=0.02, generator=generator)
     table = 0.5 * torch.randn(1, 128, 4, 4, generator=generator)
-    return {"glasses": CombinedDirection(sigmas[1:], {**network.tensors, "table": table}, {"name": "glasses", "method": "combined"}),
-            "hat": TableDirection(sigmas, {"table": 0.5 * torch.randn(STEPS, 128, 4, 4, generator=generator)}, {"name": "hat"})}
+    return {
+        "glasses": CombinedDirection(
+            sigmas[1:], {**network.tensors, "table": table}, {"name": "glasses", "method": "combined"}
+        ),
+        "hat": TableDirection(
+            sigmas, {"table": 0.5 * torch.randn(STEPS, 128, 4, 4, generator=generator)}, {"name": "hat"}
+        ),
+    }
 
 
 def sample(graph, code, sampler=None):
@@ -48,13 +53,21 @@ def edit(graph, code, direction, **inputs):
 
 
 def shared(graph, **inputs):
-    return dict(model=graph.model, positive=graph.source, negative=graph.negative, latent_image=EMPTY, sigmas=graph.schedule(STEPS), **inputs)
+    return dict(
+        model=graph.model,
+        positive=graph.source,
+        negative=graph.negative,
+        latent_image=EMPTY,
+        sigmas=graph.schedule(STEPS),
+        **inputs,
+    )
 
 
 def test_a_sum_edits_saves_loads_and_undoes(graph, code, learned, stock):
     both = graph.run("CombineH", direction_1=learned["glasses"], weight_2=-0.5, direction_2=learned["hat"])[0]
     edited = edit(graph, code, both)
-    assert not torch.equal(edited, edit(graph, code, learned["glasses"])) and torch.isfinite(edited).all()
+    assert not torch.equal(edited, edit(graph, code, learned["glasses"]))
+    assert torch.isfinite(edited).all()
     path = graph.run("SaveAttribute", attribute=both, filename_prefix="test/sum")[0]
     assert torch.allclose(edit(graph, code, graph.run("LoadHDirection", file=path)[0]), edited, atol=1e-4)
     alone = graph.run("CombineH", direction_1=learned["glasses"])[0]
@@ -68,7 +81,8 @@ def test_a_sum_edits_saves_loads_and_undoes(graph, code, learned, stock):
 def test_the_mean_is_a_table_that_edits_nearly_alike(graph, code, learned, stock):
     per_step, plot = graph.run("HDirectionAverage", direction=learned["glasses"], samples=3, **shared(graph))
     flat, _ = graph.run("HDirectionAverage", direction=learned["glasses"], samples=4, method="global", **shared(graph))
-    assert plot.shape[-1] == 3 and isinstance(per_step, TableDirection)
+    assert plot.shape[-1] == 3
+    assert isinstance(per_step, TableDirection)
     assert len(per_step.tensors["table"]) == len(per_step.sigmas) > 1 == len(flat.tensors["table"])
     wanted = edit(graph, code, learned["glasses"])
     for direction in (per_step, flat):
@@ -80,7 +94,8 @@ def test_the_mean_is_a_table_that_edits_nearly_alike(graph, code, learned, stock
 def test_principal_directions_have_two_ends_and_repeat(graph, code, stock):
     run = lambda component: graph.run("HDirectionPCA", samples=6, component=component, **shared(graph))
     (first, plot), (second, _) = run(0), run(1)
-    assert plot.shape[-1] == 3 and torch.equal(first.tensors["table"], run(0)[0].tensors["table"])
+    assert plot.shape[-1] == 3
+    assert torch.equal(first.tensors["table"], run(0)[0].tensors["table"])
     flat = lambda d: torch.nn.functional.normalize(d.tensors["table"].flatten(1), dim=1)
     assert (flat(first) * flat(second)).sum(dim=1).abs().max() < 1e-3  # orthogonal at every step
     up, down = (edit(graph, code, first, strength=s) - stock for s in (0.5, -0.5))
@@ -95,13 +110,15 @@ def test_a_mask_keeps_the_edit_inside(graph, code, learned, stock):
     whole = edit(graph, code, learned["hat"], strength=3.0)
     inside = edit(graph, code, learned["hat"], strength=3.0, mask=mask) - stock
     top, bottom = inside[..., :6, :].square().mean(), inside[..., 8:, :].square().mean()
-    assert bottom < 0.25 * (whole - stock)[..., 8:, :].square().mean() and top > 2 * bottom
+    assert bottom < 0.25 * (whole - stock)[..., 8:, :].square().mean()
+    assert top > 2 * bottom
     assert torch.equal(edit(graph, code, learned["hat"], mask=torch.zeros(64, 64)), stock)
     ones = edit(graph, code, learned["hat"], strength=3.0, mask=torch.ones(2, 64, 64))
     assert torch.allclose(ones, whole, atol=1e-3)
     # One mask a picture: only the second picture is edited.
     second = edit(graph, code, learned["hat"], mask=torch.stack([torch.zeros(64, 64), torch.ones(64, 64)]))
-    assert torch.allclose(second[0], stock[0], atol=1e-4) and relative(second[1], stock[1]) > 1e-3
+    assert torch.allclose(second[0], stock[0], atol=1e-4)
+    assert relative(second[1], stock[1]) > 1e-3
 
 
 def test_symmetric_does_less(graph, code, learned, stock):
@@ -113,9 +130,12 @@ def test_symmetric_does_less(graph, code, learned, stock):
 def test_the_automatic_schedule_of_a_picture(graph):
     inputs = {**shared(graph), "latent_image": graph.faces([11, 12]), "vae": graph.vae, "cfg": 1.0}
     edit_percent, boost_percent, plot = graph.run("AsyrpSchedule", **inputs)
-    assert 0.2 < edit_percent < 1 and 0.2 < boost_percent <= 1 and plot.shape[-1] == 3
+    assert 0.2 < edit_percent < 1
+    assert 0.2 < boost_percent <= 1
+    assert plot.shape[-1] == 3
     longer = graph.run("AsyrpSchedule", **inputs, strength_threshold=0.005, quality_threshold=10.0)
-    assert longer[0] > edit_percent and longer[1] == 0
+    assert longer[0] > edit_percent
+    assert longer[1] == 0
     with pytest.raises(EditError, match="latent_image is an empty latent"):
         graph.run("AsyrpSchedule", **shared(graph), vae=graph.vae)
 
@@ -141,6 +161,9 @@ def test_the_distance_is_one(pack_nodes):
     measure = distance_named("ms-ssim")
     for size in (24, 64, 200):
         a, b = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(0))
-        assert measure(a, a).abs().max() < 1e-5 and (measure(a, b) > 0.5).all() and measure(a, b).shape == (3,)
+        assert measure(a, a).abs().max() < 1e-5
+        assert (measure(a, b) > 0.5).all()
+        assert measure(a, b).shape == (3,)
         nearer = measure(a, a.lerp(b, 0.1))
-        assert (0 < nearer).all() and (nearer < measure(a, b)).all()
+        assert (nearer > 0).all()
+        assert (nearer < measure(a, b)).all()

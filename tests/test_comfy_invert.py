@@ -3,7 +3,6 @@
 import pytest
 import torch
 from graph import Graph, psnr, relative
-
 from singular_edit.core import EditError
 
 
@@ -31,7 +30,16 @@ def test_ddim_is_worse_and_says_so(graph, faces):
     assert "drift" in graph.invert(faces, method="ddim")[2]
 
 
-@pytest.mark.parametrize("sampler, scheduler", [("euler", "kl_optimal"), ("ddim", "ddim_uniform"), ("heun", "karras"), ("dpm_2", "exponential"), ("dpmpp_2m", "karras")])
+@pytest.mark.parametrize(
+    "sampler, scheduler",
+    [
+        ("euler", "kl_optimal"),
+        ("ddim", "ddim_uniform"),
+        ("heun", "karras"),
+        ("dpm_2", "exponential"),
+        ("dpmpp_2m", "karras"),
+    ],
+)
 def test_every_stock_sampler_gives_the_picture_back_on_the_sigmas_output(graph, faces, sampler, scheduler):
     stock = graph.custom.KSamplerSelect().get_sampler(sampler)[0]
     sigmas = graph.custom.BasicScheduler().get_sigmas(graph.model, scheduler, 14, 1.0)[0]
@@ -47,7 +55,8 @@ def test_partial_denoise_and_the_sigmas_output(graph, faces):
     sigmas = graph.custom.BasicScheduler().get_sigmas(graph.model, "karras", 14, 0.6)[0]
     stock = graph.custom.KSamplerSelect().get_sampler("dpmpp_2m")[0]
     code, _, report, matched = graph.invert(faces, sigmas=sigmas, stop_at_step=3, sampler=stock)
-    assert torch.equal(matched, sigmas[3:]) and "Gaussian" not in report
+    assert torch.equal(matched, sigmas[3:])
+    assert "Gaussian" not in report
     assert relative(graph.sample(code, stock, sigmas=matched), faces["samples"]) < 1e-3, report
 
 
@@ -56,7 +65,8 @@ def test_a_last_step_too_wide_for_the_picture_is_named(graph, faces, scheduler):
     """These schedules jump to 0 from where the model can no longer say every picture: D(x) = picture has no solution."""
     sigmas = graph.custom.BasicScheduler().get_sigmas(graph.model, scheduler, 12, 1.0)[0]
     code, _, report, _ = graph.invert(faces, sigmas=sigmas)
-    assert "not solved to tolerance: step 11" in report and "a schedule that ends lower" in report
+    assert "not solved to tolerance: step 11" in report
+    assert "a schedule that ends lower" in report
     assert 1e-3 < relative(graph.sample(code, sigmas=sigmas), faces["samples"]) < 5e-2, report
 
 
@@ -81,7 +91,9 @@ def test_quality_buys_accuracy_and_custom_reads_its_widgets(graph, faces):
         return psnr(graph.sample(code), faces["samples"]), float(report.split("(")[1].split(" a step")[0])
 
     fast, good, exact = (run(quality=quality) for quality in ("fast", "good", "exact"))
-    assert fast[0] > 50 and good[0] > fast[0] + 15 and exact[0] > good[0] + 3
+    assert fast[0] > 50
+    assert good[0] > fast[0] + 15
+    assert exact[0] > good[0] + 3
     assert fast[1] < good[1] < exact[1]
     assert run(quality="custom", tolerance=4e-3, max_iterations=8) == fast
     assert run(quality="good", tolerance=0.1, max_iterations=1) == good
@@ -105,13 +117,16 @@ def test_cancelling_leaves_the_model_as_it_was(graph, faces, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(management.InterruptProcessingException):
         patch.setattr(management, "throw_exception_if_processing_interrupted", interrupt)
         graph.invert(faces)
-    assert torch.equal(graph.sample(faces), before) and repr(graph.model.model_options) == stock
+    assert torch.equal(graph.sample(faces), before)
+    assert repr(graph.model.model_options) == stock
 
 
 def test_ksampler_advanced_starts_at_the_code(graph, faces):
     code = graph.invert(faces, cfg=2.0)[0]
     with torch.inference_mode():
-        back = graph.stock.KSamplerAdvanced().sample(graph.model, "disable", 0, 25, 2.0, "euler", "normal", graph.source, graph.negative, code, 0, 25, "disable")[0]
+        back = graph.stock.KSamplerAdvanced().sample(
+            graph.model, "disable", 0, 25, 2.0, "euler", "normal", graph.source, graph.negative, code, 0, 25, "disable"
+        )[0]
     assert relative(back["samples"], faces["samples"]) < 1e-3
 
 
@@ -134,7 +149,8 @@ def test_noise_starts_at_the_code_whatever_latent_is_wired(graph, faces, wired):
 def test_noise_with_a_mask_rebuilds_the_picture(graph, faces):
     masked = {**faces, "noise_mask": torch.ones(1, 1, 64, 64)}
     code, noise, report, _ = graph.invert(masked)
-    assert "noise_mask" not in code and "noise mask" in report
+    assert "noise_mask" not in code
+    assert "noise mask" in report
     assert relative(graph.sample_noise(noise, masked), faces["samples"]) < 1e-3
 
 
@@ -142,7 +158,9 @@ def test_other_keys_pass_through_and_the_input_is_not_changed(graph, faces):
     latent = {**faces, "batch_index": [3, 4], "noise_mask": torch.ones(1, 1, 64, 64)}
     before = latent["samples"].clone()
     code = graph.invert(latent)[0]
-    assert code["batch_index"] == [3, 4] and "noise_mask" in latent and torch.equal(latent["samples"], before)
+    assert code["batch_index"] == [3, 4]
+    assert "noise_mask" in latent
+    assert torch.equal(latent["samples"], before)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +182,8 @@ def test_flow_noise_is_exact_and_its_latent_is_refused_in_a_sentence(graph, flow
     sigmas = graph.schedule(20, flow)
     assert sigmas[0] == 1
     latent, noise, report, _ = graph.invert(faces, model=flow, sigmas=sigmas, quality="exact")
-    assert isinstance(latent, ExecutionBlocker) and "NOISE output" in latent.message
+    assert isinstance(latent, ExecutionBlocker)
+    assert "NOISE output" in latent.message
     for wired in ({"samples": torch.zeros(2, 4, 16, 16)}, faces):
         assert relative(graph.sample_noise(noise, wired, model=flow, sigmas=sigmas), faces["samples"]) < 1e-3, report
 
@@ -182,7 +201,9 @@ def test_flow_latent_linked_raises_before_any_work(graph, flow, faces):
         hidden = type("Hidden", (), {"prompt": {"9": {"inputs": {"latent_image": ["4", 0]}}}, "unique_id": "4"})
 
     with torch.inference_mode(), pytest.raises(EditError, match="no LATENT form"):
-        Linked.execute(flow, graph.source, graph.negative, faces, graph.schedule(20, flow), 1.0, "fixed_point", 20, 1e-4, 0)
+        Linked.execute(
+            flow, graph.source, graph.negative, faces, graph.schedule(20, flow), 1.0, "fixed_point", 20, 1e-4, 0
+        )
 
 
 class TestBadInput:
@@ -221,17 +242,29 @@ class TestBadInput:
     def test_no_bottleneck(self, graph, transformer):
         sigmas, latent = graph.schedule(4, transformer), {"samples": torch.zeros(1, 4, 16, 16)}
         with pytest.raises(EditError, match="no U-Net bottleneck"):
-            graph.run("HDirectionLearn", model=transformer, source=graph.source, target=graph.target, negative=graph.negative, latent_image=latent, sigmas=sigmas)
+            graph.run(
+                "HDirectionLearn",
+                model=transformer,
+                source=graph.source,
+                target=graph.target,
+                negative=graph.negative,
+                latent_image=latent,
+                sigmas=sigmas,
+            )
         from singular_edit.core.direction import TableDirection
 
-        sampler = graph.run("AsyrpSampler", direction=TableDirection(sigmas[:-1], {"table": torch.ones(1, 128, 1, 1)}))[0]
+        sampler = graph.run("AsyrpSampler", direction=TableDirection(sigmas[:-1], {"table": torch.ones(1, 128, 1, 1)}))[
+            0
+        ]
         with pytest.raises(EditError, match="U-Net.*bottleneck"):
             graph.sample({"samples": torch.randn(1, 4, 16, 16)}, sampler, model=transformer, sigmas=sigmas)
 
     def test_direction_of_another_model(self, graph, faces):
         from singular_edit.core.direction import TableDirection
 
-        sampler = graph.run("AsyrpSampler", direction=TableDirection(graph.sigmas[:-1], {"table": torch.ones(1, 1280, 1, 1)}))[0]
+        sampler = graph.run(
+            "AsyrpSampler", direction=TableDirection(graph.sigmas[:-1], {"table": torch.ones(1, 1280, 1, 1)})
+        )[0]
         with pytest.raises(EditError, match="1280 channels but this model has 128"):
             graph.sample(faces, sampler)
         with pytest.raises(EditError, match="direction is a str"):
@@ -267,12 +300,27 @@ def transformer(graph):
     class Tiny(comfy.supported_models.SD3):
         latent_format = type(graph.model.model.latent_format)
 
-    config = Tiny({"in_channels": 4, "patch_size": 2, "depth": 2, "input_size": None, "adm_in_channels": None, "context_embedder_config": None,
-                   "qk_norm": None, "out_channels": 4, "pos_embed_max_size": 64, "num_patches": 4096, "pos_embed_scaling_factor": None})
+    config = Tiny(
+        {
+            "in_channels": 4,
+            "patch_size": 2,
+            "depth": 2,
+            "input_size": None,
+            "adm_in_channels": None,
+            "context_embedder_config": None,
+            "qk_norm": None,
+            "out_channels": 4,
+            "pos_embed_max_size": 64,
+            "num_patches": 4096,
+            "pos_embed_scaling_factor": None,
+        }
+    )
     config.set_inference_dtype(torch.float32, None)
     with torch.inference_mode():
         model = config.get_model({}, "", device=torch.device("cpu"))
-    return comfy.model_patcher.ModelPatcher(model, load_device=comfy.model_management.get_torch_device(), offload_device=torch.device("cpu"))
+    return comfy.model_patcher.ModelPatcher(
+        model, load_device=comfy.model_management.get_torch_device(), offload_device=torch.device("cpu")
+    )
 
 
 def test_every_node_and_input_explains_itself(pack_nodes):

@@ -1,7 +1,6 @@
 """The embedded model: what its card and the README say of it, on fewer pictures."""
 
 import pytest
-
 from singular_edit.core import ddim_inversion, fixed_point_inversion, sample_euler
 from singular_edit.demo import editing, faces
 from singular_edit.demo.loader import WEIGHTS
@@ -11,7 +10,9 @@ from singular_edit.demo.words import caption
 
 def draw(demo, prompt, count, cfg=2.0, steps=25):
     sigmas = demo.sigmas(steps)
-    return demo.decode(sample_euler(demo.denoiser(prompt, cfg=cfg), editing.starting_noise(demo, count, 7, sigmas), sigmas))
+    return demo.decode(
+        sample_euler(demo.denoiser(prompt, cfg=cfg), editing.starting_noise(demo, count, 7, sigmas), sigmas)
+    )
 
 
 def test_weights_are_small():
@@ -35,7 +36,8 @@ def test_text_is_obeyed(demo, name):
 
 def test_a_face_is_neutral_not_a_denial(demo):
     seen = demo.judged(draw(demo, "a face", 64)).float().mean(0)
-    assert (seen > 0.06).all() and (seen < 0.5).all()
+    assert (seen > 0.06).all()
+    assert (seen < 0.5).all()
 
 
 @pytest.mark.parametrize("cfg, bar", [(1.0, 60), (5.0, 50)])

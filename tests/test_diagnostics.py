@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from singular_edit.core import code_recovery, code_statistics
 
 
@@ -13,8 +12,10 @@ def noise(*shape, seed=0):
 def test_gaussian_noise_is_recognised_at_any_sigma():
     for sigma in (1.0, 14.6):
         s = code_statistics(noise(4, 4, 32, 32) * (1 + sigma**2) ** 0.5, sigma)
-        assert s.mean.abs().max() < 0.06 and (s.std - 1).abs().max() < 0.04
-        assert s.kurtosis.abs().max() < 0.3 and s.correlation.abs().max() < 0.05
+        assert s.mean.abs().max() < 0.06
+        assert (s.std - 1).abs().max() < 0.04
+        assert s.kurtosis.abs().max() < 0.3
+        assert s.correlation.abs().max() < 0.05
     flow = code_statistics(noise(4, 4, 32, 32), 1.0, flow=True)
     assert (flow.std - 1).abs().max() < 0.04
 
@@ -24,13 +25,16 @@ def test_each_number_sees_its_own_defect_in_its_own_channel():
     z[:, 0] += 0.5
     z[:, 1] *= 1.5
     z[:, 2] = z[:, 2].sign() * z[:, 2].abs() ** 1.5 / 1.6  # heavy tails, about unit variance
-    z[:, 3] = (z[:, 3] + z[:, 3].roll(1, -1)) / 2**0.5      # neighbours in a row share half
+    z[:, 3] = (z[:, 3] + z[:, 3].roll(1, -1)) / 2**0.5  # neighbours in a row share half
     s = code_statistics(z, 0.0)
-    assert s.mean[0] == pytest.approx(0.5, abs=0.05) and s.mean[1:].abs().max() < 0.1
+    assert s.mean[0] == pytest.approx(0.5, abs=0.05)
+    assert s.mean[1:].abs().max() < 0.1
     assert s.std[1] == pytest.approx(1.5, abs=0.05)
-    assert s.kurtosis[2] > 2 and s.kurtosis[[0, 1, 3]].abs().max() < 0.4
+    assert s.kurtosis[2] > 2
+    assert s.kurtosis[[0, 1, 3]].abs().max() < 0.4
     assert s.correlation[3] == pytest.approx(0.25, abs=0.05)  # 0.5 along one of the two axes
-    assert "neighbour correlation" in s.text() and "to 0.24 (0 +- 0.02)" in s.text()
+    assert "neighbour correlation" in s.text()
+    assert "to 0.24 (0 +- 0.02)" in s.text()
 
 
 def test_video_latents_and_single_rows():

@@ -3,8 +3,16 @@
 import pytest
 import torch
 from closed_form import LinearBottleneck, karras
-
-from singular_edit.core import EditError, Ends, Window, calibrate, learn_direction, random_like, record_trajectories, sample_ends
+from singular_edit.core import (
+    EditError,
+    Ends,
+    Window,
+    calibrate,
+    learn_direction,
+    random_like,
+    record_trajectories,
+    sample_ends,
+)
 from singular_edit.core.direction import CombinedDirection, ImplicitDirection, TableDirection
 
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0])
@@ -20,13 +28,15 @@ def test_lookup_is_by_sigma_not_by_index():
     value = lambda sigma: direction.delta(h(), torch.tensor(sigma)).mean().item()
     assert [value(s) for s in (8.0, 4.0, 2.0, 1.0)] == pytest.approx([0, 1, 2, 3])
     assert value(4 * 2**0.5) == pytest.approx(0.5, abs=1e-4)  # halfway in log sigma
-    assert value(100.0) == 0 and value(0.001) == 3
+    assert value(100.0) == 0
+    assert value(0.001) == 3
 
 
 def test_maps_are_resized_and_vectors_fit_any_size():
     table = torch.arange(4.0).reshape(1, 1, 2, 2).expand(1, 32, 2, 2).contiguous()
     bigger = TableDirection(SIGMAS, {"table": table}).delta(h((6, 4)), SIGMAS[0])
-    assert bigger.shape[-2:] == (6, 4) and bigger.mean().item() == pytest.approx(1.5, abs=0.01)
+    assert bigger.shape[-2:] == (6, 4)
+    assert bigger.mean().item() == pytest.approx(1.5, abs=0.01)
     assert bigger[0, 0, 0, 0] < bigger[0, 0, -1, -1]
     vector = TableDirection(SIGMAS, {"table": torch.ones(1, 32, 1, 1)})
     assert (h((5, 3)) + vector.delta(h((5, 3)), SIGMAS[0]) - h((5, 3)) - 1).abs().max() < 1e-5
@@ -37,7 +47,9 @@ def test_implicit_starts_from_no_edit_and_answers_each_sample():
     assert direction.delta(h(), SIGMAS[0]).abs().max() == 0
     direction.tensors["out.weight"].normal_(generator=torch.Generator().manual_seed(1))
     a, b = direction.delta(h(), torch.tensor(4.0)), direction.delta(h(), torch.tensor(1.0))
-    assert a.shape == h().shape and not torch.allclose(a[0], a[1]) and not torch.allclose(a, b)
+    assert a.shape == h().shape
+    assert not torch.allclose(a[0], a[1])
+    assert not torch.allclose(a, b)
 
 
 def test_random_has_equal_norm_and_no_likeness():
@@ -64,8 +76,10 @@ def trajectories(shift=0.4, samples=6, sigmas=None, **kwargs):
 
 def test_trajectories_follow_both_prompts():
     _, t = trajectories(batch=4)
-    assert t.x.shape == (8, 12, 4, 8, 8) and t.h_difference.shape == (8, 4, 2, 2)
-    assert torch.equal(t.x[0, :6], t.x[0, 6:]) and not torch.allclose(t.x[-1, :6], t.x[-1, 6:])
+    assert t.x.shape == (8, 12, 4, 8, 8)
+    assert t.h_difference.shape == (8, 4, 2, 2)
+    assert torch.equal(t.x[0, :6], t.x[0, 6:])
+    assert not torch.allclose(t.x[-1, :6], t.x[-1, 6:])
     assert torch.allclose(t.h_difference, torch.full_like(t.h_difference, 0.4), atol=1e-5)
     small, full = trajectories(batch=2)[1], trajectories(batch=6)[1]
     assert torch.allclose(small.source.mean(), full.source.mean(), atol=1e-5)
@@ -74,15 +88,18 @@ def test_trajectories_follow_both_prompts():
 def test_the_prompts_part_at_the_onset():
     sigmas = karras(8)
     t = trajectories(onset=float(sigmas[3]))[1]
-    assert torch.equal(t.sigmas, sigmas[3:]) and len(t.x) == 5
-    assert torch.equal(t.x[0, :6], t.x[0, 6:]) and not torch.allclose(t.x[1, :6], t.x[1, 6:])
+    assert torch.equal(t.sigmas, sigmas[3:])
+    assert len(t.x) == 5
+    assert torch.equal(t.x[0, :6], t.x[0, 6:])
+    assert not torch.allclose(t.x[1, :6], t.x[1, 6:])
     assert torch.allclose(t.x[0, :6], trajectories()[1].x[3, :6], atol=1e-5)  # the source's own trajectory until then
 
 
 def test_difference_is_the_mean_shift_of_h():
     source, t = trajectories()
     direction, losses = learn_direction(source, t, "difference")
-    assert losses == [] and torch.allclose(direction.tensors["table"], torch.full((8, 4, 2, 2), 0.4), atol=1e-5)
+    assert losses == []
+    assert torch.allclose(direction.tensors["table"], torch.full((8, 4, 2, 2), 0.4), atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["global", "vector"])
@@ -91,7 +108,8 @@ def test_learning_finds_the_known_shift(method):
     source, t = trajectories()
     direction, losses = learn_direction(source, t, method, steps=200, learning_rate=0.05, gain="plain")
     assert torch.allclose(direction.tensors["table"], torch.full_like(direction.tensors["table"], 0.4), atol=0.02)
-    assert losses[0] == pytest.approx(1, abs=0.05) and losses[-1] < 0.02
+    assert losses[0] == pytest.approx(1, abs=0.05)
+    assert losses[-1] < 0.02
 
 
 def test_step_gain_makes_an_asymmetric_step_the_targets_own_step():
@@ -106,7 +124,9 @@ def test_step_gain_makes_an_asymmetric_step_the_targets_own_step():
             s, s_next = schedule[i], schedule[i + 1]
             d, wanted = source(x, s), target(x, s)
             edited = d + gains[i] * (wanted - d)
-            assert torch.allclose(step_asyrp(x, d, edited, s, s_next, flow), euler_step(x, wanted, s, s_next), atol=1e-4)
+            assert torch.allclose(
+                step_asyrp(x, d, edited, s, s_next, flow), euler_step(x, wanted, s, s_next), atol=1e-4
+            )
 
 
 def test_learning_is_repeatable_and_bad_input_gets_a_sentence():
@@ -125,7 +145,9 @@ def combined():
     generator = torch.Generator().manual_seed(1)
     network = ImplicitDirection.fresh(32, SIGMAS, generator, {})
     network.tensors["out.weight"].normal_(generator=generator)
-    return CombinedDirection(SIGMAS, {**network.tensors, "table": torch.randn(1, 32, 2, 2, generator=generator)}), network
+    return CombinedDirection(
+        SIGMAS, {**network.tensors, "table": torch.randn(1, 32, 2, 2, generator=generator)}
+    ), network
 
 
 def test_combined_is_the_sum_of_a_map_and_a_network():
@@ -160,9 +182,12 @@ def test_ends_sampled_alone_are_those_of_what_was_recorded():
     source, target, sigmas = LinearBottleneck(0.0), LinearBottleneck(0.4), karras(8)
     x, onset, steps = 14 * torch.randn(5, 4, 8, 8), float(sigmas[2]), []
     recorded = Ends.of(record_trajectories(source, target, x, sigmas, onset, batch=2))
-    for one, other in zip(recorded, sample_ends(source, target, x, sigmas, onset, batch=2, callback=lambda: steps.append(1))):
+    for one, other in zip(
+        recorded, sample_ends(source, target, x, sigmas, onset, batch=2, callback=lambda: steps.append(1))
+    ):
         assert torch.allclose(one, other, atol=1e-5)
-    assert len(steps) == 3 * (2 + 6 + 6) and not torch.allclose(recorded.source, recorded.target)
+    assert len(steps) == 3 * (2 + 6 + 6)
+    assert not torch.allclose(recorded.source, recorded.target)
     with pytest.raises(EditError, match="No step of this schedule"):
         sample_ends(source, target, x, sigmas, 0.001)
 
@@ -171,4 +196,6 @@ def test_calibration_of_a_direction_without_effect_stays_finite():
     source, t = trajectories()
     nothing = TableDirection(t.sigmas[:-1], {"table": torch.zeros(1, 4, 2, 2)})
     scaled, factor, made = calibrate(source, nothing, Ends.of(t), Window(start=nothing.start))
-    assert made == pytest.approx(0, abs=1e-4) and 0 < factor <= 4 and torch.isfinite(scaled.tensors["table"]).all()
+    assert made == pytest.approx(0, abs=1e-4)
+    assert 0 < factor <= 4
+    assert torch.isfinite(scaled.tensors["table"]).all()

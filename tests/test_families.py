@@ -23,12 +23,23 @@ def there_and_back(graph, name, model, cfg, sampler="euler", steps=8, size=(8, 6
     sigmas, picture = graph.schedule(steps, model), latent(name, size)
     positive, negative = conditioning(name, 1), conditioning(name, 2)
     stock = graph.custom.KSamplerSelect().get_sampler(sampler)[0]
-    code, noise, report, matched = graph.run("LatentInvert", model=model, positive=positive, negative=negative, latent_image=picture, sigmas=sigmas, cfg=cfg, sampler=stock)
+    code, noise, report, matched = graph.run(
+        "LatentInvert",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=picture,
+        sigmas=sigmas,
+        cfg=cfg,
+        sampler=stock,
+    )
     with torch.inference_mode():
         guider = graph.custom.CFGGuider().get_guider(model, positive, negative, cfg)[0]
         back = graph.custom.SamplerCustomAdvanced().sample(noise, guider, stock, matched, picture)[0]["samples"]
         if name not in FLOW:
-            plain = graph.custom.SamplerCustom().sample(model, False, 0, cfg, positive, negative, stock, matched, code)[0]["samples"]
+            plain = graph.custom.SamplerCustom().sample(model, False, 0, cfg, positive, negative, stock, matched, code)[
+                0
+            ]["samples"]
             assert relative(plain, back) < 1e-3, report
     return relative(back, picture["samples"]), report
 
@@ -51,7 +62,15 @@ def test_other_samplers_come_back_or_say_that_they_do_not(graph, family, sampler
 def test_flow_latent_says_where_to_look(graph, family):
     name, model = family
     if name in FLOW:
-        code = graph.run("LatentInvert", model=model, positive=conditioning(name, 1), negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(4, model), cfg=1.0)[0]
+        code = graph.run(
+            "LatentInvert",
+            model=model,
+            positive=conditioning(name, 1),
+            negative=conditioning(name, 2),
+            latent_image=latent(name),
+            sigmas=graph.schedule(4, model),
+            cfg=1.0,
+        )[0]
         assert "NOISE output" in code.message
 
 

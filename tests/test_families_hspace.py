@@ -4,7 +4,6 @@ import pytest
 import torch
 from families import conditioning, latent, tiny
 from graph import Graph
-
 from singular_edit.core import EditError
 
 UNETS = ("sd15", "sd2_v", "sdxl")
@@ -21,18 +20,38 @@ def family(request, graph):
     name = request.param
     with torch.inference_mode():
         model = tiny(name)
-    shared = dict(model=model, negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(5, model))
+    shared = dict(
+        model=model, negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(5, model)
+    )
     return name, model, shared
 
 
 def learn(graph, name, shared, method, **inputs):
-    return graph.run("HDirectionLearn", **{**shared, **dict(source=conditioning(name, 1), target=conditioning(name, 3), method=method, samples=4, steps=8, cfg=1.0), **inputs})[0]
+    return graph.run(
+        "HDirectionLearn",
+        **{
+            **shared,
+            **dict(
+                source=conditioning(name, 1), target=conditioning(name, 3), method=method, samples=4, steps=8, cfg=1.0
+            ),
+            **inputs,
+        },
+    )[0]
 
 
 def sample(graph, name, model, sampler, cfg=3.0, picture=None):
     with torch.inference_mode():
-        return graph.custom.SamplerCustom().sample(model, True, 5, cfg, conditioning(name, 1), conditioning(name, 2), sampler, graph.schedule(5, model),
-                                                   picture or latent(name))[0]["samples"]
+        return graph.custom.SamplerCustom().sample(
+            model,
+            True,
+            5,
+            cfg,
+            conditioning(name, 1),
+            conditioning(name, 2),
+            sampler,
+            graph.schedule(5, model),
+            picture or latent(name),
+        )[0]["samples"]
 
 
 def state(model):
@@ -45,16 +64,25 @@ def test_learning_and_editing_leave_nothing_behind(graph, family, method):
     before, options, stock = state(model), repr(model.model_options), sample(graph, name, model, graph.euler)
     direction = learn(graph, name, shared, method)
     edited = sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0])
-    assert torch.isfinite(edited).all() and not torch.equal(edited, stock)
+    assert torch.isfinite(edited).all()
+    assert not torch.equal(edited, stock)
     # Other sizes too: a vector fits, a map is resized.
     other = latent(name, (16, 8))
-    assert sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0], picture=other).shape == other["samples"].shape
-    for inputs in (dict(strength=0.0), dict(edit_percent=0.0), dict(strength=0.0, symmetric=True, mask=torch.ones(8, 8))):
+    assert (
+        sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0], picture=other).shape
+        == other["samples"].shape
+    )
+    for inputs in (
+        dict(strength=0.0),
+        dict(edit_percent=0.0),
+        dict(strength=0.0, symmetric=True, mask=torch.ones(8, 8)),
+    ):
         still = graph.run("AsyrpSampler", direction=direction, **inputs)[0]
         assert torch.equal(sample(graph, name, model, still), stock)
     assert torch.equal(sample(graph, name, model, graph.euler), stock)
     after = state(model)
-    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
     assert repr(model.model_options) == options
     assert not any(getattr(module, "weight_function", []) for module in model.model.modules())
 
@@ -68,7 +96,8 @@ def test_derived_directions(graph, family):
     stock = sample(graph, name, model, graph.euler)
     for made in (mean, principal, both):
         edited = sample(graph, name, model, graph.run("AsyrpSampler", direction=made)[0])
-        assert torch.isfinite(edited).all() and not torch.equal(edited, stock)
+        assert torch.isfinite(edited).all()
+        assert not torch.equal(edited, stock)
 
 
 def test_a_direction_of_another_width_gets_a_sentence(graph, family):
@@ -86,7 +115,9 @@ def test_without_a_bottleneck_every_node_says_so(graph, name):
 
     with torch.inference_mode():
         model = tiny(name)
-    shared = dict(model=model, negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(4, model))
+    shared = dict(
+        model=model, negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(4, model)
+    )
     direction = TableDirection(graph.schedule(4, model)[:-1], {"table": torch.ones(1, 64, 1, 1)}, {"name": "hat"})
     words = "no U-Net bottleneck.*use a U-Net model .*or Latent SVD Edit"
     with pytest.raises(EditError, match=words):

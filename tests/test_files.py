@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from safetensors import safe_open
-
+from safetensors.torch import load_file, save_file
 from singular_edit.core import EditError, HDirection, SVDAttribute, learn_attribute, load_hdirection, read_kind
 from singular_edit.core.direction import ImplicitDirection, TableDirection
 
@@ -24,19 +23,33 @@ def rewrite(path, tensors=None, **metadata):
     save_file(load_file(path) | (tensors or {}), path, {k: v for k, v in header.items() if v is not None})
 
 
-@pytest.mark.parametrize("metadata, words", [
-    ({"format": "pt"}, "not a Singular Edit attribute"), ({"version": "99"}, "version 99; this version of Singular Edit reads 1"),
-    ({"kind": "h_direction_table"}, "holds a h_direction_table"), ({"info": "{"}, "damaged header"), ({"numbers": "{}"}, "damaged header"),
-    ({"info": "[1]"}, "damaged header")])
+@pytest.mark.parametrize(
+    "metadata, words",
+    [
+        ({"format": "pt"}, "not a Singular Edit attribute"),
+        ({"version": "99"}, "version 99; this version of Singular Edit reads 1"),
+        ({"kind": "h_direction_table"}, "holds a h_direction_table"),
+        ({"info": "{"}, "damaged header"),
+        ({"numbers": "{}"}, "damaged header"),
+        ({"info": "[1]"}, "damaged header"),
+    ],
+)
 def test_damaged_or_foreign_headers(saved, metadata, words):
     rewrite(saved, **metadata)
     with pytest.raises(EditError, match=words):
         SVDAttribute.load(saved)
 
 
-@pytest.mark.parametrize("tensors", [
-    {"edit.s": torch.full((4, 8), float("nan"))}, {"edit.s": torch.ones(3, 8)}, {"edit.u": torch.ones(4, 8)},
-    {"edit.v": torch.ones(4, 8, 8, dtype=torch.int32)}, {"edit.s": torch.ones(4, 0)}])
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"edit.s": torch.full((4, 8), float("nan"))},
+        {"edit.s": torch.ones(3, 8)},
+        {"edit.u": torch.ones(4, 8)},
+        {"edit.v": torch.ones(4, 8, 8, dtype=torch.int32)},
+        {"edit.s": torch.ones(4, 0)},
+    ],
+)
 def test_damaged_tensors(saved, tensors):
     rewrite(saved, tensors)
     with pytest.raises(EditError, match="damaged tensor"):
@@ -51,7 +64,10 @@ def test_missing_tensor(saved):
         SVDAttribute.load(saved)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"PK\x03\x04 a zip", lambda data: data[:4]])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"PK\x03\x04 a zip", lambda data: data[:4]],
+)
 def test_cut_or_foreign_bytes(saved, damage):
     saved.write_bytes(damage(saved.read_bytes()))
     for load in (SVDAttribute.load, load_hdirection, read_kind):
@@ -74,20 +90,26 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
     monkeypatch.setattr("singular_edit.core.files.save_file", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError):
         SVDAttribute.load(saved).save(saved)
-    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
 
 
-@pytest.mark.parametrize("direction", [
-    TableDirection(torch.tensor([4.0, 2.0, 1.0]), {"table": torch.randn(3, 32, 2, 2)}, {"name": "t"}),
-    TableDirection(torch.tensor([4.0, 2.0, 1.0]), {"table": torch.randn(1, 32, 1, 1)}, {"name": "v"}),
-    ImplicitDirection.fresh(32, torch.tensor([4.0, 2.0]), torch.Generator().manual_seed(0), {"name": "i"})])
+@pytest.mark.parametrize(
+    "direction",
+    [
+        TableDirection(torch.tensor([4.0, 2.0, 1.0]), {"table": torch.randn(3, 32, 2, 2)}, {"name": "t"}),
+        TableDirection(torch.tensor([4.0, 2.0, 1.0]), {"table": torch.randn(1, 32, 1, 1)}, {"name": "v"}),
+        ImplicitDirection.fresh(32, torch.tensor([4.0, 2.0]), torch.Generator().manual_seed(0), {"name": "i"}),
+    ],
+)
 def test_directions_come_back(direction, tmp_path):
     if isinstance(direction, ImplicitDirection):
         direction.tensors["out.weight"].normal_()
     direction.save(tmp_path / "d.safetensors")
     again = load_hdirection(tmp_path / "d.safetensors")
     h, sigma = torch.randn(2, 32, 2, 2), torch.tensor(1.5)
-    assert isinstance(again, HDirection) and again.name == direction.name
+    assert isinstance(again, HDirection)
+    assert again.name == direction.name
     assert torch.allclose(again.delta(h, sigma), direction.delta(h, sigma), atol=1e-5)
 
 

@@ -3,8 +3,15 @@
 import pytest
 import torch
 from closed_form import GaussianDenoiser, karras
-
-from singular_edit.core import QUALITIES, SAMPLERS, EditError, ddim_inversion, fixed_point_inversion, sample, sample_euler
+from singular_edit.core import (
+    QUALITIES,
+    SAMPLERS,
+    EditError,
+    ddim_inversion,
+    fixed_point_inversion,
+    sample,
+    sample_euler,
+)
 
 
 def picture(batch=3, seed=0):
@@ -30,7 +37,8 @@ def test_fixed_point_finds_the_code_known_on_paper():
     x, sigmas, denoise = picture(), karras(), GaussianDenoiser()
     code, report = fixed_point_inversion(denoise, x, sigmas, tolerance=1e-7, max_iterations=40)
     assert relative(code, exact_code(x, sigmas, denoise)) < 1e-4
-    assert not report.capped and report.worst < 1e-7
+    assert not report.capped
+    assert report.worst < 1e-7
     assert report.calls == denoise.calls
 
 
@@ -93,8 +101,10 @@ def test_a_step_without_a_solution_is_named_and_nothing_is_nan():
         return 9 * x.abs() + 1
 
     code, report = fixed_point_inversion(expanding, picture(), torch.tensor([2.0, 1.0, 0.5]), max_iterations=6)
-    assert report.capped and torch.isfinite(code).all()
-    assert "not solved" in report.text() and "guidance" in report.text()
+    assert report.capped
+    assert torch.isfinite(code).all()
+    assert "not solved" in report.text()
+    assert "guidance" in report.text()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -106,7 +116,8 @@ def test_every_sampler_gives_the_picture_back(sampler, sigmas):
     x = picture()
     code, report = fixed_point_inversion(nonlinear, x, sigmas, *QUALITIES["exact"], sampler=sampler)
     assert relative(sample(nonlinear, code, sigmas, sampler), x) < 2e-4, report.text()
-    assert sampler in report.text() and report.worst < 1e-4
+    assert sampler in report.text()
+    assert report.worst < 1e-4
     others = [relative(sample(nonlinear, code, sigmas, name), x) for name in SAMPLERS if name != sampler]
     assert len(sigmas) == 2 or min(others) > 1e-3  # each sampler has a code of its own
 
@@ -118,7 +129,9 @@ def test_quality_buys_accuracy_with_calls():
     x, sigmas = picture(), karras(12)
     runs = [fixed_point_inversion(rough, x, sigmas, *QUALITIES[name]) for name in ("fast", "good", "exact")]
     errors = [relative(sample_euler(rough, code, sigmas), x) for code, _ in runs]
-    assert errors[0] > 5 * errors[1] > 5 * errors[2] and errors[0] < 3e-2 and errors[2] < 1e-4
+    assert errors[0] > 5 * errors[1] > 5 * errors[2]
+    assert errors[0] < 3e-2
+    assert errors[2] < 1e-4
     assert runs[0][1].calls < runs[1][1].calls < runs[2][1].calls
 
 
@@ -136,9 +149,16 @@ def test_samplers_without_inverse_get_a_sentence_that_names_those_that_have_one(
         fixed_point_inversion(GaussianDenoiser(), picture(), karras(6), sampler=name)
 
 
-@pytest.mark.parametrize("sigmas, words", [
-    (torch.tensor([]), "at least two"), (torch.tensor([1.0]), "at least two"), (torch.tensor([0.0, 1.0]), "flipped"),
-    (torch.tensor([1.0, float("nan"), 0.0]), "NaN"), (torch.tensor([1.0, 0.5, -0.1]), "negative")])
+@pytest.mark.parametrize(
+    "sigmas, words",
+    [
+        (torch.tensor([]), "at least two"),
+        (torch.tensor([1.0]), "at least two"),
+        (torch.tensor([0.0, 1.0]), "flipped"),
+        (torch.tensor([1.0, float("nan"), 0.0]), "NaN"),
+        (torch.tensor([1.0, 0.5, -0.1]), "negative"),
+    ],
+)
 def test_bad_sigmas_get_a_sentence(sigmas, words):
     for invert in (ddim_inversion, fixed_point_inversion):
         with pytest.raises(EditError, match=words):

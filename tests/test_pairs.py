@@ -3,7 +3,6 @@
 import pytest
 import torch
 from closed_form import karras
-
 from singular_edit.core import EditError, sample_euler, sample_pair
 from singular_edit.core.pairs import ENOUGH
 
@@ -33,9 +32,9 @@ def noise(count=3):
 
 def by_hand(part, i, x):
     """Picture i of x, its target code with the prompts parted at one step."""
-    prompt = Prompt(2.0, UNTIL[i: i + 1])
-    shared = sample_euler(Prompt(), x[i: i + 1], SIGMAS[: part + 1])
-    return sample_euler(prompt, shared, SIGMAS[part: STEP + 1])
+    prompt = Prompt(2.0, UNTIL[i : i + 1])
+    shared = sample_euler(Prompt(), x[i : i + 1], SIGMAS[: part + 1])
+    return sample_euler(prompt, shared, SIGMAS[part : STEP + 1])
 
 
 def change(part, until):
@@ -51,13 +50,19 @@ def test_each_picture_parts_as_late_as_its_attribute_allows():
     x = noise()
     before = x.clone()
     pair = sample_pair(Prompt(), Prompt(2.0), x, SIGMAS, STEP, PARTINGS)
-    wanted = [max(part for part in PARTINGS if change(part, until) >= ENOUGH * change(PARTINGS[0], until)) for until in UNTIL]
+    wanted = [
+        max(part for part in PARTINGS if change(part, until) >= ENOUGH * change(PARTINGS[0], until)) for until in UNTIL
+    ]
     # The first picture's time has passed at every parting, so that nothing tells them apart and the latest is as good as any.
-    assert pair.parted.tolist() == wanted and len(set(wanted[1:])) == 2
-    assert torch.equal(x, before) and torch.allclose(pair.source, sample_euler(Prompt(), x, SIGMAS[: STEP + 1]))
+    assert pair.parted.tolist() == wanted
+    assert len(set(wanted[1:])) == 2
+    assert torch.equal(x, before)
+    assert torch.allclose(pair.source, sample_euler(Prompt(), x, SIGMAS[: STEP + 1]))
     for i, part in enumerate(wanted):
-        assert torch.allclose(pair.target[i: i + 1], by_hand(part, i, x), atol=1e-5)
-        assert float((pair.target - pair.source)[i, :, :3, :3].mean()) == pytest.approx(2.0 * change(part, UNTIL[i]), abs=1e-4)
+        assert torch.allclose(pair.target[i : i + 1], by_hand(part, i, x), atol=1e-5)
+        assert float((pair.target - pair.source)[i, :, :3, :3].mean()) == pytest.approx(
+            2.0 * change(part, UNTIL[i]), abs=1e-4
+        )
 
 
 @pytest.mark.parametrize("enough, expected", [(0.0, 8), (1.0, 2)])
@@ -69,22 +74,34 @@ def test_nothing_asked_for_takes_the_latest_and_all_the_earliest(enough, expecte
 def test_one_parting_is_taken_as_it_is_and_neighbours_do_not_matter():
     x = noise()
     fixed = sample_pair(Prompt(), Prompt(2.0), x, SIGMAS, STEP, [8])
-    assert fixed.parted.tolist() == [8] * 3 and torch.allclose(fixed.target[1:2], by_hand(8, 1, x), atol=1e-5)
+    assert fixed.parted.tolist() == [8] * 3
+    assert torch.allclose(fixed.target[1:2], by_hand(8, 1, x), atol=1e-5)
     whole, alone = (sample_pair(Prompt(), Prompt(2.0, UNTIL[:n]), x[:n], SIGMAS, STEP, PARTINGS) for n in (3, 1))
-    assert torch.allclose(whole.target[:1], alone.target) and whole.parted[0] == alone.parted[0]
+    assert torch.allclose(whole.target[:1], alone.target)
+    assert whole.parted[0] == alone.parted[0]
 
 
 def test_the_target_may_go_on_and_every_call_is_told():
     x, ticks, source, target = noise(), [], Prompt(), Prompt(2.0)
     pair = sample_pair(source, target, x, SIGMAS, STEP, PARTINGS, delta=2, callback=lambda: ticks.append(0))
     here = sample_pair(Prompt(), Prompt(2.0), x, SIGMAS, STEP, PARTINGS)
-    assert torch.equal(pair.source, here.source) and torch.equal(pair.parted, here.parted)
-    assert torch.allclose(pair.target, sample_euler(Prompt(2.0), here.target, SIGMAS[STEP: STEP + 3]))
+    assert torch.equal(pair.source, here.source)
+    assert torch.equal(pair.parted, here.parted)
+    assert torch.allclose(pair.target, sample_euler(Prompt(2.0), here.target, SIGMAS[STEP : STEP + 3]))
     assert len(ticks) == source.calls + target.calls == STEP + sum(STEP - part for part in PARTINGS) + 2
 
 
-@pytest.mark.parametrize("step, partings, delta, said", [
-    (13, (2,), 0, "at step 13 .* has 12 steps"), (0, (2,), 0, "at step 0"), (9, (2,), 4, "target 13"), (9, (), 0, "no step"), (9, (4, 9), 0, "4, 9; steps from 0 to 8"), (9, (-1,), 0, "-1")])
+@pytest.mark.parametrize(
+    "step, partings, delta, said",
+    [
+        (13, (2,), 0, "at step 13 .* has 12 steps"),
+        (0, (2,), 0, "at step 0"),
+        (9, (2,), 4, "target 13"),
+        (9, (), 0, "no step"),
+        (9, (4, 9), 0, "4, 9; steps from 0 to 8"),
+        (9, (-1,), 0, "-1"),
+    ],
+)
 def test_steps_that_are_not_there_are_named(step, partings, delta, said):
     with pytest.raises(EditError, match=said):
         sample_pair(Prompt(), Prompt(2.0), noise(), SIGMAS, step, partings, delta)

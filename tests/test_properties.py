@@ -3,8 +3,14 @@
 import pytest
 import torch
 from closed_form import GaussianDenoiser, LinearBottleneck
-
-from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity, spearman
+from singular_edit.core.properties import (
+    ShiftedInX,
+    denoising_error,
+    explained_by_a_line,
+    likeness,
+    linearity,
+    spearman,
+)
 
 STRENGTHS = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])
 
@@ -14,7 +20,8 @@ def test_spearman_agrees_with_scipy():
     a, b = torch.randn(2, 9, generator=torch.Generator().manual_seed(0))
     b[3] = b[5]
     assert float(spearman(a, b)) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-6)
-    assert float(spearman(a, a.exp())) == pytest.approx(1) and float(spearman(a, torch.ones(9))) == 0
+    assert float(spearman(a, a.exp())) == pytest.approx(1)
+    assert float(spearman(a, torch.ones(9))) == 0
 
 
 def test_linearity_has_a_sign_and_counts_each_picture():
@@ -36,7 +43,8 @@ def test_unlikely_pictures_denoise_worse():
     likely = 0.3 + 0.5**0.5 * torch.randn(16, 4, 8, 8, generator=generator)
     denoise, sigma = GaussianDenoiser(0.3, 0.5), torch.tensor(0.5)
     good, bad = denoising_error(denoise, likely, sigma), denoising_error(denoise, 3 * likely, sigma)
-    assert good.shape == (16,) and (bad > good).all()
+    assert good.shape == (16,)
+    assert (bad > good).all()
     # Of the model's own data the expected loss is variance / (variance + sigma^2).
     assert good.mean().item() == pytest.approx(0.5 / 0.75, rel=0.05)
 
@@ -48,4 +56,5 @@ def test_noise_beside_h_space_is_as_large_as_the_edit():
     plain, moved = denoise.denoise_pair(x, sigma, lambda h: h + torch.tensor([1.0, 2.0, 3.0])[:, None, None, None])
     assert torch.equal(plain, denoise(x, sigma))
     size = (moved - plain).flatten(1).norm(dim=1)
-    assert torch.allclose(size / size[0], torch.tensor([1.0, 2.0, 3.0]), rtol=1e-4) and size[0].item() == pytest.approx(0.5 * 16, rel=1e-4)
+    assert torch.allclose(size / size[0], torch.tensor([1.0, 2.0, 3.0]), rtol=1e-4)
+    assert size[0].item() == pytest.approx(0.5 * 16, rel=1e-4)

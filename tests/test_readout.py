@@ -3,8 +3,20 @@
 import pytest
 import torch
 from closed_form import GaussianDenoiser, LinearBottleneck, karras
-
-from singular_edit.core import EditError, Window, average_direction, calibrate, combine_directions, euler_step, learn_readout, load_hdirection, record_changes, sample_asyrp, sample_ends, sample_euler
+from singular_edit.core import (
+    EditError,
+    Window,
+    average_direction,
+    calibrate,
+    combine_directions,
+    euler_step,
+    learn_readout,
+    load_hdirection,
+    record_changes,
+    sample_asyrp,
+    sample_ends,
+    sample_euler,
+)
 from singular_edit.core.asyrp import TAKING, direction_reading, slide
 from singular_edit.core.calibration import READ_UNIT
 from singular_edit.core.denoiser import read_bottleneck
@@ -23,7 +35,9 @@ class Bright(LinearBottleneck):
 
     def __call__(self, x, sigma, h_edit=None):
         h = torch.nn.functional.adaptive_avg_pool2d(x, 2)
-        return super().__call__(x, sigma, h_edit) + self.rise * torch.nn.functional.interpolate(h.tanh(), size=x.shape[-2:])
+        return super().__call__(x, sigma, h_edit) + self.rise * torch.nn.functional.interpolate(
+            h.tanh(), size=x.shape[-2:]
+        )
 
 
 def noise(count=32, size=(8, 8), seed=0):
@@ -42,14 +56,16 @@ def test_recording_looks_at_every_step_of_the_window_and_no_other(learned):
     inside = [s for s in SIGMAS.tolist() if 0.1 < s <= float(SIGMAS[2])]
     assert torch.allclose(changes.sigmas, torch.tensor(inside))
     assert set(changes.sigma.tolist()) == set(changes.sigmas.tolist())
-    assert changes.h.shape[1:] == (4, 2, 2) and changes.change.shape[1:] == (4, 8, 8)
+    assert changes.h.shape[1:] == (4, 2, 2)
+    assert changes.change.shape[1:] == (4, 8, 8)
     wanted = SHIFT * torch.nn.functional.interpolate(changes.h.tanh(), size=(8, 8))
     assert torch.allclose(changes.change, wanted, atol=1e-5)
 
 
 def test_a_readout_predicts_the_change_on_noises_it_has_not_seen(learned):
     source, target, _, readout, losses = learned
-    assert losses[0] == pytest.approx(1, abs=0.2) and losses[-1] < 0.2
+    assert losses[0] == pytest.approx(1, abs=0.2)
+    assert losses[-1] < 0.2
     x, sigma = sample_euler(source, noise(seed=5), SIGMAS[:4]), SIGMAS[3]
     denoised, h = read_bottleneck(source, x, sigma)
     assert torch.equal(denoised, source(x, sigma))
@@ -77,12 +93,16 @@ def test_a_step_in_which_the_start_lies_is_edited_from_there_on(learned):
     reading = slide(readout, 1.0, SIGMAS, window).reading
     denoised, h = read_bottleneck(source, x, SIGMAS[0])
     begun = min(start, readout.start)  # the direction's own start holds as well
-    by_hand = euler_step(x, denoised, *SIGMAS[:2]) + max(1 - float(SIGMAS[1]) / begun, 0) * readout.read(h, torch.tensor(begun), (8, 8))
+    by_hand = euler_step(x, denoised, *SIGMAS[:2]) + max(1 - float(SIGMAS[1]) / begun, 0) * readout.read(
+        h, torch.tensor(begun), (8, 8)
+    )
     assert torch.allclose(sample_asyrp(source, x, SIGMAS[:2], None, window, reading=reading), by_hand, atol=1e-5)
     later = sample_asyrp(source, x, SIGMAS[:2], None, Window(start=1.00001 * float(SIGMAS[1])), reading=reading)
     assert torch.equal(later, sample_euler(source, x, SIGMAS[:2]))
-    shares = [window.share(*SIGMAS[i: i + 2]) for i in range(3)]
-    assert 0 < shares[0] < 1 and shares[1:] == [1.0, 1.0] and Window(edit=1e9).share(*SIGMAS[:2]) == 0
+    shares = [window.share(*SIGMAS[i : i + 2]) for i in range(3)]
+    assert 0 < shares[0] < 1
+    assert shares[1:] == [1.0, 1.0]
+    assert Window(edit=1e9).share(*SIGMAS[:2]) == 0
 
 
 def test_what_hardly_changes_is_left_out_of_a_reading():
@@ -92,11 +112,15 @@ def test_what_hardly_changes_is_left_out_of_a_reading():
     h = torch.full((2, 4, 16, 16), 0.1)
     h[..., 5:10, 5:10] = 1.0
     read = readout.read(h, SIGMAS[3], (16, 16))
-    assert (read[..., 6:9, 6:9] > 0.85).all() and (read <= h).all() and (read >= 0).all()
-    assert (read[..., 12:, 12:] < 0.015).all() and (read[..., 12:, 12:] > 0).all()
+    assert (read[..., 6:9, 6:9] > 0.85).all()
+    assert (read <= h).all()
+    assert (read >= 0).all()
+    assert (read[..., 12:, 12:] < 0.015).all()
+    assert (read[..., 12:, 12:] > 0).all()
     assert torch.allclose(readout.read(-3 * h, SIGMAS[3], (16, 16)), -3 * read, atol=1e-5)
     one = torch.cat([h[:1], torch.zeros_like(h[:1])])
-    assert torch.allclose(readout.read(one, SIGMAS[3], (16, 16))[:1], read[:1]) and torch.isfinite(readout.read(one, SIGMAS[3], (16, 16))).all()
+    assert torch.allclose(readout.read(one, SIGMAS[3], (16, 16))[:1], read[:1])
+    assert torch.isfinite(readout.read(one, SIGMAS[3], (16, 16))).all()
 
 
 @pytest.mark.parametrize("steps", [6, 9, 24])
@@ -115,7 +139,8 @@ def test_the_edit_reaches_the_targets_picture_at_any_number_of_steps(learned, st
     assert 0.65 < float((moved * way).sum() / way.square().sum()) < 1.0
     undone = sample_asyrp(source, x, sigmas, None, window, reading=slide(readout, -1.0, sigmas, window).reading) - plain
     halved = sample_asyrp(source, x, sigmas, None, window, reading=direction_reading(readout, -TAKING, window)) - plain
-    assert torch.equal(undone, halved) and float((undone * way).sum()) < -0.1 * float(way.square().sum())
+    assert torch.equal(undone, halved)
+    assert float((undone * way).sum()) < -0.1 * float(way.square().sum())
 
 
 def test_strength_zero_is_euler_and_outside_of_the_window_nothing_happens(learned):
@@ -134,7 +159,8 @@ def test_calibration_measures_a_readouts_unit(learned):
     source, target, _, readout, _ = learned
     ends = sample_ends(source, target, noise(8, seed=7), SIGMAS, float(SIGMAS[2]))
     unit, factor, made = calibrate(source, readout.scaled(0.5), ends, Window(start=readout.start))
-    assert made == pytest.approx(0.8, abs=0.03) and 2.4 < factor / READ_UNIT.times < 6
+    assert made == pytest.approx(0.8, abs=0.03)
+    assert 2.4 < factor / READ_UNIT.times < 6
     assert torch.allclose(unit.tensors["out.weight"], 0.5 * factor * readout.tensors["out.weight"])
 
 
@@ -151,22 +177,29 @@ def test_it_fits_other_sizes_and_sums_with_directions(learned, size, tmp_path):
     total = load_hdirection(tmp_path / "sum.safetensors")
     if size == (8, 8):
         edit, amount, reading = slide(total, 0.5, SIGMAS, Window())
-        run = lambda **parts: sample_asyrp(source, x, SIGMAS[:2], **{"edit": None, **parts}) - sample_euler(source, x, SIGMAS[:2])
+        run = lambda **parts: (
+            sample_asyrp(source, x, SIGMAS[:2], **{"edit": None, **parts}) - sample_euler(source, x, SIGMAS[:2])
+        )
         assert torch.allclose(run(edit=edit, reading=reading), run(edit=edit) + run(reading=reading), atol=1e-4)
-        assert torch.allclose(run(reading=reading), 0.5 * run(reading=slide(readout, 1.0, SIGMAS, Window()).reading), atol=1e-4)
+        assert torch.allclose(
+            run(reading=reading), 0.5 * run(reading=slide(readout, 1.0, SIGMAS, Window()).reading), atol=1e-4
+        )
 
 
 def test_a_file_gives_the_same_readout_back(learned, tmp_path):
     readout = learned[3]
     readout.save(tmp_path / "a.safetensors")
     again = load_hdirection(tmp_path / "a.safetensors")
-    assert isinstance(again, ReadoutDirection) and again.info == readout.info and torch.equal(again.sigmas, readout.sigmas)
+    assert isinstance(again, ReadoutDirection)
+    assert again.info == readout.info
+    assert torch.equal(again.sigmas, readout.sigmas)
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in readout.tensors.items())
 
 
 def test_same_seed_same_readout(learned):
     one, again, other = (learn_readout(learned[2], 5, seed=seed)[0].tensors["out.weight"] for seed in (3, 3, 4))
-    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
 
 
 class Areas(GaussianDenoiser):

@@ -7,7 +7,6 @@ import torch
 from closed_form import GaussianDenoiser, karras
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from singular_edit.core.schedule import Course, course, first_at_most, percent_of, trace
 
 
@@ -36,7 +35,8 @@ def test_the_first_fall_to_a_threshold():
 def test_a_smaller_threshold_edits_longer_and_boosts_less():
     found = Course([0.0, 0.25, 0.5, 0.75], [0.9, 0.5, 0.3, 0.1], [1.5, 1.3, 1.1, 0.2])
     assert found.strengths == pytest.approx([0.0, 0.4, 0.6, 0.8])
-    assert found.edit_percent(0.2) > found.edit_percent(0.4) and found.boost_percent(0.5) > found.boost_percent(1.2)
+    assert found.edit_percent(0.2) > found.edit_percent(0.4)
+    assert found.boost_percent(0.5) > found.boost_percent(1.2)
 
 
 def test_the_course_of_a_gaussian_is_known():
@@ -44,11 +44,17 @@ def test_the_course_of_a_gaussian_is_known():
     sigmas, calls = karras(8), []
     x0 = 0.3 + torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     states, predictions = trace(GaussianDenoiser(0.3, 1.0), x0, sigmas, lambda: calls.append(1))
-    assert states.shape == predictions.shape == (8, 2, 4, 8, 8) and len(calls) == 16
+    assert states.shape == predictions.shape == (8, 2, 4, 8, 8)
+    assert len(calls) == 16
     found = course(states, predictions, x0, sigmas, percent_to_sigma, lambda x: x, distance)
-    assert found.percents == sorted(found.percents) and found.percents[0] == pytest.approx(0, abs=1e-3) and found.percents[-1] < 1
+    assert found.percents == sorted(found.percents)
+    assert found.percents[0] == pytest.approx(0, abs=1e-3)
+    assert found.percents[-1] < 1
     assert found.predicted[0] == pytest.approx(float(distance(x0, torch.full_like(x0, 0.3)).mean()), rel=0.15)
-    assert found.predicted[-1] < 0.1 * found.predicted[0] and 0.2 < found.edit_percent(0.5 * found.predicted[0]) < 1
-    assert found.noisy[0] == pytest.approx(float(distance(states[0] / math.sqrt(1 + sigmas[0] ** 2), x0).mean()), rel=1e-5)
+    assert found.predicted[-1] < 0.1 * found.predicted[0]
+    assert 0.2 < found.edit_percent(0.5 * found.predicted[0]) < 1
+    assert found.noisy[0] == pytest.approx(
+        float(distance(states[0] / math.sqrt(1 + sigmas[0] ** 2), x0).mean()), rel=1e-5
+    )
     flow = course(states, predictions, x0, sigmas, percent_to_sigma, lambda x: x, distance, flow=True)
     assert flow.noisy[0] == pytest.approx(float(distance(states[0], x0).mean()), rel=1e-5)

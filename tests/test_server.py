@@ -29,8 +29,23 @@ class Server:
         (base / "custom_nodes").mkdir(parents=True)
         (base / "custom_nodes" / folder).symlink_to(PACK, target_is_directory=True)
         self.base, self.log = base, base / "server.log"
-        command = [sys.executable, "main.py", "--cpu", "--base-directory", str(base), "--port", self.url.rsplit(":", 1)[1], "--disable-auto-launch"]
-        self.process = subprocess.Popen(command, cwd=comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())})
+        command = [
+            sys.executable,
+            "main.py",
+            "--cpu",
+            "--base-directory",
+            str(base),
+            "--port",
+            self.url.rsplit(":", 1)[1],
+            "--disable-auto-launch",
+        ]
+        self.process = subprocess.Popen(
+            command,
+            cwd=comfyui,
+            stdout=self.log.open("w"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        )
         for _ in range(240):
             try:
                 self.get("/system_stats")
@@ -54,7 +69,9 @@ class Server:
 
     def queue(self, prompt: dict) -> dict:
         """Queue an API workflow and wait, long enough for a busy machine; the entry of /history, or what /prompt refused it with."""
-        request = urllib.request.Request(f"{self.url}/prompt", json.dumps({"prompt": prompt}).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.url}/prompt", json.dumps({"prompt": prompt}).encode(), {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request) as response:
                 key = json.load(response)["prompt_id"]
@@ -115,10 +132,12 @@ def test_workflow_runs_to_the_end(done, name):
 
 def test_the_pack_loads_clean(server):
     log = server.log.read_text()
-    assert "IMPORT FAILED" not in log and "Traceback" not in log
+    assert "IMPORT FAILED" not in log
+    assert "Traceback" not in log
     info = server.get("/object_info")
     ours = [name for name in info if name.startswith("SingularEdit")]
-    assert len(ours) >= 10 and all(info[name]["category"].startswith("Singular Edit") for name in ours)
+    assert len(ours) >= 10
+    assert all(info[name]["category"].startswith("Singular Edit") for name in ours)
 
 
 def test_templates_and_help_pages_are_served(server):
@@ -131,16 +150,25 @@ def test_templates_and_help_pages_are_served(server):
 def test_the_rebuilt_picture_is_the_picture(server, done):
     """Down to what the VAE loses (30 dB); without an inversion it would be another face."""
     prompt, entry = done("invert_and_rebuild")
-    original, rebuilt = images(server, prompt, entry, "The picture"), images(server, prompt, entry, "The same picture, rebuilt from noise")
+    original, rebuilt = (
+        images(server, prompt, entry, "The picture"),
+        images(server, prompt, entry, "The same picture, rebuilt from noise"),
+    )
     assert 10 * np.log10(255**2 / np.square(original - rebuilt).mean()) > 25
     assert "model calls" in entry["outputs"][node(prompt, "Report of the inversion")]["text"][0]
 
 
-@pytest.mark.parametrize("workflow, before, after, attribute", [
-    ("svd_attribute", "That face, unedited", "That face, edited", "hat"), ("svd_attribute", "The other face, unedited", "The other face, edited", "hat"),
-    ("svd_from_pictures", "The other face, unedited", "The other face with the hat", "hat"),
-    ("asyrp_edit", "The picture", "The picture with glasses", "glasses"),
-    ("asyrp_two_directions", "The picture", "With a hat and glasses", "glasses"), ("asyrp_two_directions", "The picture", "With a hat and glasses", "hat")])
+@pytest.mark.parametrize(
+    "workflow, before, after, attribute",
+    [
+        ("svd_attribute", "That face, unedited", "That face, edited", "hat"),
+        ("svd_attribute", "The other face, unedited", "The other face, edited", "hat"),
+        ("svd_from_pictures", "The other face, unedited", "The other face with the hat", "hat"),
+        ("asyrp_edit", "The picture", "The picture with glasses", "glasses"),
+        ("asyrp_two_directions", "The picture", "With a hat and glasses", "glasses"),
+        ("asyrp_two_directions", "The picture", "With a hat and glasses", "hat"),
+    ],
+)
 def test_the_edit_shows(server, done, workflow, before, after, attribute):
     from singular_edit.demo import faces, loader
     from singular_edit.demo.models import AttributeClassifier
@@ -152,7 +180,8 @@ def test_the_edit_shows(server, done, workflow, before, after, attribute):
         picture = torch.from_numpy(images(server, prompt, entry, title)[::4, ::4] / 255).float().permute(2, 0, 1)[None]
         return (judge(picture) > 0)[0, faces.ATTRIBUTES.index(attribute)].item()
 
-    assert not sees(before) and sees(after)
+    assert not sees(before)
+    assert sees(after)
 
 
 def test_saved_files_are_listed_and_load_in_another_graph(server, done):
@@ -161,9 +190,12 @@ def test_saved_files_are_listed_and_load_in_another_graph(server, done):
     for loader, kind in (("LoadSVDAttribute", "hat"), ("LoadHDirection", "glasses")):
         options = info[f"SingularEdit{loader}"]["input"]["required"]["file"]
         files = options[1]["options"] if isinstance(options[0], str) else options[0]
-        assert [f for f in files if f.startswith(kind)] and not [f for f in files if f.startswith({"hat": "glasses", "glasses": "hat"}[kind])]
-    prompt = {"1": {"class_type": "SingularEditLoadHDirection", "inputs": {"file": files[0]}},
-              "2": {"class_type": "SingularEditSaveAttribute", "inputs": {"attribute": ["1", 0], "filename_prefix": "again"}}}
+        assert [f for f in files if f.startswith(kind)]
+        assert not [f for f in files if f.startswith({"hat": "glasses", "glasses": "hat"}[kind])]
+    prompt = {
+        "1": {"class_type": "SingularEditLoadHDirection", "inputs": {"file": files[0]}},
+        "2": {"class_type": "SingularEditSaveAttribute", "inputs": {"attribute": ["1", 0], "filename_prefix": "again"}},
+    }
     assert server.queue(prompt)["status"]["status_str"] == "success"
 
 
@@ -171,7 +203,12 @@ def test_bad_input_reaches_the_user_as_one_sentence(server):
     prompt = json.loads((PACK / "workflows" / "api" / "invert_and_rebuild.json").read_text())
     prompt[node(prompt, "Latent Invert")]["inputs"]["stop_at_step"] = 999
     message = error(server.queue(prompt))
-    assert message.startswith("stop_at_step is 999") and message.strip().count("\n") == 0
-    refused = server.queue({"1": {"class_type": "SingularEditLoadSVDAttribute", "inputs": {"file": "nothing.safetensors"}},
-                            "2": {"class_type": "SingularEditSaveAttribute", "inputs": {"attribute": ["1", 0], "filename_prefix": "x"}}})
+    assert message.startswith("stop_at_step is 999")
+    assert message.strip().count("\n") == 0
+    refused = server.queue(
+        {
+            "1": {"class_type": "SingularEditLoadSVDAttribute", "inputs": {"file": "nothing.safetensors"}},
+            "2": {"class_type": "SingularEditSaveAttribute", "inputs": {"attribute": ["1", 0], "filename_prefix": "x"}},
+        }
+    )
     assert "node_errors" in refused

@@ -4,8 +4,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from singular_edit.core import EditError, Weights, atoms, channel_svd, integrate, principal_angles, standardise, truncate
+from singular_edit.core import (
+    EditError,
+    Weights,
+    atoms,
+    channel_svd,
+    integrate,
+    principal_angles,
+    standardise,
+    truncate,
+)
 from singular_edit.core.svd import compose
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
@@ -14,7 +22,9 @@ seeds = st.integers(0, 10_000)
 
 def codes(shape, seed):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.double), torch.randn(shape, generator=generator, dtype=torch.double)
+    return torch.randn(shape, generator=generator, dtype=torch.double), torch.randn(
+        shape, generator=generator, dtype=torch.double
+    )
 
 
 @given(shapes, seeds)
@@ -65,8 +75,12 @@ def loss(x, z, rank, w, a, b):
     """The four terms, written down again from the paper."""
     sx, sz = channel_svd(x, rank), channel_svd(z, rank)
     y = x - truncate(x, rank) + (a[..., None, None] * atoms(sx)).sum(-3) + (b[..., None, None] * atoms(sz)).sum(-3)
-    value = (w.target * (y - z).square().sum() + w.source * (y - x).square().sum()
-             + w.target_spectrum * (b - sz.s).square().sum() + w.source_spectrum * (a - sx.s).square().sum())
+    value = (
+        w.target * (y - z).square().sum()
+        + w.source * (y - x).square().sum()
+        + w.target_spectrum * (b - sz.s).square().sum()
+        + w.source_spectrum * (a - sx.s).square().sum()
+    )
     return value, y
 
 
@@ -80,7 +94,8 @@ def test_closed_form_is_the_minimum_of_the_loss(shape, seed, rank, weights):
     value, y = loss(x, z, rank, w, a, b)
     assert torch.allclose(y, result.y, atol=1e-7)
     value.backward()
-    assert a.grad.abs().max() < 1e-5 and b.grad.abs().max() < 1e-5
+    assert a.grad.abs().max() < 1e-5
+    assert b.grad.abs().max() < 1e-5
 
 
 def test_target_alone_at_full_rank_gives_the_target_and_source_alone_the_source():
@@ -96,7 +111,9 @@ def test_what_lies_outside_the_top_k_of_both_is_kept():
     assert torch.linalg.matrix_rank(change[0, 0], rtol=1e-8) <= 2
 
 
-@pytest.mark.parametrize("make", [lambda x: x * 0 + 1, lambda x: torch.eye(6, dtype=x.dtype).expand(1, 2, 6, 6), lambda x: x])
+@pytest.mark.parametrize(
+    "make", [lambda x: x * 0 + 1, lambda x: torch.eye(6, dtype=x.dtype).expand(1, 2, 6, 6), lambda x: x]
+)
 def test_rank_deficient_repeated_and_identical_codes(make):
     x, _ = codes((1, 2, 6, 6), 2)
     result = integrate(make(x), make(x), 4, Weights(1, 0.1, 0.1, 0.1))
@@ -113,21 +130,29 @@ def test_bad_weights_and_rank():
         integrate(*codes((1, 1, 4, 4), 0), 0)
 
 
-@given(st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)), seeds, st.integers(1, 12), st.sampled_from([torch.float32, torch.float64]))
+@given(
+    st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)),
+    seeds,
+    st.integers(1, 12),
+    st.sampled_from([torch.float32, torch.float64]),
+)
 @settings(max_examples=60, deadline=None)
 def test_leading_atoms_are_those_of_the_full_svd(shape, seed, rank, dtype):
     """The short way round (Gram matrix) against torch.linalg.svd, wide, tall and tiny."""
     x = codes(shape, seed)[0].to(dtype)
     u, s, vh = torch.linalg.svd(x.double(), full_matrices=False)
     leading, eps = channel_svd(x, rank), 1e-5 if dtype == torch.float32 else 1e-7
-    assert leading.s.dtype == dtype and leading.s.shape[-1] == min(rank, *shape[2:])
+    assert leading.s.dtype == dtype
+    assert leading.s.shape[-1] == min(rank, *shape[2:])
     k = leading.s.shape[-1]
     assert torch.allclose(leading.s.double(), s[..., :k], atol=eps * float(s.max()))
     for basis in (leading.u, leading.v):
         assert torch.allclose(basis.mT @ basis, torch.eye(k, dtype=dtype).expand(*shape[:2], k, k), atol=30 * eps)
     gap = (s[..., k - 1] - s[..., k]).min() if k < s.shape[-1] else torch.tensor(1.0)
     if gap > 0.05:  # else the cut falls between equal values, and neither is the true one
-        assert torch.allclose(compose(leading).double(), (u[..., :k] * s[..., None, :k]) @ vh[..., :k, :], atol=30 * eps * float(s.max()))
+        assert torch.allclose(
+            compose(leading).double(), (u[..., :k] * s[..., None, :k]) @ vh[..., :k, :], atol=30 * eps * float(s.max())
+        )
 
 
 @given(seeds, st.integers(1, 5), st.sampled_from([(10, 10), (6, 14), (14, 6)]))
@@ -162,7 +187,9 @@ def test_the_integration_turns_and_changes_sign_with_its_codes(seed, rank):
     x, z = codes((1, 2, 6, 6), seed)
     left, right = (torch.linalg.qr(m[0, 0])[0] for m in codes((1, 1, 6, 6), seed + 1))
     y = integrate(x, z, rank, Weights(1, 0.2, 0.1, 0.1)).y
-    assert torch.allclose(integrate(left @ x @ right, left @ z @ right, rank, Weights(1, 0.2, 0.1, 0.1)).y, left @ y @ right, atol=1e-6)
+    assert torch.allclose(
+        integrate(left @ x @ right, left @ z @ right, rank, Weights(1, 0.2, 0.1, 0.1)).y, left @ y @ right, atol=1e-6
+    )
     assert torch.allclose(integrate(-x, -z, rank, Weights(1, 0.2, 0.1, 0.1)).y, -y, atol=1e-7)
     assert torch.allclose(integrate(3 * x, 3 * z, rank, Weights(1, 0.2, 0.1, 0.1)).y, 3 * y, atol=1e-6)
 
@@ -172,7 +199,9 @@ def test_the_integration_turns_and_changes_sign_with_its_codes(seed, rank):
 def test_a_batch_is_integrated_pair_by_pair(seed):
     x, z = codes((3, 2, 5, 7), seed)
     together = integrate(x, z, 3).y
-    assert torch.allclose(together, torch.cat([integrate(x[i:i + 1], z[i:i + 1], 3).y for i in range(3)]), atol=1e-8)
+    assert torch.allclose(
+        together, torch.cat([integrate(x[i : i + 1], z[i : i + 1], 3).y for i in range(3)]), atol=1e-8
+    )
 
 
 @given(seeds, st.integers(1, 6))
