@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 from singular_edit.core import sample_euler
-from singular_edit.demo import editing, faces, loader
-from singular_edit.demo.measure import psnr
+from singular_edit.demo import faces, loader
+from singular_edit.demo.evaluation.score import psnr
+from singular_edit.demo.evaluation.session import starting_noise
 from singular_edit.demo.words import caption
 
 
@@ -51,7 +52,7 @@ def main() -> None:
 
 def draw(model, prompt: str, count: int, cfg: float) -> torch.Tensor:
     sigmas = model.sigmas(25)
-    noise = editing.starting_noise(model, count, 0, sigmas)
+    noise = starting_noise(model, count, 0, sigmas)
     return torch.cat(
         [model.decode(sample_euler(model.denoiser(prompt, cfg=cfg), part, sigmas)) for part in noise.split(50)]
     )

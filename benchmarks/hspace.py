@@ -16,23 +16,26 @@ from pathlib import Path
 
 import hspace_edits
 import torch
-from singular_edit.backends.distances import distance_named
+from singular_edit.backends.perceptual import distance_named
 from singular_edit.core import (
+    EditWindow,
     HDirection,
-    Window,
-    average_direction,
+    RandomDirection,
     combine_directions,
     load_hdirection,
-    over_steps,
-    random_like,
+    mean_direction,
+    mean_over_steps,
     sample_asyrp,
-    step_likeness,
+    step_cosines,
 )
-from singular_edit.core.asyrp import direction_edit
-from singular_edit.core.properties import ShiftedInX, denoising_error, explained_by_a_line, likeness, linearity
-from singular_edit.core.schedule import course, trace
-from singular_edit.demo import editing, faces, loader
-from singular_edit.demo.measure import HEADER, score
+from singular_edit.core.hspace.edit_schedule import edit_curves, record_rebuild
+from singular_edit.core.hspace.properties import ShiftedInX, denoising_error, linearity, mean_pairwise_cosine, r_squared
+from singular_edit.core.hspace.strength import bottleneck_edit
+from singular_edit.core.recipes import defaults
+from singular_edit.demo import faces, loader
+from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.score import HEADER, score
+from singular_edit.demo.evaluation.session import SOURCE, Session, starting_noise
 from singular_edit.demo.words import caption
 from torch import Tensor
 
@@ -42,19 +45,19 @@ ERROR_SIGMA = 0.5  # where the model's denoising error judges quality
 
 
 def edited_latents(
-    s: editing.Session,
+    s: Session,
     direction: HDirection,
-    strength: float = editing.H_STRENGTH,
-    steps: int = editing.STEPS,
+    strength: float = defaults.H_STRENGTH,
+    steps: int = defaults.STEPS,
     seed_in_x: int | None = None,
 ) -> Tensor:
     """The session's pictures edited along a direction: latents in model space. seed_in_x: by noise beside h-space instead."""
     if steps != s.steps:
         key = ("resampled", steps)
         if key not in s.codes:
-            s.codes[key] = editing.Session(s.model, s.faces, s.attribute, s.cfg, steps, s.worn)
+            s.codes[key] = Session(s.model, s.faces, s.attribute, s.cfg, steps, s.has_attribute)
         s = s.codes[key]
-    return editing.asyrp_latents(
+    return edits.asyrp_latents(
         s, direction, strength, denoise=None if seed_in_x is None else ShiftedInX(s.denoiser(), seed_in_x)
     )
 
@@ -77,14 +80,14 @@ class Judge:
         return float((seen == drawn.attributes)[:, others].float().mean())
 
 
-def mean_direction(model: loader.DemoModel, direction: HDirection, count: int, seed: int):
+def learned_mean(model: loader.DemoModel, direction: HDirection, count: int, seed: int):
     """mean_t of a direction over fresh noises, under the prompt and window it was learned with."""
-    sigmas = model.sigmas(editing.STEPS)
-    window = Window(model.percent_to_sigma(editing.LEARN_PERCENT), start=direction.start)
-    return average_direction(
-        model.denoiser(editing.SOURCE),
+    sigmas = model.sigmas(defaults.STEPS)
+    window = EditWindow(model.percent_to_sigma(defaults.LEARN_PERCENT), edit_from=direction.start)
+    return mean_direction(
+        model.denoiser(SOURCE),
         direction,
-        editing.starting_noise(model, count, seed, sigmas),
+        starting_noise(model, count, seed, sigmas),
         sigmas,
         window,
         batch=16,
@@ -99,25 +102,25 @@ def properties(
     other: tuple[str, HDirection],
     args: argparse.Namespace,
 ) -> None:
-    s, judge = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute), Judge(model, attribute)
+    s, judge = Session(model, faces.sample(range(SEED, SEED + args.count)), attribute), Judge(model, attribute)
     row = lambda name, text: print(f"  {name:<17s}{text}", flush=True)
     print(
-        f"\n{attribute}: {direction.info.get('method', direction.kind)}, {args.count} held-out faces without it, strength {editing.H_STRENGTH:g}"
+        f"\n{attribute}: {direction.info.get('method', direction.kind)}, {args.count} held-out faces without it, strength {defaults.H_STRENGTH:g}"
     )
     plain, own = edited_latents(s, direction, 0.0), edited_latents(s, direction)
     before, after = judge.success(plain), judge.success(own)
 
-    mean = mean_direction(model, direction, args.samples_mean, args.seed + 1)
-    flat, by_mean = over_steps(mean), edited_latents(s, mean)
+    mean = learned_mean(model, direction, args.samples_mean, args.seed + 1)
+    flat, by_mean = mean_over_steps(mean), edited_latents(s, mean)
     row(
         "homogeneity",
         f"success {after:.2f} (unedited {before:.2f}); with the mean of {args.samples_mean} other faces' dh {judge.success(by_mean):.2f}; "
-        f"cosine of the changes of different faces {likeness(own - plain):.2f}",
+        f"cosine of the changes of different faces {mean_pairwise_cosine(own - plain):.2f}",
     )
 
     # An attribute that is not there cannot be taken away: strengths below 0 are measured on the same faces with it.
-    worn = editing.Session(model, s.faces, attribute, worn=True)
-    ways = {"adding": (s, 1), "removing": (worn, -1)}
+    has_attribute = Session(model, s.faces, attribute, has_attribute=True)
+    ways = {"adding": (s, 1), "removing": (has_attribute, -1)}
     for way, (session, sign) in ways.items():
         strengths = torch.tensor([0.0, *(sign * strength for strength in STRENGTHS)])
         scores = torch.stack(
@@ -129,7 +132,7 @@ def properties(
         row(
             "linearity" if session is s else "",
             f"{way}: Spearman {linearity(scores, strengths):.2f} (mean over faces), {linearity(scores.mean(dim=1, keepdim=True), strengths):.2f} (mean score), "
-            f"R^2 of a line {explained_by_a_line(scores, strengths):.2f}; mean score "
+            f"R^2 of a line {r_squared(scores, strengths):.2f}; mean score "
             + ", ".join(
                 f"{strength:+g}: {value:.1f}"
                 for strength, value in zip(strengths.tolist(), scores.mean(dim=1).tolist())
@@ -137,7 +140,7 @@ def properties(
         )
 
     name, second = other
-    both = editing.Session(model, s.faces.with_attributes(**{name: False}), attribute)
+    both = Session(model, s.faces.with_attributes(**{name: False}), attribute)
     together, parts = (
         edited_latents(both, combine_directions([(1.0, direction), (1.0, second)])),
         (edited_latents(both, direction), edited_latents(both, second)),
@@ -152,11 +155,11 @@ def properties(
         ),
     )
 
-    sigma, denoise = torch.tensor(ERROR_SIGMA, device=model.device), model.denoiser(editing.SOURCE)
+    sigma, denoise = torch.tensor(ERROR_SIGMA, device=model.device), model.denoiser(SOURCE)
     error = lambda latents: float(denoising_error(denoise, latents, sigma).mean())
-    swap = error(model.encode(editing.prompt_swap(s)))
+    swap = error(model.encode(edits.prompt_swap(s)))
     random, beside = (
-        edited_latents(s, random_like(direction, args.seed)),
+        edited_latents(s, RandomDirection(direction, args.seed)),
         edited_latents(s, direction, seed_in_x=args.seed),
     )
     row(
@@ -168,7 +171,7 @@ def properties(
         f"others kept {judge.kept(own, s.faces):.2f}; random direction {judge.kept(random, s.faces):.2f}, as much noise in x0 {judge.kept(beside, s.faces):.2f}",
     )
 
-    cosines = step_likeness(mean)
+    cosines = step_cosines(mean)
     off = (cosines.sum() - len(cosines)) / max(len(cosines) * (len(cosines) - 1), 1)
     row(
         "consistency",
@@ -192,8 +195,8 @@ def learned(model: loader.DemoModel, args: argparse.Namespace) -> dict[str, HDir
         if args.directions:
             directions[attribute] = load_hdirection(args.directions / f"{attribute}.h.safetensors")
         else:
-            recorded = editing.trajectories(model, attribute, args.samples, args.seed)
-            directions[attribute] = editing.h_direction(
+            recorded = edits.trajectories(model, attribute, args.samples, args.seed)
+            directions[attribute] = edits.h_direction(
                 model, attribute, recorded, args.method, args.steps, seed=args.seed
             )
     return directions
@@ -202,10 +205,10 @@ def learned(model: loader.DemoModel, args: argparse.Namespace) -> dict[str, HDir
 def run_strengths(args: argparse.Namespace) -> None:
     model = loader.load()
     for attribute, direction in learned(model, args).items():
-        s = editing.Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), attribute)
-        window = Window(model.percent_to_sigma(editing.EDIT_PERCENT), start=direction.start)
+        s = Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), attribute)
+        window = EditWindow(model.percent_to_sigma(defaults.EDIT_PERCENT), edit_from=direction.start)
         sampled = lambda of_dh, amount: sample_asyrp(
-            s.denoiser(), s.code, s.sigmas, direction_edit(direction, of_dh, s.sigmas, window), window, amount=amount
+            s.denoiser(), s.code, s.sigmas, bottleneck_edit(direction, of_dh, s.sigmas, window), window, amount=amount
         )
         print(f"{attribute:<34s}" + HEADER[34:])
         for strength in args.strengths:
@@ -226,9 +229,9 @@ def run_properties(args: argparse.Namespace) -> None:
 
 def run_schedule(args: argparse.Namespace) -> None:
     model = loader.load()
-    x0, sigmas = model.encode(faces.render(faces.sample(range(SEED, SEED + args.count)))), model.sigmas(editing.STEPS)
-    traced = trace(model.denoiser(caption([]), cfg=editing.CFG), x0, sigmas)
-    found = course(
+    x0, sigmas = model.encode(faces.render(faces.sample(range(SEED, SEED + args.count)))), model.sigmas(defaults.STEPS)
+    traced = record_rebuild(model.denoiser(caption([]), cfg=defaults.EDIT_GUIDANCE), x0, sigmas)
+    found = edit_curves(
         *traced,
         x0.cpu(),
         sigmas.cpu(),
@@ -236,7 +239,7 @@ def run_schedule(args: argparse.Namespace) -> None:
         lambda x: model.decode(x.to(model.device)).cpu(),
         distance_named("ms-ssim"),
     )
-    print(f"{args.count} held-out renders under '{caption([])}', guidance {editing.CFG:g}; 1 - MS-SSIM")
+    print(f"{args.count} held-out renders under '{caption([])}', guidance {defaults.EDIT_GUIDANCE:g}; 1 - MS-SSIM")
     print("progress   sigma  dist(x, P_t)  editing strength  dist(x, x_t)")
     for values in zip(found.percents, sigmas.tolist(), found.predicted, found.strengths, found.noisy):
         print("{:8.3f}{:8.3f}{:14.4f}{:18.4f}{:14.4f}".format(*values))

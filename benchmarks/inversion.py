@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+from singular_edit.backends.find_comfyui import find_comfyui
 from singular_edit.core import (
     QUALITIES,
     belm_inversion,
@@ -23,8 +24,9 @@ from singular_edit.core import (
     sample_belm,
     sample_euler,
 )
-from singular_edit.demo import editing, faces, loader
-from singular_edit.demo.measure import psnr
+from singular_edit.demo import faces, loader
+from singular_edit.demo.evaluation.score import psnr
+from singular_edit.demo.evaluation.session import starting_noise
 from singular_edit.demo.words import caption
 from torch import Tensor
 
@@ -161,13 +163,6 @@ class ComfyUI:
         return back, s.unit(space.process_latent_in(code).to(latents))
 
 
-def find_comfyui() -> Path | None:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from environment import find_comfyui
-
-    return find_comfyui()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=16, help="held-out renders, and as many drawn pictures")
@@ -200,7 +195,7 @@ def main() -> None:
     drawn = faces.sample(range(SEED, SEED + args.count))
     renders = faces.render(drawn)
     latents = model.encode(renders)
-    names = [caption(worn if args.captions else []) for worn in drawn.names()]
+    names = [caption(has_attribute if args.captions else []) for has_attribute in drawn.names()]
     context = torch.cat([model.context(name) for name in names])
     ceiling = psnr(model.decode(latents).cpu(), renders).mean()
     print(
@@ -209,7 +204,7 @@ def main() -> None:
     for steps in args.steps:
         for cfg in args.guidance:
             s = Setting(model, context, cfg, steps, args.each)
-            noise = s.unit(editing.starting_noise(model, args.count, 1, s.sigmas))
+            noise = s.unit(starting_noise(model, args.count, 1, s.sigmas))
             print(
                 f"{steps} steps, guidance {cfg:g}".ljust(34)
                 + "calls/step  latent dB  (lowest)  picture dB  distance to the noise drawn from"

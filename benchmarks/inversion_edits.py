@@ -10,14 +10,15 @@ import argparse
 
 import torch
 from singular_edit.core import belm_inversion, ddim_inversion, fixed_point_inversion, sample_belm, sample_euler
-from singular_edit.demo import editing, faces, loader
-from singular_edit.demo.measure import HEADER, score
+from singular_edit.demo import faces, loader
+from singular_edit.demo.evaluation.score import HEADER, score
+from singular_edit.demo.evaluation.session import Session
 
 SEED = 50_000
 PUSH = 1e-3  # relative size of the error
 
 
-def methods(s: editing.Session) -> dict:
+def methods(s: Session) -> dict:
     """Name to (code, sampler): codes under the source prompt."""
     source = s.denoiser()
     return {
@@ -30,7 +31,7 @@ def methods(s: editing.Session) -> dict:
     }
 
 
-def growth(s: editing.Session, code, sampler) -> float:
+def growth(s: Session, code, sampler) -> float:
     """How much larger, relative to its size, a random change of the code is in the latent."""
     first, rest = (code[0], code[1:]) if isinstance(code, tuple) else (code, ())
     noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
@@ -46,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     model = loader.load()
     for attribute in args.attributes:
-        s = editing.Session(model, faces.sample(range(SEED, SEED + args.count)), attribute)
+        s = Session(model, faces.sample(range(SEED, SEED + args.count)), attribute)
         print(f"{attribute:<34s}{HEADER[34:]}   rounding")
         for name, (code, sampler) in methods(s).items():
             edited = model.decode(sampler(s.denoiser(s.target), code, s.sigmas))

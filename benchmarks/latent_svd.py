@@ -24,7 +24,7 @@ def main() -> None:
     for name, run, count in (
         ("properties", latent_svd_properties.main, 16),
         ("ablation", latent_svd_edits.ablation, 16),
-        ("edits", latent_svd_edits.edits, 48),
+        ("edits", latent_svd_edits.shipped, 48),
     ):
         command = commands.add_parser(name)
         command.add_argument("--count", type=int, default=count)

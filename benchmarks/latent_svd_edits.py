@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import torch
 from latent_svd_properties import figure
-from singular_edit.core import SVDAttribute, Training, Weights, apply_attribute, learn_attribute
-from singular_edit.core.kinship import gain_on
-from singular_edit.core.svd import ChannelSVD, channel_norm, compose, standardise
-from singular_edit.core.swap import swap_atoms
-from singular_edit.demo import editing
-from singular_edit.demo.editing import PART_STEP, PARTINGS, SOURCE, SVD_STEP, SVD_STRENGTH, Session
-from singular_edit.demo.measure import HEADER, score
-from tables import courses, monotone
+from singular_edit.core import LossWeights, SVDAttribute, Training, apply_attribute, learn_attribute
+from singular_edit.core.latent_svd.atoms import swap_atoms
+from singular_edit.core.latent_svd.svd import ChannelSVD, channel_norm, compose, standardise
+from singular_edit.core.latent_svd.transfer_gain import transfer_gain
+from singular_edit.core.recipes import defaults
+from singular_edit.core.recipes.defaults import BRANCH_STEP, BRANCH_STEPS, SVD_STRENGTH, T_X_STEP
+from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.score import HEADER, score
+from singular_edit.demo.evaluation.session import SOURCE, Session
+from singular_edit.demo.evaluation.tables import courses, strength_monotonicity
 from torch import Tensor
 
 PAIRS, SINGLE_PAIRS = 24, 8
@@ -22,7 +24,7 @@ SHOWN = 3
 CURVE = 48  # faces that curves over strength are drawn from
 
 
-def mixing(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
+def mixing(s: Session, strength: float = SVD_STRENGTH, step: int = T_X_STEP) -> Tensor:
     """X + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
     x, z = s.to_step(SOURCE, step), standardise(s.to_step(s.target, step))[0]
     return s.finish(added(x, strength * (z - standardise(x)[0])), step)
@@ -37,7 +39,7 @@ def added(x: Tensor, edit: Tensor) -> Tensor:
 
 def apply_whole(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
     """apply_attribute, but norms brought back by scaling whole channels, as the paper does."""
-    return added(x, gain_on(x, attribute.source) * strength * compose(attribute.edit).to(x))
+    return added(x, transfer_gain(x, attribute.source) * strength * compose(attribute.edit).to(x))
 
 
 def apply_alike(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
@@ -50,7 +52,7 @@ def apply_published(x: Tensor, attribute: SVDAttribute, strength: float) -> Tens
     return apply_whole(x, replace(attribute, source=None), strength)
 
 
-def spectra_only(s: Session, strength: float = SVD_STRENGTH, step: int = SVD_STEP) -> Tensor:
+def spectra_only(s: Session, strength: float = SVD_STRENGTH, step: int = T_X_STEP) -> Tensor:
     """The source's atoms with singular values moved towards the target's."""
     return s.finish(swap_atoms(s.to_step(SOURCE, step), s.to_step(s.target, step), 0, 16, "values", strength), step)
 
@@ -65,27 +67,27 @@ def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
     return SVDAttribute(ChannelSVD(u, attribute.edit.s, v), attribute.source_spectrum, attribute.target_spectrum)
 
 
-def edits(model, args) -> None:
+def shipped(model, args) -> None:
     print(
-        f"{args.count} held-out renders an attribute, inverted; euler, {editing.STEPS} steps, guidance {editing.CFG:g}; pairs part at the latest of steps {', '.join(map(str, PARTINGS))} that will do, T_x = step {SVD_STEP}, "
-        f"rank 12, {Weights()}, strength {SVD_STRENGTH:g}\n"
+        f"{args.count} held-out renders an attribute, inverted; euler, {defaults.STEPS} steps, guidance {defaults.EDIT_GUIDANCE:g}; pairs part at the latest of steps {', '.join(map(str, BRANCH_STEPS))} that will do, T_x = step {T_X_STEP}, "
+        f"rank 12, {LossWeights()}, strength {SVD_STRENGTH:g}\n"
     )
     curves = {}
     for name in args.attributes:
         s = Session(model, args.faces, name)
-        many, ones = editing.svd_attribute(model, name, PAIRS, 0), editing.single_pairs(model, name, SINGLE_PAIRS, 1)
+        many, ones = edits.svd_attribute(model, name, PAIRS, 0), edits.single_pairs(model, name, SINGLE_PAIRS, 1)
         print(f"{name:<34s}" + HEADER[34:])
         for label, edit in (
-            ("unedited", lambda: editing.unedited(s)),
-            ("prompt swap from T", lambda: editing.prompt_swap(s)),
-            (f"prompt swap from step {PART_STEP}", lambda: editing.prompt_swap(s, PART_STEP)),
-            ("prompt swap from T_x", lambda: editing.prompt_swap(s, SVD_STEP)),
+            ("unedited", lambda: edits.unedited(s)),
+            ("prompt swap from T", lambda: edits.prompt_swap(s)),
+            (f"prompt swap from step {BRANCH_STEP}", lambda: edits.prompt_swap(s, BRANCH_STEP)),
+            ("prompt swap from T_x", lambda: edits.prompt_swap(s, T_X_STEP)),
             ("plain mixing, own pair", lambda: mixing(s)),
             ("spectra only, own pair", lambda: spectra_only(s)),
-            ("random atoms of equal norm", lambda: editing.svd_apply(s, random_atoms(many))),
-            ("Latent SVD, own pair", lambda: editing.svd_own_pair(s)),
-            ("Latent SVD, one foreign pair", lambda: editing.svd_one_foreign_pair(s, ones)),
-            (f"Latent SVD, mean of {PAIRS} pairs", lambda: editing.svd_apply(s, many)),
+            ("random atoms of equal norm", lambda: edits.svd_apply(s, random_atoms(many))),
+            ("Latent SVD, own pair", lambda: edits.svd_own_pair(s)),
+            ("Latent SVD, one foreign pair", lambda: edits.svd_one_foreign_pair(s, ones)),
+            (f"Latent SVD, mean of {PAIRS} pairs", lambda: edits.svd_apply(s, many)),
         ):
             print(score(s, edit()).row(label), flush=True)
         few = Session(model, args.faces[:CURVE], name)
@@ -93,14 +95,16 @@ def edits(model, args) -> None:
             few,
             STRENGTHS,
             {
-                "own pair": lambda s, strength: editing.svd_own_pair(s, strength),
+                "own pair": lambda s, strength: edits.svd_own_pair(s, strength),
                 "plain mixing, own pair": lambda s, strength: mixing(s, strength),
-                "one foreign pair": lambda s, strength: editing.svd_one_foreign_pair(s, ones, strength),
-                f"mean of {PAIRS} pairs": lambda s, strength: editing.svd_apply(s, many, strength),
+                "one foreign pair": lambda s, strength: edits.svd_one_foreign_pair(s, ones, strength),
+                f"mean of {PAIRS} pairs": lambda s, strength: edits.svd_apply(s, many, strength),
             },
         )
-        monotone(
-            few, Session(model, few.faces, name, worn=True), lambda s, strength: editing.svd_apply(s, many, strength)
+        strength_monotonicity(
+            few,
+            Session(model, few.faces, name, has_attribute=True),
+            lambda s, strength: edits.svd_apply(s, many, strength),
         )
     plot_curves(curves, args.output / "latent_svd_curves.png")
 
@@ -126,7 +130,7 @@ def ablation(model, args) -> None:
 
     The target term cannot be switched off: without it the best edit is none. The mean of several pairs keeps its gain.
     """
-    default = Weights()
+    default = LossWeights()
     variants: list[tuple[str, dict]] = [
         ("default", {}),
         ("norms of whole channels", dict(apply=apply_whole)),
@@ -138,19 +142,21 @@ def ablation(model, args) -> None:
         ("as published, from T", published | dict(partings=(0,))),
         ("as published, strength 2", published | dict(strength=2.0)),
     ]
-    variants += [(f"target {value:g}", dict(weights=Weights(value, default.source))) for value in (0.1, 0.3, 3.0)]
-    variants += [(f"source {value:g}", dict(weights=Weights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
+    variants += [(f"target {value:g}", dict(weights=LossWeights(value, default.source))) for value in (0.1, 0.3, 3.0)]
+    variants += [(f"source {value:g}", dict(weights=LossWeights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
     variants += [
-        (f"target spectrum {value:g}", dict(weights=Weights(1.0, default.source, value, 0.0))) for value in (0.1, 1.0)
+        (f"target spectrum {value:g}", dict(weights=LossWeights(1.0, default.source, value, 0.0)))
+        for value in (0.1, 1.0)
     ]
     variants += [
-        (f"source spectrum {value:g}", dict(weights=Weights(1.0, default.source, 0.0, value))) for value in (0.1, 1.0)
+        (f"source spectrum {value:g}", dict(weights=LossWeights(1.0, default.source, 0.0, value)))
+        for value in (0.1, 1.0)
     ]
-    variants += [("both spectra 0.1", dict(weights=Weights(1.0, default.source, 0.1, 0.1)))]
+    variants += [("both spectra 0.1", dict(weights=LossWeights(1.0, default.source, 0.1, 0.1)))]
     variants += [(f"focus {focus:g}", dict(focus=focus)) for focus in (0.0, 0.3, 3.0)]
     variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
     variants += [
-        (f"T_x step {step}", dict(step=step, partings=tuple(part for part in PARTINGS if part < step)))
+        (f"T_x step {step}", dict(step=step, partings=tuple(part for part in BRANCH_STEPS if part < step)))
         for step in (11, 15, 19, 21)
     ]
     variants += [(f"pairs part at step {part}", dict(partings=(part,))) for part in (4, 6, 8, 10)]
@@ -159,7 +165,7 @@ def ablation(model, args) -> None:
     variants += [("mlp", dict(training=Training()))]
     variants = [(label, change) for label, change in variants if label.startswith(tuple(args.variants))]
     print(
-        f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {SVD_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
+        f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {T_X_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
         f"Per cell success/others/PSNR dB\n"
     )
     for name in args.attributes:
@@ -173,9 +179,9 @@ def ablation(model, args) -> None:
             ),
             flush=True,
         )
-        row("prompt swap from T", [editing.prompt_swap(s)])
+        row("prompt swap from T", [edits.prompt_swap(s)])
         for label, change in variants:
-            edited = [edit(s, **change) for edit in (editing.svd_own_pair, single, foreign)]
+            edited = [edit(s, **change) for edit in (edits.svd_own_pair, single, foreign)]
             row(label, edited)
             tiles[label] = torch.cat([torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited], dim=-2)
         plot_tiles(tiles, args.output / f"latent_svd_ablation_{name}.png")
@@ -197,30 +203,30 @@ def pairs(s: Session, count: int, seed: int, step: int, delta: int, partings: tu
     """Codes of foreign pairs, made once a session."""
     key = ("foreign", count, seed, step, delta, partings)
     if key not in s.codes:
-        s.codes[key] = editing.pairs_that_show(s.model, s.attribute, count, seed, step, delta, partings=partings)
+        s.codes[key] = edits.accepted_pairs(s.model, s.attribute, count, seed, step, delta, partings=partings)
     return s.codes[key]
 
 
 def foreign(
     s: Session,
     strength: float = SVD_STRENGTH,
-    step: int = SVD_STEP,
+    step: int = T_X_STEP,
     delta: int = 0,
-    partings: tuple[int, ...] = PARTINGS,
+    partings: tuple[int, ...] = BRANCH_STEPS,
     apply=apply_attribute,
     **learning,
 ) -> Tensor:
-    """As editing.svd_own_pair, with the mean of foreign pairs."""
+    """As edits.svd_own_pair, with the mean of foreign pairs."""
     attribute = learn_attribute(*pairs(s, PAIRS, 0, step, delta, partings), **learning)
-    return editing.svd_apply(s, attribute, strength, step, apply)
+    return edits.svd_apply(s, attribute, strength, step, apply)
 
 
 def single(
     s: Session,
     strength: float = SVD_STRENGTH,
-    step: int = SVD_STEP,
+    step: int = T_X_STEP,
     delta: int = 0,
-    partings: tuple[int, ...] = PARTINGS,
+    partings: tuple[int, ...] = BRANCH_STEPS,
     apply=apply_attribute,
     **learning,
 ) -> Tensor:
@@ -228,4 +234,4 @@ def single(
     attributes = [
         learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, partings))
     ]
-    return editing.svd_one_foreign_pair(s, attributes, strength, step, apply)
+    return edits.svd_one_foreign_pair(s, attributes, strength, step, apply)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import torch
-from singular_edit.core.subspace import (
+from singular_edit.core.latent_svd.atoms import scale_atoms, swap_atoms
+from singular_edit.core.latent_svd.subspaces import (
     attribute_profile,
     leading_distance,
     mean_rank,
     random_leading_distance,
     trajectory_distances,
 )
-from singular_edit.core.svd import BANDS, band_range
-from singular_edit.core.swap import scale_atoms, swap_atoms
-from singular_edit.demo import editing, faces
-from singular_edit.demo.measure import psnr
+from singular_edit.core.latent_svd.svd import BANDS, band_range
+from singular_edit.core.recipes import defaults
+from singular_edit.core.samplers import sample_euler
+from singular_edit.demo import faces
+from singular_edit.demo.evaluation.score import psnr
+from singular_edit.demo.evaluation.session import SOURCE, Session, starting_noise
+from singular_edit.demo.words import caption
 from torch import Tensor
 
 RANKS = (1, 2, 4, 8)
@@ -22,9 +26,9 @@ SIZE = 16
 
 
 def main(model, args) -> None:
-    sigmas = model.sigmas(editing.STEPS)
-    s = editing.Session(model, args.faces, args.attributes[0])
-    codes = [s.to_step(editing.SOURCE, step) for step in range(editing.STEPS + 1)]
+    sigmas = model.sigmas(defaults.STEPS)
+    s = Session(model, args.faces, args.attributes[0])
+    codes = [s.to_step(SOURCE, step) for step in range(defaults.STEPS + 1)]
     distances = {rank: trajectory_distances(codes, rank) for rank in RANKS}
     neighbourhood(distances, codes, sigmas)
     atoms = effect_of_atoms(s, args.count)
@@ -68,7 +72,7 @@ def effect_of_atoms(s, count: int) -> dict[int, list[float]]:
         )
     )
     for step in STEPS:
-        x = s.to_step(editing.SOURCE, step)
+        x = s.to_step(SOURCE, step)
         other = x.roll(1, 0)
         for band in BANDS[1:]:
             first, last = band_range(band, SIZE)
@@ -102,16 +106,16 @@ def effect_of_atoms(s, count: int) -> dict[int, list[float]]:
 def encoded(model, args) -> None:
     print(
         "Encoded attributes: share of pictures that show the attribute when atoms of the target code (own noise, parted as late "
-        f"as the attribute allows) take the place of the source code's at step {editing.SVD_STEP}"
+        f"as the attribute allows) take the place of the source code's at step {defaults.T_X_STEP}"
     )
     columns = [(what, band) for what in ("values", "atoms", "both") for band in BANDS]
     print(f"{'':<9s}" + "".join(f"{what + ' ' + band:>15s}" for what, band in columns))
     for name in args.attributes:
-        s = editing.Session(model, args.faces, name)
-        x, z = (s.to_step(prompt, editing.SVD_STEP) for prompt in (editing.SOURCE, s.target))
+        s = Session(model, args.faces, name)
+        x, z = (s.to_step(prompt, defaults.T_X_STEP) for prompt in (SOURCE, s.target))
         index, shares = faces.ATTRIBUTES.index(name), []
         for what, band in columns:
-            picture = s.finish(swap_atoms(x, z, *band_range(band, SIZE), what), editing.SVD_STEP)
+            picture = s.finish(swap_atoms(x, z, *band_range(band, SIZE), what), defaults.T_X_STEP)
             shares.append(model.judged(picture)[:, index].float().mean().item())
         print(f"{name:<9s}" + "".join(f"{share:15.2f}" for share in shares), flush=True)
     print()
@@ -119,17 +123,15 @@ def encoded(model, args) -> None:
 
 def profiles(model, name: str, count: int) -> Tensor:
     """[S, r]: at each step, which atoms of the source code the attribute moves; both prompts from the start."""
-    sigmas = model.sigmas(editing.STEPS)
-    noise = editing.starting_noise(model, count, 7, sigmas)
+    sigmas = model.sigmas(defaults.STEPS)
+    noise = starting_noise(model, count, 7, sigmas)
     source, target = (
-        model.denoiser(editing.SOURCE, cfg=editing.LEARN_CFG),
-        model.denoiser(editing.caption([name]), cfg=editing.LEARN_CFG),
+        model.denoiser(SOURCE, cfg=defaults.LEARN_GUIDANCE),
+        model.denoiser(caption([name]), cfg=defaults.LEARN_GUIDANCE),
     )
     x, z, found = noise, noise, []
-    for step in range(editing.STEPS):
-        x, z = (
-            editing.sample_euler(denoise, code, sigmas[step : step + 2]) for denoise, code in ((source, x), (target, z))
-        )
+    for step in range(defaults.STEPS):
+        x, z = (sample_euler(denoise, code, sigmas[step : step + 2]) for denoise, code in ((source, x), (target, z)))
         found.append(attribute_profile(x, z).mean(0))
     return torch.stack(found).cpu()
 
@@ -138,7 +140,7 @@ def print_mobility(mobility: dict[str, Tensor], sigmas: Tensor) -> None:
     print(
         "3. Mobility in order: where among the source code's atoms the attribute's change sits (0 = the first atom, 1 = the last, 0.5 = no order)"
     )
-    shown = list(range(1, editing.STEPS, 3)) + [editing.STEPS - 1]
+    shown = list(range(1, defaults.STEPS, 3)) + [defaults.STEPS - 1]
     print(f"{'sigma':<9s}" + "".join(f"{sigmas[i + 1]:8.2f}" for i in shown))
     for name, profile in mobility.items():
         print(f"{name:<9s}" + "".join(f"{value:8.3f}" for value in mean_rank(profile)[shown].tolist()))
@@ -180,10 +182,10 @@ def plot(distances, atoms, mobility, sigmas, path) -> None:
     print(f"\n{path}")
 
 
-def sheet(s, path, shown: int = 4, step: int = editing.SVD_STEP) -> None:
+def sheet(s, path, shown: int = 4, step: int = defaults.T_X_STEP) -> None:
     """Pictures with a band removed or swapped with the next picture's."""
-    x = s.to_step(editing.SOURCE, step)[:shown]
-    other = s.to_step(editing.SOURCE, step).roll(1, 0)[:shown]
+    x = s.to_step(SOURCE, step)[:shown]
+    other = s.to_step(SOURCE, step).roll(1, 0)[:shown]
     columns = {"untouched": x} | {f"{band} removed": scale_atoms(x, *band_range(band, SIZE), 0.0) for band in BANDS[1:]}
     columns |= {
         f"{band} {what} of\nanother face": swap_atoms(x, other, *band_range(band, SIZE), what)

@@ -10,7 +10,7 @@ import time
 
 import torch
 from singular_edit.core import Training, apply_attribute, channel_svd, learn_attribute
-from singular_edit.core.svd import compose
+from singular_edit.core.latent_svd.svd import compose
 
 SHAPES = {
     "SD 1.5, 64x64": (1, 4, 64, 64),

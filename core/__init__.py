@@ -3,55 +3,69 @@
 >>> from singular_edit.core import fixed_point_inversion, integrate, sample_asyrp
 """
 
-from .asyrp import Window, sample_asyrp, step_asyrp
-from .attribute import SVDAttribute, apply_attribute, learn_attribute
-from .average import average_direction, over_steps, step_likeness
-from .avi import Weights, integrate
-from .belm import belm_inversion, sample_belm
-from .calibration import Ends, calibrate, sample_ends
-from .changes import Changes, learn_readout, record_changes
-from .clip import learn_clip_direction
-from .combine_attributes import combine_attributes
-from .combine_directions import combine_directions
-from .denoiser import Denoiser, HEdit, denoise_pair, euler_step, sample_euler, to_d
-from .diagnostics import CodeStatistics, code_recovery, code_statistics
-from .direction import HDirection, load_hdirection, random_like
+from .denoiser import Denoiser, HEdit, denoise_pair
 from .errors import EditError
 from .files import read_kind
-from .inversion import QUALITIES, InversionReport, ddim_inversion, fixed_point_inversion
-from .learning import Trajectories, learn_direction, record_trajectories
-from .pairs import Pair, sample_pair
-from .pca import pca_directions
-from .predictor import Predictor, Training, train_predictor
-from .readout import ReadoutDirection
-from .samplers import SAMPLERS, sample
-from .subspace import attribute_profile, geodesic_distance, leading_distance, random_distance, trajectory_distances
-from .svd import atoms, channel_svd, principal_angles, standardise, truncate
-from .swap import scale_atoms, swap_atoms
+from .fitting import Training
+from .hspace.asyrp import sample_asyrp, step_asyrp
+from .hspace.calibration import calibrate
+from .hspace.combine import combine_directions
+from .hspace.direction import HDirection, RandomDirection, load_hdirection
+from .hspace.learn_clip import learn_clip_direction
+from .hspace.learn_direction import learn_direction
+from .hspace.learn_readout import PredictionChanges, learn_readout, record_prediction_changes
+from .hspace.mean_direction import mean_direction, mean_over_steps, step_cosines
+from .hspace.pca import pca_directions
+from .hspace.readout import Readout
+from .hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints
+from .hspace.window import EditWindow
+from .inversion.belm import belm_inversion, sample_belm
+from .inversion.code_statistics import CodeStatistics, code_recovery, code_statistics
+from .inversion.ddim import ddim_inversion
+from .inversion.fixed_point import fixed_point_inversion
+from .inversion.report import QUALITIES, InversionReport
+from .latent_svd.apply import apply_attribute
+from .latent_svd.atoms import scale_atoms, swap_atoms
+from .latent_svd.attribute import SVDAttribute
+from .latent_svd.avi import LossWeights, integrate
+from .latent_svd.combine import combine_attributes
+from .latent_svd.learn import learn_attribute
+from .latent_svd.predictor import Predictor, train_predictor
+from .latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
+from .latent_svd.subspaces import (
+    attribute_profile,
+    geodesic_distance,
+    leading_distance,
+    principal_angles,
+    random_distance,
+    trajectory_distances,
+)
+from .latent_svd.svd import atoms, channel_svd, standardise, truncate
+from .samplers import SAMPLERS, euler_step, sample, sample_euler, to_d
 
 __all__ = [
     "QUALITIES",
     "SAMPLERS",
-    "Changes",
     "CodeStatistics",
     "Denoiser",
     "EditError",
-    "Ends",
+    "EditWindow",
+    "Endpoints",
     "HDirection",
     "HEdit",
     "InversionReport",
-    "Pair",
+    "LossWeights",
+    "PredictionChanges",
     "Predictor",
-    "ReadoutDirection",
+    "PromptPair",
+    "RandomDirection",
+    "Readout",
     "SVDAttribute",
     "Training",
     "Trajectories",
-    "Weights",
-    "Window",
     "apply_attribute",
     "atoms",
     "attribute_profile",
-    "average_direction",
     "belm_inversion",
     "calibrate",
     "channel_svd",
@@ -71,24 +85,24 @@ __all__ = [
     "learn_direction",
     "learn_readout",
     "load_hdirection",
-    "over_steps",
+    "mean_direction",
+    "mean_over_steps",
     "pca_directions",
     "principal_angles",
     "random_distance",
-    "random_like",
     "read_kind",
-    "record_changes",
+    "record_prediction_changes",
     "record_trajectories",
     "sample",
     "sample_asyrp",
     "sample_belm",
-    "sample_ends",
+    "sample_endpoints",
     "sample_euler",
-    "sample_pair",
+    "sample_prompt_pair",
     "scale_atoms",
     "standardise",
     "step_asyrp",
-    "step_likeness",
+    "step_cosines",
     "swap_atoms",
     "to_d",
     "train_predictor",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, to_d
+from .denoiser import Denoiser
 from .errors import EditError
 
 # (denoise, x, sigmas, i, D of the step before or None) -> (slope of step i, its D)
@@ -88,4 +88,41 @@ def sample(denoise: Denoiser, x: Tensor, sigmas: Tensor, sampler: str = "euler")
     for i in range(len(sigmas) - 1):
         d, old = slope(denoise, x, sigmas, i, old)
         x = x + d * (sigmas[i + 1] - sigmas[i])
+    return x
+
+
+def to_float64(x: Tensor) -> Tensor:
+    """X in float64, or in float32 on Apple's GPUs, which have no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
+def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+    """dx/dsigma (Karras et al. 2022, equation 3)."""
+    return (x - denoised) / sigma
+
+
+def euler_step(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """One Euler step, which is one DDIM step; in the order of operations of k-diffusion's sample_euler."""
+    d = to_d(x, sigma, denoised)
+    dt = sigma_next - sigma
+    return x + d * dt
+
+
+def euler_fraction(sigma: Tensor, sigma_next: Tensor, flow: bool = False) -> Tensor:
+    """How much of a change of D an Euler step makes, in units of x0: (1 - sigma'/sigma)/a', elementwise; a' as in core.asyrp."""
+    share = 1 - sigma_next / sigma
+    return share / (1 - sigma_next).clamp(min=1e-3) if flow else share
+
+
+@torch.no_grad()
+def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, callback=None) -> Tensor:
+    """Algorithm 2 of Karras et al. (2022) without churn. x: model space at sigmas[0]; returns it at sigmas[-1].
+
+    callback(i, x, denoised) is called before each step.
+    """
+    for i in range(len(sigmas) - 1):
+        denoised = denoise(x, sigmas[i])
+        if callback is not None:
+            callback(i, x, denoised)
+        x = euler_step(x, denoised, sigmas[i], sigmas[i + 1])
     return x

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .loader import read_weights
-from .models import CONTEXT_WIDTH, DOWNSCALE, LATENT_CHANNELS, FaceVAE, TextEncoder
+from .networks import CONTEXT_WIDTH, DOWNSCALE, LATENT_CHANNELS, FaceVAE, TextEncoder
 from .words import CONTEXT_LENGTH, tokenize
 
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..backends.diffusers import DiffusersDenoiser, normal_sigmas, percent_to_sigma
-from .models import AttributeClassifier, FaceVAE, TextEncoder, alphas_cumprod, unet
+from .networks import AttributeClassifier, FaceVAE, TextEncoder, alphas_cumprod, unet
 from .words import tokenize
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from . import faces
-from .models import AttributeClassifier, FaceVAE, TextEncoder, alphas_cumprod, unet
+from .networks import AttributeClassifier, FaceVAE, TextEncoder, alphas_cumprod, unet
 from .words import CONTEXT_LENGTH, TOKENS
 
 TRAINING_SEED = 1_000_000

@@ -2,13 +2,38 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import asyrp, demo, directions, files, hspace, invert, pair, schedule, svd, svd_sampler, svd_tools
+from . import (
+    asyrp_sampler,
+    asyrp_schedule,
+    demo,
+    files,
+    hspace_directions,
+    hspace_learn,
+    inversion,
+    latent_svd,
+    latent_svd_sampler,
+    latent_svd_tools,
+    prompt_pair,
+)
+
+FAMILIES = (
+    inversion,
+    prompt_pair,
+    latent_svd,
+    latent_svd_sampler,
+    latent_svd_tools,
+    asyrp_sampler,
+    hspace_learn,
+    hspace_directions,
+    asyrp_schedule,
+    files,
+    demo,
+)
 
 
 class SingularEditExtension(ComfyExtension):
+    """What ComfyUI asks for the pack's nodes."""
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            node
-            for family in (invert, pair, svd, svd_sampler, svd_tools, asyrp, hspace, directions, schedule, files, demo)
-            for node in family.NODES
-        ]
+        """List every node, in the order of the families."""
+        return [node for family in FAMILIES for node in family.NODES]

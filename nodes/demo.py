@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..demo import faces
-from .types import CATEGORY, seed_input
+from .inputs import CATEGORY, seed_input
 
 CHOICES = ["as drawn", "on", "off"]
 

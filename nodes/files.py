@@ -8,11 +8,11 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..core.attribute import SVDAttribute
-from ..core.direction import SAVED, HDirection, load_hdirection
 from ..core.errors import EditError
 from ..core.files import read_kind
-from .types import CATEGORY, HDirectionType, SVDAttributeType
+from ..core.hspace.direction import KINDS, HDirection, load_hdirection
+from ..core.latent_svd.attribute import SVDAttribute
+from .inputs import CATEGORY, HDirectionType, SVDAttributeType
 
 FOLDER = "latent_attributes"
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
@@ -126,7 +126,7 @@ class LoadHDirection(_Load):
             "Load h-Direction",
             "an h-space direction for Asyrp Sampler",
             HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler."),
-            tuple(SAVED),
+            tuple(KINDS),
         )
 
     @classmethod

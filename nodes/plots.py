@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.attribute import SVDAttribute
+from ..core.latent_svd.attribute import SVDAttribute
 
 SIZE = (640, 400)
 
@@ -42,11 +42,11 @@ def latent_spectra(latent: Tensor, other: Tensor | None, noise: Tensor) -> Tenso
     """Singular values [C, r] of one or two latents beside those of Gaussian noise [r]: [1, H, W, 3]."""
 
     def draw(axes) -> None:
-        places = range(1, len(noise) + 1)
-        axes.plot(places, noise, color="0.6", lw=3, alpha=0.6, label="Gaussian noise")
+        saliency_weight = range(1, len(noise) + 1)
+        axes.plot(saliency_weight, noise, color="0.6", lw=3, alpha=0.6, label="Gaussian noise")
         for c, values in enumerate(latent):
             axes.plot(
-                places,
+                saliency_weight,
                 values,
                 color=f"C{c % 10}",
                 lw=1.5,
@@ -55,7 +55,7 @@ def latent_spectra(latent: Tensor, other: Tensor | None, noise: Tensor) -> Tenso
                 label=f"channel {c + 1}" if len(latent) <= 8 else None,
             )
             if other is not None:
-                axes.plot(places, other[c], color=f"C{c % 10}", lw=1, ls="--")
+                axes.plot(saliency_weight, other[c], color=f"C{c % 10}", lw=1, ls="--")
         axes.set(
             xlabel="atom",
             ylabel="singular value",

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from environment import find_comfyui
+from singular_edit.backends.find_comfyui import find_comfyui
 
 PACK = Path(__file__).resolve().parents[1]
-LONGEST = ("test_server", "test_demo_edits", "test_comfy_edit")
+LONGEST = ("comfyui/test_server", "demo/test_edits", "comfyui/test_edit")
 HOW_TO = "no ComfyUI found: set COMFYUI_PATH, or install one with 'pip install comfy-cli && comfy install'"
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that of several processes none waits for another in the end."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    items.sort(key=lambda item: not item.path.with_suffix("").as_posix().endswith(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import sys
 import venv
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from environment import find_comfyui
+sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # nothing of the pack is installed yet
+from find_comfyui import find_comfyui
 
 PACK = Path(__file__).resolve().parents[1]
 PROCESSES = max(2, min(4, (os.cpu_count() or 2) // 2))

@@ -1,0 +1,60 @@
+"""Perceptual distances between pictures, imported when they are used, with the thresholds that belong to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.errors import EditError
+from ..core.hspace.edit_schedule import Distance
+
+ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's file, which the lpips package would download on its own
+
+
+class Thresholds(NamedTuple):
+    """dist(x, P_t) where editing ends, dist(x, x_t) where boosting begins."""
+
+    strength: float
+    quality: float
+
+
+# ms-ssim: calibrated on the demo model, benchmarks/hspace.py schedule. lpips: the paper's.
+DISTANCES = {"ms-ssim": Thresholds(0.024, 0.55), "lpips": Thresholds(0.33, 1.2)}
+
+
+def distance_named(name: str) -> Distance:
+    """Raises EditError where what it needs is not installed."""
+    return {"ms-ssim": _ms_ssim, "lpips": _lpips}[name]()
+
+
+def _ms_ssim() -> Distance:
+    """1 - MS-SSIM at all scales at full resolution (Zhao et al., arXiv 1511.08861), which needs no least size."""
+    try:
+        from kornia.losses import MS_SSIMLoss
+    except ImportError:
+        raise EditError(
+            "distance ms-ssim needs kornia, which ComfyUI's requirements.txt lists; pip install kornia."
+        ) from None
+    loss = MS_SSIMLoss(alpha=1.0, compensation=1.0, reduction="none")
+    return lambda a, b: loss.to(a.device)(a, b).flatten(1).mean(dim=1)
+
+
+def _lpips() -> Distance:
+    try:
+        import lpips
+    except ImportError:
+        raise EditError("distance lpips needs the lpips package; pip install lpips, or use ms-ssim.") from None
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+    if not weights.is_file():
+        raise EditError(
+            f"distance lpips needs AlexNet's weights at {weights}; put {ALEXNET} from download.pytorch.org/models there, or use ms-ssim."
+        )
+    network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return network.to(a.device)(a, b, normalize=True).flatten()
+
+    return distance

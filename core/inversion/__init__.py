@@ -1,0 +1,1 @@
+"""From a picture to the code from which a sampler gives the picture back."""

@@ -1,0 +1,1 @@
+"""How the pack learns and edits: one recipe a job, and every default once."""

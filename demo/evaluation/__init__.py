@@ -1,0 +1,1 @@
+"""Edits of held-out faces, and how good they are."""
