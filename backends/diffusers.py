@@ -1,6 +1,11 @@
-"""The core's denoiser on an eps-predicting diffusers ``UNet2DConditionModel``, in ComfyUI's sigma convention."""
+"""The core's denoiser on an eps-predicting diffusers ``UNet2DConditionModel``, in ComfyUI's sigma convention.
+
+Every tensor is in model space, x = x0 + sigma*n.
+"""
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +13,32 @@ from torch import Tensor, nn
 from ..core.denoiser import HEdit
 from ..core.errors import EditError
 
+# What ComfyUI's ModelSamplingDiscrete.percent_to_sigma returns for percents of 0 and below.
+SIGMA_BEFORE_START = 999999999.9
+
 
 class DiffusersDenoiser:
-    """``denoise(x, sigma, h_edit=None) -> x0`` with prompts, guidance and schedule bound.
+    """``denoise(x, sigma, h_edit=None) -> x0`` of a diffusers U-Net, with prompts, guidance and schedule bound.
 
-    unet: frozen; context, negative: [1 or B, tokens, width]; alphas_cumprod: [T]. With cfg 1 the negative is not
-    evaluated. h_edit sees the conditional rows of the middle block's output, or both halves with edit_uncond;
-    the encoder is never part of the gradient graph. Raises EditError for a model without a middle block.
+    h_edit gets rows of the middle block's output. The encoder is never part of the gradient graph.
+
+    Args:
+        unet: The network, frozen.
+        context: The prompt's embedding, [1 or B, tokens, width].
+        negative: The negative prompt's embedding, of the same shape; None samples without guidance.
+        cfg: Guidance; with 1 the negative prompt is not evaluated.
+        alphas_cumprod: The noise schedule, [T]; float64 keeps the digits of 1 - a.
+        edit_uncond: Whether h_edit gets the rows of the negative prompt too.
+
+    Attributes:
+        guidance: By how much guidance multiplies a change of the conditional prediction.
+        flow: False: eps models are no flow models.
+
+    Raises:
+        EditError: The network has no middle block.
     """
+
+    flow = False
 
     def __init__(
         self,
@@ -26,65 +49,116 @@ class DiffusersDenoiser:
         *,
         alphas_cumprod: Tensor,
         edit_uncond: bool = False,
-    ):
+    ) -> None:
         if getattr(unet, "mid_block", None) is None:
             raise EditError(
                 f"{type(unet).__name__} has no U-Net bottleneck (middle block), so h-space editing cannot work on it."
             )
-        self.unet, self.context, self.negative, self.edit_uncond = unet, context, negative, edit_uncond
+        self.unet = unet
+        self.context = context
+        self.negative = negative
+        self.edit_uncond = edit_uncond
         self.cfg = self.guidance = cfg if negative is not None else 1.0
         self.log_sigmas = sigmas_of(alphas_cumprod).log()
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
+        """Predict x0; see core.denoiser.Denoiser."""
+        parts = [self.context]
         guided = self.cfg != 1.0
-        parts = [self.context] + ([self.negative] if guided else [])
+        if guided:
+            parts.append(cast(Tensor, self.negative))
         context = torch.cat([part.expand(len(x), -1, -1) for part in parts])
+        # The network takes x in its own variance-preserving scale, and the timestep whose sigma is the nearest.
         scaled = (x / (sigma**2 + 1) ** 0.5).repeat(len(parts), 1, 1, 1)
-        timestep = (self.log_sigmas.to(x.device) - sigma.log().float()).abs().argmin().expand(len(scaled))
-        eps = self._predict(scaled, timestep, context, len(x), h_edit)
+        nearest = (self.log_sigmas.to(x.device) - sigma.log().float()).abs().argmin()
+        timestep = nearest.expand(len(scaled))
+        edited_rows = len(scaled) if self.edit_uncond else len(x)
+        eps = self._predict(scaled, timestep, context, _BottleneckHook.of(h_edit, edited_rows))
         if guided:
             eps, uncond = eps.chunk(2)
             eps = uncond + self.cfg * (eps - uncond)
         return x - eps * sigma
 
-    def _predict(self, x: Tensor, timestep: Tensor, context: Tensor, batch: int, h_edit: HEdit | None) -> Tensor:
-        grad = torch.is_grad_enabled() and h_edit is not None
-        edited_rows = len(x) if self.edit_uncond else batch
-
-        def edit(module: nn.Module, inputs: tuple, h: Tensor) -> Tensor:
-            torch.set_grad_enabled(grad)
-            return torch.cat([h_edit(h[:edited_rows].detach()), h[edited_rows:]])
-
-        handle = self.unet.mid_block.register_forward_hook(edit) if h_edit is not None else None
+    def _predict(self, x: Tensor, timestep: Tensor, context: Tensor, hook: _BottleneckHook | None) -> Tensor:
+        """Predict eps with the hook on the middle block for the length of this call."""
+        handle = self.unet.mid_block.register_forward_hook(hook) if hook is not None else None
         try:
-            with torch.no_grad():  # the hook turns gradients on from the bottleneck onwards
+            # The hook turns gradients on from the bottleneck onwards.
+            with torch.no_grad():
                 return self.unet(x, timestep, encoder_hidden_states=context).sample
         finally:
             if handle is not None:
                 handle.remove()
 
 
+class _BottleneckHook:
+    """A forward hook that edits the first rows of the middle block's output.
+
+    Gradients flow from there on where they were enabled when the hook was made.
+    """
+
+    def __init__(self, h_edit: HEdit, rows: int) -> None:
+        self.h_edit = h_edit
+        self.rows = rows
+        self.grad = torch.is_grad_enabled()
+
+    @classmethod
+    def of(cls, h_edit: HEdit | None, rows: int) -> _BottleneckHook | None:
+        """Return the hook of an edit; None where there is none."""
+        return None if h_edit is None else cls(h_edit, rows)
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], h: Tensor) -> Tensor:
+        torch.set_grad_enabled(self.grad)
+        return torch.cat([self.h_edit(h[: self.rows].detach()), h[self.rows :]])
+
+
 def sigmas_of(alphas_cumprod: Tensor) -> Tensor:
-    """Sigma of every training timestep, ascending [T]; give alphas_cumprod in float64, for 1 - a loses digits."""
+    """Return the sigma of every training timestep.
+
+    Args:
+        alphas_cumprod: The noise schedule, [T]; in float64, for 1 - a loses digits.
+
+    Returns:
+        sqrt((1 - a) / a), ascending, [T] in float32.
+    """
     return (((1 - alphas_cumprod) / alphas_cumprod) ** 0.5).float()
 
 
 def normal_sigmas(alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """ComfyUI's "normal" schedule: evenly spaced timesteps from sigma_max to sigma_min, then 0; descending [steps + 1]."""
+    """Return ComfyUI's "normal" schedule: evenly spaced timesteps from sigma_max to sigma_min, then 0.
+
+    Args:
+        alphas_cumprod: The noise schedule, [T].
+        steps: Sampling steps.
+
+    Returns:
+        Descending noise levels, [steps + 1].
+    """
     log_sigmas = sigmas_of(alphas_cumprod).log()
     t = torch.linspace(len(log_sigmas) - 1, 0, steps)
     low = t.floor().long()
-    logs = torch.lerp(log_sigmas[low], log_sigmas[t.ceil().long()], t - low)
-    return torch.cat([logs.exp(), torch.zeros(1)])
+    high = t.ceil().long()
+    between = torch.lerp(log_sigmas[low], log_sigmas[high], t - low)
+    return torch.cat([between.exp(), torch.zeros(1)])
 
 
 def percent_to_sigma(alphas_cumprod: Tensor, percent: float) -> float:
-    """ComfyUI's ModelSamplingDiscrete.percent_to_sigma: 0 is before the first step, 1 after the last."""
+    """Return the noise level at a share of the way through sampling, as ComfyUI's ModelSamplingDiscrete does.
+
+    Args:
+        alphas_cumprod: The noise schedule, [T].
+        percent: 0 is before the first step, 1 after the last.
+
+    Returns:
+        The sigma there; SIGMA_BEFORE_START at 0 and below.
+    """
     if percent <= 0:
-        return 999999999.9
+        return SIGMA_BEFORE_START
     if percent >= 1:
         return 0.0
     log_sigmas = sigmas_of(alphas_cumprod).log()
     t = (1 - percent) * (len(log_sigmas) - 1)
     low = int(t)
-    return float(torch.lerp(log_sigmas[low], log_sigmas[min(low + 1, len(log_sigmas) - 1)], t - low).exp())
+    high = min(low + 1, len(log_sigmas) - 1)
+    between = torch.lerp(log_sigmas[low], log_sigmas[high], t - low)
+    return float(between.exp())

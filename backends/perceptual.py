@@ -1,4 +1,7 @@
-"""Perceptual distances between pictures, imported when they are used, with the thresholds that belong to them."""
+"""Perceptual distances between pictures, and the thresholds of Asyrp's schedule that belong to each.
+
+The packages that compute them are imported when a distance is asked for.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,12 @@ ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's file, which the lpips pack
 
 
 class Thresholds(NamedTuple):
-    """dist(x, P_t) where editing ends, dist(x, x_t) where boosting begins."""
+    """The distances at which editing ends and boosting begins (arXiv 2210.10960, sections 4.1 and 4.2).
+
+    Attributes:
+        strength: dist(x, P_t) where editing ends.
+        quality: dist(x, x_t) where boosting begins.
+    """
 
     strength: float
     quality: float
@@ -26,12 +34,22 @@ DISTANCES = {"ms-ssim": Thresholds(0.024, 0.55), "lpips": Thresholds(0.33, 1.2)}
 
 
 def distance_named(name: str) -> Distance:
-    """Raises EditError where what it needs is not installed."""
+    """Return a distance between pictures.
+
+    Args:
+        name: A name in DISTANCES.
+
+    Returns:
+        ``distance(a, b)`` of pictures in [0, 1], [B, 3, H, W] each: [B].
+
+    Raises:
+        EditError: A package or a file that the distance needs is not installed.
+    """
     return {"ms-ssim": _ms_ssim, "lpips": _lpips}[name]()
 
 
 def _ms_ssim() -> Distance:
-    """1 - MS-SSIM at all scales at full resolution (Zhao et al., arXiv 1511.08861), which needs no least size."""
+    """Return 1 - MS-SSIM at all scales at full resolution (Zhao et al., arXiv 1511.08861): pictures of any size do."""
     try:
         from kornia.losses import MS_SSIMLoss
     except ImportError:
@@ -39,10 +57,15 @@ def _ms_ssim() -> Distance:
             "distance ms-ssim needs kornia, which ComfyUI's requirements.txt lists; pip install kornia."
         ) from None
     loss = MS_SSIMLoss(alpha=1.0, compensation=1.0, reduction="none")
-    return lambda a, b: loss.to(a.device)(a, b).flatten(1).mean(dim=1)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return loss.to(a.device)(a, b).flatten(1).mean(dim=1)
+
+    return distance
 
 
 def _lpips() -> Distance:
+    """Return LPIPS on AlexNet (Zhang et al., arXiv 1801.03924), the paper's distance."""
     try:
         import lpips
     except ImportError:
@@ -50,7 +73,8 @@ def _lpips() -> Distance:
     weights = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
     if not weights.is_file():
         raise EditError(
-            f"distance lpips needs AlexNet's weights at {weights}; put {ALEXNET} from download.pytorch.org/models there, or use ms-ssim."
+            f"distance lpips needs AlexNet's weights at {weights}; "
+            f"put {ALEXNET} from download.pytorch.org/models there, or use ms-ssim."
         )
     network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
 

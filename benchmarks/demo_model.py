@@ -1,4 +1,4 @@
-"""How good the embedded model is: ``python benchmarks/demo_model.py``. The table of demo/weights/README.md.
+"""Measure how good the embedded model is: ``python benchmarks/demo_model.py``. The table of demo/weights/README.md.
 
 Pictures are judged by the attribute classifier, whose own error on renders and on VAE reconstructions is printed first.
 """
@@ -7,55 +7,89 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import torch
 from singular_edit.core import sample_euler
 from singular_edit.demo import faces, loader
 from singular_edit.demo.evaluation.score import psnr
-from singular_edit.demo.evaluation.session import starting_noise
+from singular_edit.demo.evaluation.session import SOURCE, starting_noise
 from singular_edit.demo.words import caption
+from torch import Tensor
+
+STEPS = 25
+FACES = 2000  # renders that the VAE and the judge are measured on
+ENCODE_BATCH = 200
+DRAW_BATCH = 50
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=200, help="seeds a prompt")
-    parser.add_argument("--cfg", type=float, default=2.0)
-    args = parser.parse_args()
+def by_attribute(rates: Tensor, digits: int) -> str:
+    """Format one rate for each attribute, [4]."""
+    cells = [f"{name} {rate:.{digits}f}" for name, rate in zip(faces.ATTRIBUTES, rates, strict=True)]
+    return ", ".join(cells)
+
+
+def draw(model: loader.DemoModel, prompt: str, count: int, cfg: float) -> Tensor:
+    """Draw pictures from noise of seed 0, [count, 3, 64, 64] in [0, 1]."""
+    sigmas = model.sigmas(STEPS)
+    denoise = model.denoiser(prompt, cfg=cfg)
+    noise = starting_noise(model, count, 0, sigmas)
+    return torch.cat([model.decode(sample_euler(denoise, part, sigmas)) for part in noise.split(DRAW_BATCH)])
+
+
+def print_loading() -> loader.DemoModel:
+    """Load the model, and print how long it takes and how large its weights are."""
     loader.load("cpu")  # imports and disk cache, so that the time below is loading
     began = time.perf_counter()
     model = loader.load("cpu")
-    print(
-        f"loads in {time.perf_counter() - began:.2f} s; weights {sum(f.stat().st_size for f in Path(loader.WEIGHTS).glob('*.safetensors')) / 1e6:.1f} MB"
-    )
-    drawn = faces.sample(range(2000))
+    seconds = time.perf_counter() - began
+    size = sum(file.stat().st_size for file in loader.WEIGHTS.glob("*.safetensors"))
+    print(f"loads in {seconds:.2f} s; weights {size / 1e6:.1f} MB")
+    return model
+
+
+def print_vae_and_judge(model: loader.DemoModel) -> None:
+    """Print the VAE's PSNR and the judge's accuracy on held-out faces."""
+    drawn = faces.sample(range(FACES))
     renders = faces.render(drawn)
-    rebuilt = torch.cat([model.decode(model.encode(part)) for part in renders.split(200)])
-    print(
-        f"VAE: {psnr(rebuilt, renders).mean():.1f} dB on 2000 held-out faces (worst {psnr(rebuilt, renders).min():.1f})"
-    )
+    rebuilt = torch.cat([model.decode(model.encode(part)) for part in renders.split(ENCODE_BATCH)])
+    quality = psnr(rebuilt, renders)
+    print(f"VAE: {quality.mean():.1f} dB on {FACES} held-out faces (worst {quality.min():.1f})")
     for name, pictures in (("renders", renders), ("VAE reconstructions", rebuilt)):
-        right = (torch.cat([model.judged(part) for part in pictures.split(200)]) == drawn.attributes).float().mean(0)
-        print(f"judge on {name}: " + ", ".join(f"{n} {r:.4f}" for n, r in zip(faces.ATTRIBUTES, right)))
+        judged = torch.cat([model.judged(part) for part in pictures.split(ENCODE_BATCH)])
+        accuracy = (judged == drawn.attributes).float().mean(0)
+        print(f"judge on {name}: {by_attribute(accuracy, 4)}")
+
+
+def print_speed(model: loader.DemoModel, cfg: float) -> None:
+    """Print how long it takes to draw one face."""
     began = time.perf_counter()
-    draw(model, caption(["hat"]), 1, args.cfg)
-    print(
-        f"draws one face (25 steps, guidance {args.cfg:g}) in {time.perf_counter() - began:.2f} s on {torch.get_num_threads()} threads"
-    )
+    draw(model, caption(["hat"]), 1, cfg)
+    seconds = time.perf_counter() - began
+    threads = torch.get_num_threads()
+    print(f"draws one face ({STEPS} steps, guidance {cfg:g}) in {seconds:.2f} s on {threads} threads")
+
+
+def print_prompts(model: loader.DemoModel, count: int, cfg: float) -> None:
+    """Print what the judge sees in pictures of each prompt."""
     for name in faces.ATTRIBUTES:
-        seen = model.judged(draw(model, caption([name]), args.count, args.cfg)).float().mean(0)
-        print(f'"{caption([name])}": ' + ", ".join(f"{n} {r:.3f}" for n, r in zip(faces.ATTRIBUTES, seen)))
-    for prompt, cfg in ((caption([]), args.cfg), (caption([]), 1.0), ("", 1.0)):
-        seen = model.judged(draw(model, prompt, args.count, cfg)).float().mean(0)
-        print(f'"{prompt}" at guidance {cfg:g}: ' + ", ".join(f"{n} {r:.3f}" for n, r in zip(faces.ATTRIBUTES, seen)))
+        prompt = caption([name])
+        seen = model.judged(draw(model, prompt, count, cfg)).float().mean(0)
+        print(f'"{prompt}": {by_attribute(seen, 3)}')
+    for prompt, guidance in ((SOURCE, cfg), (SOURCE, 1.0), ("", 1.0)):
+        seen = model.judged(draw(model, prompt, count, guidance)).float().mean(0)
+        print(f'"{prompt}" at guidance {guidance:g}: {by_attribute(seen, 3)}')
 
 
-def draw(model, prompt: str, count: int, cfg: float) -> torch.Tensor:
-    sigmas = model.sigmas(25)
-    noise = starting_noise(model, count, 0, sigmas)
-    return torch.cat(
-        [model.decode(sample_euler(model.denoiser(prompt, cfg=cfg), part, sigmas)) for part in noise.split(50)]
-    )
+def main() -> None:
+    """Print everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="seeds for each prompt")
+    parser.add_argument("--cfg", type=float, default=2.0)
+    args = parser.parse_args()
+    model = print_loading()
+    print_vae_and_judge(model)
+    print_speed(model, args.cfg)
+    print_prompts(model, args.count, args.cfg)
 
 
 if __name__ == "__main__":

@@ -1,117 +1,161 @@
-"""Edits by Latent SVD and its baselines on held-out inverted renders: the table of the shipped default, and the ablation."""
+"""Measure edits by Latent SVD and their baselines: the table of the shipped defaults, and the ablation.
+
+Both are of held-out renders without the attribute, inverted. They are commands of benchmarks/latent_svd.py.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from latent_svd_properties import figure
 from singular_edit.core import LossWeights, SVDAttribute, Training, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.atoms import swap_atoms
+from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.latent_svd.svd import ChannelSVD, channel_norm, compose, standardise
 from singular_edit.core.latent_svd.transfer_gain import transfer_gain
 from singular_edit.core.recipes import defaults
-from singular_edit.core.recipes.defaults import BRANCH_STEP, BRANCH_STEPS, SVD_STRENGTH, T_X_STEP
+from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.demo.evaluation import edits
-from singular_edit.demo.evaluation.score import HEADER, score
-from singular_edit.demo.evaluation.session import SOURCE, Session
-from singular_edit.demo.evaluation.tables import courses, strength_monotonicity
+from singular_edit.demo.evaluation.score import HEADER, Score, score
+from singular_edit.demo.evaluation.session import Session
+from singular_edit.demo.evaluation.tables import strength_curves, strength_monotonicity
+from singular_edit.demo.faces import Faces
+from singular_edit.demo.loader import DemoModel
 from torch import Tensor
 
-PAIRS, SINGLE_PAIRS = 24, 8
+ATOMS = 16  # in each channel of the embedded model's latents
+SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
+PAIR_SEED = 0
+SINGLE_PAIR_SEED = 1
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
-SHOWN = 3
-CURVE = 48  # faces that curves over strength are drawn from
+CURVE_FACES = 48  # faces that curves over strength are drawn from
+SHOWN = 3  # faces a variant in the ablation's figure
+COLUMNS = 6  # variants a row of it
 
 
-def mixing(s: Session, strength: float = SVD_STRENGTH, step: int = T_X_STEP) -> Tensor:
-    """X + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
-    x, z = s.to_step(SOURCE, step), standardise(s.to_step(s.target, step))[0]
-    return s.finish(added(x, strength * (z - standardise(x)[0])), step)
+def mixing(s: Session, strength: float = defaults.SVD_STRENGTH) -> Tensor:
+    """Edit by x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD. Pictures [B, 3, 64, 64]."""
+    x = s.source_code(defaults.T_X_STEP)
+    z = s.target_code(defaults.T_X_STEP)
+    difference = standardise(z)[0] - standardise(x)[0]
+    return s.finish(add_at_channel_norm(x, strength * difference), defaults.T_X_STEP)
 
 
-def added(x: Tensor, edit: Tensor) -> Tensor:
-    """A code with an edit of unit-variance codes added, each channel scaled to the norm it had."""
-    x, std = standardise(x)
-    y = x + edit
-    return y * channel_norm(x) / channel_norm(y) * std
+def spectra_only(s: Session) -> Tensor:
+    """Edit by singular values alone: the source's atoms under the target's values. Pictures [B, 3, 64, 64]."""
+    x = s.source_code(defaults.T_X_STEP)
+    z = s.target_code(defaults.T_X_STEP)
+    return s.finish(swap_atoms(x, z, 0, ATOMS, "values"), defaults.T_X_STEP)
 
 
-def apply_whole(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
-    """apply_attribute, but norms brought back by scaling whole channels, as the paper does."""
-    return added(x, transfer_gain(x, attribute.source) * strength * compose(attribute.edit).to(x))
+def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
+    """Return the attribute's singular values on random orthonormal atoms."""
+    generator = torch.Generator().manual_seed(seed)
+    u = torch.linalg.qr(torch.randn(attribute.edit.u.shape, generator=generator))[0]
+    v = torch.linalg.qr(torch.randn(attribute.edit.v.shape, generator=generator))[0]
+    return SVDAttribute(ChannelSVD(u, attribute.edit.s, v), attribute.source_spectrum, attribute.target_spectrum)
 
 
-def apply_alike(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
-    """apply_attribute, but as strong on a stranger's code as on the pair's own."""
+def add_at_channel_norm(x: Tensor, edit: Tensor) -> Tensor:
+    """Add an edit of unit-variance codes to a code, and scale each channel to the norm it had.
+
+    Args:
+        x: The code, [B, C, H, W].
+        edit: The edit, broadcastable to x.
+
+    Returns:
+        The edited code, like x.
+    """
+    unit, std = standardise(x)
+    y = unit + edit
+    return y * channel_norm(unit) / channel_norm(y) * std
+
+
+def apply_whole_channels(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
+    """Apply as apply_attribute does, but restore norms by scaling whole channels, as the paper does."""
+    gain = transfer_gain(x, attribute.source)
+    return add_at_channel_norm(x, gain * strength * compose(attribute.edit).to(x))
+
+
+def apply_without_gain(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
+    """Apply as apply_attribute does, but as strongly on another code as on the pair's own."""
     return apply_attribute(x, replace(attribute, source=None), strength)
 
 
 def apply_published(x: Tensor, attribute: SVDAttribute, strength: float) -> Tensor:
-    """Both: with focus 0 this is the paper's edit, x + strength*(y - x)."""
-    return apply_whole(x, replace(attribute, source=None), strength)
+    """Apply with both changes undone: with focus 0 this is the paper's edit, x + strength*(y - x)."""
+    return apply_whole_channels(x, replace(attribute, source=None), strength)
 
 
-def spectra_only(s: Session, strength: float = SVD_STRENGTH, step: int = T_X_STEP) -> Tensor:
-    """The source's atoms with singular values moved towards the target's."""
-    return s.finish(swap_atoms(s.to_step(SOURCE, step), s.to_step(s.target, step), 0, 16, "values", strength), step)
+def run_edits(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
+    """Print the table of the shipped defaults and curves over strength, and plot the curves.
 
-
-def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
-    """The attribute's singular values on random orthonormal atoms."""
-    generator = torch.Generator().manual_seed(seed)
-    u, v = (
-        torch.linalg.qr(torch.randn(basis.shape, generator=generator))[0]
-        for basis in (attribute.edit.u, attribute.edit.v)
-    )
-    return SVDAttribute(ChannelSVD(u, attribute.edit.s, v), attribute.source_spectrum, attribute.target_spectrum)
-
-
-def shipped(model, args) -> None:
+    Args:
+        model: The embedded model.
+        drawn: Held-out faces.
+        args: attributes and output of the command line.
+    """
+    branch_steps = ", ".join(map(str, defaults.BRANCH_STEPS))
     print(
-        f"{args.count} held-out renders an attribute, inverted; euler, {defaults.STEPS} steps, guidance {defaults.EDIT_GUIDANCE:g}; pairs part at the latest of steps {', '.join(map(str, BRANCH_STEPS))} that will do, T_x = step {T_X_STEP}, "
-        f"rank 12, {LossWeights()}, strength {SVD_STRENGTH:g}\n"
+        f"{len(drawn)} held-out renders an attribute, inverted; euler, {defaults.STEPS} steps, "
+        f"guidance {defaults.EDIT_GUIDANCE:g}; pairs branch at the latest of steps {branch_steps} that will do, "
+        f"T_x = step {defaults.T_X_STEP}, rank {AttributeSettings().rank}, {LossWeights()}, "
+        f"strength {defaults.SVD_STRENGTH:g}\n"
     )
     curves = {}
     for name in args.attributes:
-        s = Session(model, args.faces, name)
-        many, ones = edits.svd_attribute(model, name, PAIRS, 0), edits.single_pairs(model, name, SINGLE_PAIRS, 1)
-        print(f"{name:<34s}" + HEADER[34:])
-        for label, edit in (
-            ("unedited", lambda: edits.unedited(s)),
-            ("prompt swap from T", lambda: edits.prompt_swap(s)),
-            (f"prompt swap from step {BRANCH_STEP}", lambda: edits.prompt_swap(s, BRANCH_STEP)),
-            ("prompt swap from T_x", lambda: edits.prompt_swap(s, T_X_STEP)),
-            ("plain mixing, own pair", lambda: mixing(s)),
-            ("spectra only, own pair", lambda: spectra_only(s)),
-            ("random atoms of equal norm", lambda: edits.svd_apply(s, random_atoms(many))),
-            ("Latent SVD, own pair", lambda: edits.svd_own_pair(s)),
-            ("Latent SVD, one foreign pair", lambda: edits.svd_one_foreign_pair(s, ones)),
-            (f"Latent SVD, mean of {PAIRS} pairs", lambda: edits.svd_apply(s, many)),
-        ):
-            print(score(s, edit()).row(label), flush=True)
-        few = Session(model, args.faces[:CURVE], name)
-        curves[name] = courses(
-            few,
-            STRENGTHS,
-            {
-                "own pair": lambda s, strength: edits.svd_own_pair(s, strength),
-                "plain mixing, own pair": lambda s, strength: mixing(s, strength),
-                "one foreign pair": lambda s, strength: edits.svd_one_foreign_pair(s, ones, strength),
-                f"mean of {PAIRS} pairs": lambda s, strength: edits.svd_apply(s, many, strength),
-            },
-        )
-        strength_monotonicity(
-            few,
-            Session(model, few.faces, name, has_attribute=True),
-            lambda s, strength: edits.svd_apply(s, many, strength),
-        )
+        s = Session(model, drawn, name)
+        many = edits.svd_attribute(model, name, PAIR_SEED)
+        singles = edits.single_pairs(model, name, SINGLE_PAIRS, SINGLE_PAIR_SEED)
+        print_edits(s, many, singles)
+        curves[name] = print_curves(Session(model, drawn[:CURVE_FACES], name), many, singles)
     plot_curves(curves, args.output / "latent_svd_curves.png")
 
 
-def plot_curves(curves: dict, path) -> None:
+def print_edits(s: Session, many: SVDAttribute, singles: list[SVDAttribute]) -> None:
+    """Print the scores of each edit of a session; many: of several foreign pairs, singles: of one foreign pair each."""
+    ways: dict[str, Callable[[], Tensor]] = {
+        "unedited": lambda: edits.unedited(s),
+        "prompt swap from T": lambda: edits.prompt_swap(s),
+        f"prompt swap from step {defaults.SWAP_STEP}": lambda: edits.prompt_swap(s, defaults.SWAP_STEP),
+        "prompt swap from T_x": lambda: edits.prompt_swap(s, defaults.T_X_STEP),
+        "plain mixing, own pair": lambda: mixing(s),
+        "spectra only, own pair": lambda: spectra_only(s),
+        "random atoms of equal norm": lambda: edits.svd_apply(s, random_atoms(many)),
+        "Latent SVD, own pair": lambda: edits.svd_own_pair(s),
+        "Latent SVD, one foreign pair": lambda: edits.svd_one_foreign_pair(s, singles),
+        f"Latent SVD, mean of {defaults.PAIRS} pairs": lambda: edits.svd_apply(s, many),
+    }
+    print(f"{s.attribute:<34s}" + HEADER[34:])
+    for label, edit in ways.items():
+        print(score(s, edit()).row(label), flush=True)
+
+
+def print_curves(s: Session, many: SVDAttribute, singles: list[SVDAttribute]) -> dict[str, list[Score]]:
+    """Print scores over strength, and how the judge's score rises with it; return the scores by way of editing."""
+    rows = strength_curves(
+        s,
+        STRENGTHS,
+        {
+            "own pair": edits.svd_own_pair,
+            "plain mixing, own pair": mixing,
+            "one foreign pair": lambda s, strength: edits.svd_one_foreign_pair(s, singles, strength),
+            f"mean of {defaults.PAIRS} pairs": lambda s, strength: edits.svd_apply(s, many, strength),
+        },
+    )
+    having = Session(s.model, s.faces, s.attribute, has_attribute=True)
+    strength_monotonicity(s, having, lambda s, strength: edits.svd_apply(s, many, strength))
+    return rows
+
+
+def plot_curves(curves: dict[str, dict[str, list[Score]]], path: Path) -> None:
+    """Plot success against the share of others kept, a panel an attribute and a line a way of editing."""
     made, axes = figure(len(curves))
-    for axis, (name, lines) in zip(axes[0], curves.items()):
+    for axis, (name, lines) in zip(axes[0], curves.items(), strict=True):
         for label, rows in lines.items():
             axis.plot([row.kept for row in rows], [row.success for row in rows], marker="o", ms=3, label=label)
         axis.set(
@@ -125,113 +169,120 @@ def plot_curves(curves: dict, path) -> None:
     print(path)
 
 
-def ablation(model, args) -> None:
-    """One change at a time from the default, on the picture's own pair, on one foreign pair and on the mean of several.
+@dataclass(frozen=True)
+class Variant:
+    """One row of the ablation: everything that an edit is made with, the shipped defaults where nothing is said."""
 
-    The target term cannot be switched off: without it the best edit is none. The mean of several pairs keeps its gain.
+    pair: PairSettings = field(default_factory=PairSettings)
+    learning: AttributeSettings = field(default_factory=AttributeSettings)
+    strength: float = defaults.SVD_STRENGTH
+    apply: edits.Apply = apply_attribute
+
+    def own_pair(self, s: Session) -> Tensor:
+        """Edit each picture from its own pair; pictures [B, 3, 64, 64]."""
+        return edits.svd_own_pair(s, self.strength, pair=self.pair, learning=self.learning, apply=self.apply)
+
+    def one_foreign_pair(self, s: Session) -> Tensor:
+        """Edit a share of the pictures from each of several single pairs; pictures [B, 3, 64, 64]."""
+        sources, targets = foreign_pairs(s, replace(self.pair, count=SINGLE_PAIRS), SINGLE_PAIR_SEED)
+        attributes = []
+        for x, z in zip(sources, targets, strict=True):
+            attributes.append(learn_attribute(x[None], z[None], self.learning))
+        return edits.svd_one_foreign_pair(s, attributes, self.strength, step=self.pair.step, apply=self.apply)
+
+    def foreign_mean(self, s: Session) -> Tensor:
+        """Edit every picture with the mean of foreign pairs; pictures [B, 3, 64, 64]."""
+        sources, targets = foreign_pairs(s, self.pair, PAIR_SEED)
+        attribute = learn_attribute(sources, targets, self.learning)
+        return edits.svd_apply(s, attribute, self.strength, step=self.pair.step, apply=self.apply)
+
+
+def foreign_pairs(s: Session, pair: PairSettings, seed: int) -> tuple[Tensor, Tensor]:
+    """Return codes of foreign pairs, sampled once a session: [pair.count, 4, 16, 16] each."""
+    key = ("foreign pairs", pair, seed)
+    if key not in s.cache:
+        s.cache[key] = edits.accepted_pairs(s.model, s.attribute, seed, pair)
+    return s.cache[key]
+
+
+def variants() -> dict[str, Variant]:
+    """Return the rows of the ablation by label, each one change from the default.
+
+    The target term cannot be switched off: without it the best edit is none.
     """
-    default = LossWeights()
-    variants: list[tuple[str, dict]] = [
-        ("default", {}),
-        ("norms of whole channels", dict(apply=apply_whole)),
-        ("no gain on strangers", dict(apply=apply_alike)),
-    ]
-    published = dict(focus=0.0, apply=apply_published)
-    variants += [
-        ("as published", published),
-        ("as published, from T", published | dict(partings=(0,))),
-        ("as published, strength 2", published | dict(strength=2.0)),
-    ]
-    variants += [(f"target {value:g}", dict(weights=LossWeights(value, default.source))) for value in (0.1, 0.3, 3.0)]
-    variants += [(f"source {value:g}", dict(weights=LossWeights(1.0, value))) for value in (0.0, 0.2, 0.5, 1.0)]
-    variants += [
-        (f"target spectrum {value:g}", dict(weights=LossWeights(1.0, default.source, value, 0.0)))
-        for value in (0.1, 1.0)
-    ]
-    variants += [
-        (f"source spectrum {value:g}", dict(weights=LossWeights(1.0, default.source, 0.0, value)))
-        for value in (0.1, 1.0)
-    ]
-    variants += [("both spectra 0.1", dict(weights=LossWeights(1.0, default.source, 0.1, 0.1)))]
-    variants += [(f"focus {focus:g}", dict(focus=focus)) for focus in (0.0, 0.3, 3.0)]
-    variants += [(f"k {rank}", dict(rank=rank)) for rank in (2, 4, 8, 16)]
-    variants += [
-        (f"T_x step {step}", dict(step=step, partings=tuple(part for part in BRANCH_STEPS if part < step)))
-        for step in (11, 15, 19, 21)
-    ]
-    variants += [(f"pairs part at step {part}", dict(partings=(part,))) for part in (4, 6, 8, 10)]
-    variants += [(f"delta {delta}", dict(delta=delta)) for delta in (1, 2, 3)]
-    variants += [(f"strength {strength:g}", dict(strength=strength)) for strength in (0.7, 1.4, 2.0)]
-    variants += [("mlp", dict(training=Training()))]
-    variants = [(label, change) for label, change in variants if label.startswith(tuple(args.variants))]
+    default = AttributeSettings()
+    source = default.weights.source
+    published = Variant(learning=replace(default, focus=0.0), apply=apply_published)
+    rows = {
+        "default": Variant(),
+        "norms of whole channels": Variant(apply=apply_whole_channels),
+        "no gain on other codes": Variant(apply=apply_without_gain),
+        "as published": published,
+        "as published, from T": replace(published, pair=PairSettings(branch_steps=(0,))),
+        "as published, strength 2": replace(published, strength=2.0),
+    }
+    weights = {f"target {value:g}": LossWeights(value, source) for value in (0.1, 0.3, 3.0)}
+    weights |= {f"source {value:g}": LossWeights(1.0, value) for value in (0.0, 0.2, 0.5, 1.0)}
+    weights |= {f"target spectrum {value:g}": LossWeights(1.0, source, value, 0.0) for value in (0.1, 1.0)}
+    weights |= {f"source spectrum {value:g}": LossWeights(1.0, source, 0.0, value) for value in (0.1, 1.0)}
+    weights["both spectra 0.1"] = LossWeights(1.0, source, 0.1, 0.1)
+    rows |= {label: Variant(learning=replace(default, weights=value)) for label, value in weights.items()}
+    rows |= {f"focus {value:g}": Variant(learning=replace(default, focus=value)) for value in (0.0, 0.3, 3.0)}
+    rows |= {f"k {rank}": Variant(learning=replace(default, rank=rank)) for rank in (2, 4, 8, 16)}
+    for step in (11, 15, 19, 21):
+        earlier = tuple(branch for branch in defaults.BRANCH_STEPS if branch < step)
+        rows[f"T_x step {step}"] = Variant(PairSettings(step, earlier))
+    rows |= {f"pairs branch at step {step}": Variant(PairSettings(branch_steps=(step,))) for step in (4, 6, 8, 10)}
+    rows |= {f"delta {delta}": Variant(PairSettings(delta=delta)) for delta in (1, 2, 3)}
+    rows |= {f"strength {strength:g}": Variant(strength=strength) for strength in (0.7, 1.4, 2.0)}
+    # The defaults of the node SVD Attribute Learn.
+    mlp = Training(steps=1000, learning_rate=1e-2)
+    return rows | {"mlp": Variant(learning=replace(default, training=mlp))}
+
+
+def run_ablation(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
+    """Print the ablation and draw the first faces of each row.
+
+    Each row is measured on the picture's own pair, on one foreign pair and on the mean of several.
+
+    Args:
+        model: The embedded model.
+        drawn: Held-out faces.
+        args: attributes, output and variants of the command line.
+    """
+    rows = {label: row for label, row in variants().items() if label.startswith(tuple(args.variants))}
     print(
-        f"{args.count} held-out renders an attribute; one change at a time from: {default}, k 12, T_x step {T_X_STEP}, delta 0, strength {SVD_STRENGTH:g}, closed form. "
-        f"Per cell success/others/PSNR dB\n"
+        f"{len(drawn)} held-out renders an attribute; one change at a time from: {LossWeights()}, "
+        f"k {AttributeSettings().rank}, T_x step {defaults.T_X_STEP}, delta 0, strength {defaults.SVD_STRENGTH:g}, "
+        "closed form. Per cell success/others/PSNR dB\n"
     )
     for name in args.attributes:
-        s = Session(model, args.faces, name)
-        print(f"{name:<24s}{'own pair':>18s}{'one foreign pair':>20s}{f'mean of {PAIRS} pairs':>20s}")
+        s = Session(model, drawn, name)
+        mean = f"mean of {defaults.PAIRS} pairs"
+        print(f"{name:<24s}{'own pair':>18s}{'one foreign pair':>20s}{mean:>20s}")
+        print_cells("prompt swap from T", [score(s, edits.prompt_swap(s))])
         tiles = {}
-        row = lambda label, pictures: print(
-            f"{label:<24s}"
-            + "".join(
-                f"{f'{c.success:.2f}/{c.kept:.2f}/{c.psnr:.1f}':>18s}  " for c in (score(s, p) for p in pictures)
-            ),
-            flush=True,
-        )
-        row("prompt swap from T", [edits.prompt_swap(s)])
-        for label, change in variants:
-            edited = [edit(s, **change) for edit in (edits.svd_own_pair, single, foreign)]
-            row(label, edited)
-            tiles[label] = torch.cat([torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited], dim=-2)
+        for label, row in rows.items():
+            edited = [row.own_pair(s), row.one_foreign_pair(s), row.foreign_mean(s)]
+            print_cells(label, [score(s, pictures) for pictures in edited])
+            lines = [torch.cat(list(pictures[:SHOWN]), dim=-1) for pictures in edited]
+            tiles[label] = torch.cat(lines, dim=-2)
         plot_tiles(tiles, args.output / f"latent_svd_ablation_{name}.png")
 
 
-def plot_tiles(tiles: dict[str, Tensor], path, columns: int = 6) -> None:
-    """Of each variant the first faces; from their own pairs, from one foreign pair and from the mean of several."""
-    made, axes = figure(columns, -(-len(tiles) // columns), (0.9 * SHOWN, 2.9))
+def print_cells(label: str, scores: list[Score]) -> None:
+    """Print a row of the ablation."""
+    cells = [f"{cell.success:.2f}/{cell.kept:.2f}/{cell.psnr:.1f}" for cell in scores]
+    print(f"{label:<24s}" + "".join(f"{cell:>18s}  " for cell in cells), flush=True)
+
+
+def plot_tiles(tiles: dict[str, Tensor], path: Path) -> None:
+    """Draw the first faces of each variant: from their own pairs, one foreign pair and the mean of several."""
+    made, axes = figure(COLUMNS, -(-len(tiles) // COLUMNS), (0.9 * SHOWN, 2.9))
     for axis in axes.flatten():
         axis.axis("off")
-    for axis, (label, picture) in zip(axes.flatten(), tiles.items()):
+    for axis, (label, picture) in zip(axes.flatten(), tiles.items(), strict=False):
         axis.imshow(picture.cpu().permute(1, 2, 0).numpy(), interpolation="nearest")
         axis.set_title(label, fontsize=8)
     made.savefig(path)
     print(f"{path}\n")
-
-
-def pairs(s: Session, count: int, seed: int, step: int, delta: int, partings: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Codes of foreign pairs, made once a session."""
-    key = ("foreign", count, seed, step, delta, partings)
-    if key not in s.codes:
-        s.codes[key] = edits.accepted_pairs(s.model, s.attribute, count, seed, step, delta, partings=partings)
-    return s.codes[key]
-
-
-def foreign(
-    s: Session,
-    strength: float = SVD_STRENGTH,
-    step: int = T_X_STEP,
-    delta: int = 0,
-    partings: tuple[int, ...] = BRANCH_STEPS,
-    apply=apply_attribute,
-    **learning,
-) -> Tensor:
-    """As edits.svd_own_pair, with the mean of foreign pairs."""
-    attribute = learn_attribute(*pairs(s, PAIRS, 0, step, delta, partings), **learning)
-    return edits.svd_apply(s, attribute, strength, step, apply)
-
-
-def single(
-    s: Session,
-    strength: float = SVD_STRENGTH,
-    step: int = T_X_STEP,
-    delta: int = 0,
-    partings: tuple[int, ...] = BRANCH_STEPS,
-    apply=apply_attribute,
-    **learning,
-) -> Tensor:
-    """The same with single pairs, each on its share of the pictures."""
-    attributes = [
-        learn_attribute(x[None], z[None], **learning) for x, z in zip(*pairs(s, SINGLE_PAIRS, 1, step, delta, partings))
-    ]
-    return edits.svd_one_foreign_pair(s, attributes, strength, step, apply)

@@ -1,35 +1,43 @@
 """The mathematics of Singular Edit: tensors and a denoiser, nothing of ComfyUI or diffusers.
 
->>> from singular_edit.core import fixed_point_inversion, integrate, sample_asyrp
+    the seam        Denoiser, PromptDenoisers, Schedule, Run, samplers
+    inversion       from a picture to the code from which a sampler gives the picture back
+    latent_svd      attributes as singular atoms of latents (arXiv 2502.02225)
+    hspace          directions and readouts of the U-Net's bottleneck (arXiv 2210.10960)
+    recipes         how all of it is put together, with every shipped default; import it as a module
+
+>>> from singular_edit.core import fixed_point_inversion, sample_euler
+>>> from singular_edit.core.recipes import hspace, latent_svd
 """
 
-from .denoiser import Denoiser, HEdit, denoise_pair
+from .denoiser import Denoiser, HEdit, PromptDenoisers, denoise_pair
 from .errors import EditError
 from .files import read_kind
 from .fitting import Training
-from .hspace.asyrp import sample_asyrp, step_asyrp
+from .hspace.asyrp import Boost, sample_asyrp, step_asyrp
 from .hspace.calibration import calibrate
 from .hspace.combine import combine_directions
-from .hspace.direction import HDirection, RandomDirection, load_hdirection
-from .hspace.learn_clip import learn_clip_direction
+from .hspace.direction import DeltaDirection, HDirection, RandomDirection, load_hdirection
+from .hspace.learn_clip import ClipObjective, learn_clip_direction
 from .hspace.learn_direction import learn_direction
 from .hspace.learn_readout import PredictionChanges, learn_readout, record_prediction_changes
 from .hspace.mean_direction import mean_direction, mean_over_steps, step_cosines
 from .hspace.pca import pca_directions
 from .hspace.readout import Readout
+from .hspace.strength import BoundEdit, bind_edit
 from .hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints
 from .hspace.window import EditWindow
 from .inversion.belm import belm_inversion, sample_belm
 from .inversion.code_statistics import CodeStatistics, code_recovery, code_statistics
 from .inversion.ddim import ddim_inversion
 from .inversion.fixed_point import fixed_point_inversion
-from .inversion.report import QUALITIES, InversionReport
+from .inversion.report import QUALITIES, InversionReport, Quality
 from .latent_svd.apply import apply_attribute
 from .latent_svd.atoms import scale_atoms, swap_atoms
 from .latent_svd.attribute import SVDAttribute
 from .latent_svd.avi import LossWeights, integrate
 from .latent_svd.combine import combine_attributes
-from .latent_svd.learn import learn_attribute
+from .latent_svd.learn import AttributeSettings, learn_attribute
 from .latent_svd.predictor import Predictor, train_predictor
 from .latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from .latent_svd.subspaces import (
@@ -41,12 +49,17 @@ from .latent_svd.subspaces import (
     trajectory_distances,
 )
 from .latent_svd.svd import atoms, channel_svd, standardise, truncate
-from .samplers import SAMPLERS, euler_step, sample, sample_euler, to_d
+from .samplers import SAMPLERS, Run, Schedule, euler_step, sample, sample_euler, to_d
 
 __all__ = [
     "QUALITIES",
     "SAMPLERS",
+    "AttributeSettings",
+    "Boost",
+    "BoundEdit",
+    "ClipObjective",
     "CodeStatistics",
+    "DeltaDirection",
     "Denoiser",
     "EditError",
     "EditWindow",
@@ -57,16 +70,21 @@ __all__ = [
     "LossWeights",
     "PredictionChanges",
     "Predictor",
+    "PromptDenoisers",
     "PromptPair",
+    "Quality",
     "RandomDirection",
     "Readout",
+    "Run",
     "SVDAttribute",
+    "Schedule",
     "Training",
     "Trajectories",
     "apply_attribute",
     "atoms",
     "attribute_profile",
     "belm_inversion",
+    "bind_edit",
     "calibrate",
     "channel_svd",
     "code_recovery",

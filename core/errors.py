@@ -10,8 +10,20 @@ class EditError(ValueError):
     """Bad input, said in one sentence: which input, what was found, what is accepted."""
 
 
-def check_latent(x: Tensor, name: str, video: bool = False) -> Tensor:
-    """A finite floating-point latent [B, C, H, W], with video [B, C, T, H, W] too, or an EditError that says what it is instead."""
+def check_latent(x: Tensor, name: str, *, video: bool = False) -> Tensor:
+    """Check that x is a latent of finite numbers.
+
+    Args:
+        x: What is to be a latent, [B, C, H, W] in any space.
+        name: The name of the input, for the error.
+        video: Whether [B, C, T, H, W] is accepted too.
+
+    Returns:
+        x itself.
+
+    Raises:
+        EditError: x is something else; it says what.
+    """
     if not isinstance(x, Tensor) or getattr(x, "is_nested", False):
         raise EditError(
             f"{name} is a {type(x).__name__}; a plain latent tensor [batch, channels, height, width] is accepted."
@@ -28,6 +40,17 @@ def check_latent(x: Tensor, name: str, video: bool = False) -> Tensor:
 
 
 def check_same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str) -> None:
+    """Check that two tensors are of one shape.
+
+    Args:
+        a: The first tensor.
+        b: The second tensor.
+        name_a: The name of the first, for the error.
+        name_b: The name of the second, for the error.
+
+    Raises:
+        EditError: The shapes differ.
+    """
     if a.shape != b.shape:
         raise EditError(
             f"{name_b} has shape {tuple(b.shape)} but {name_a} has {tuple(a.shape)}; the two must be the same size."
@@ -35,13 +58,25 @@ def check_same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str) -> None:
 
 
 def check_sigmas(sigmas: Tensor, name: str = "sigmas") -> Tensor:
-    """At least two finite, strictly descending, non-negative values [n + 1]."""
+    """Check that a tensor is a schedule: two or more finite, strictly descending, non-negative noise levels.
+
+    Args:
+        sigmas: What is to be a schedule, [n + 1].
+        name: The name of the input, for the error.
+
+    Returns:
+        The sigmas themselves.
+
+    Raises:
+        EditError: They are no schedule; it says why.
+    """
     if sigmas.ndim != 1 or len(sigmas) < 2:
         raise EditError(f"{name} holds {sigmas.numel()} values; a schedule needs at least two (one step).")
     if not torch.isfinite(sigmas).all() or sigmas[-1] < 0:
         raise EditError(f"{name} contains negative, NaN or infinite values; wire the sampler's own SIGMAS.")
     if (sigmas[1:] >= sigmas[:-1]).any():
         raise EditError(
-            f"{name} does not descend strictly ({sigmas[0]:.3g} to {sigmas[-1]:.3g}); wire the sampler's own SIGMAS, not flipped ones."
+            f"{name} does not descend strictly ({sigmas[0]:.3g} to {sigmas[-1]:.3g}); "
+            "wire the sampler's own SIGMAS, not flipped ones."
         )
     return sigmas

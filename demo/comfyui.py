@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
@@ -17,20 +19,23 @@ from .loader import read_weights
 from .networks import CONTEXT_WIDTH, DOWNSCALE, LATENT_CHANNELS, FaceVAE, TextEncoder
 from .words import CONTEXT_LENGTH, tokenize
 
+# Estimated memory of the VAE: values that it holds at once for each pixel of the picture.
+VAE_MEMORY = 500
+
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
     """LATENT space is the VAE's own; model space is that times the latent scale."""
 
     latent_channels = LATENT_CHANNELS
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.scale_factor = read_weights("vae")[1]["latent_scale"]
 
 
 class DemoConfig(comfy.supported_models_base.BASE):
-    """SD 1.x's U-Net, small; the counterpart of models.UNET_CONFIG."""
+    """SD 1.x's U-Net, small; the counterpart of networks.UNET_CONFIG."""
 
-    unet_config = {
+    unet_config: ClassVar[dict[str, Any]] = {
         "image_size": 16,
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
@@ -49,45 +54,63 @@ class DemoConfig(comfy.supported_models_base.BASE):
         "use_temporal_attention": False,
         "use_temporal_resblock": False,
     }
-    unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
+    unet_extra_config: ClassVar[dict[str, Any]] = {"num_heads": 4, "num_head_channels": -1}
     latent_format = DemoLatent
     memory_usage_factor = 1.0
 
 
 class DemoTokenizer:
-    """Text with (weights:1.2) to [(token, weight)], as ComfyUI's CLIP object asks for it."""
+    """Text with (weights:1.2) as tokens with weights, as ComfyUI's CLIP object asks for them."""
 
-    def __init__(self, embedding_directory=None, tokenizer_data={}):
+    def __init__(self, embedding_directory: Any = None, tokenizer_data: Any = None) -> None:
         pass
 
-    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict:
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Tokenize a prompt.
+
+        Args:
+            text: The prompt, with ComfyUI's syntax for weights.
+            return_word_ids: Whether each token comes with the index of its word, 0 for all.
+            **kwargs: What else ComfyUI hands to tokenizers; not used.
+
+        Returns:
+            {"face": [pairs]}, where pairs are CONTEXT_LENGTH tuples (token, weight).
+        """
         weights: dict[int, float] = {}
         for segment, weight in comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(text), 1.0):
             for token in tokenize(comfy.sd1_clip.unescape_important(segment)):
                 weights[token] = weight if token else 1.0
         pairs = sorted((token, weight) for token, weight in weights.items() if token)
         pairs += [(0, 1.0)] * (CONTEXT_LENGTH - len(pairs))
-        return {"face": [[(*pair, 0) if return_word_ids else pair for pair in pairs]]}
+        if return_word_ids:
+            return {"face": [[(*pair, 0) for pair in pairs]]}
+        return {"face": [pairs]}
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the words are in the code."""
         return {}
 
 
 class DemoClip(nn.Module):
     """The text encoder behind ComfyUI's CLIP interface; a weight scales a word's distance from padding."""
 
-    def __init__(self, device="cpu", dtype=None, model_options={}):
+    def __init__(self, device: Any = "cpu", dtype: torch.dtype | None = None, model_options: Any = None) -> None:
         super().__init__()
         self.text = TextEncoder(ops=comfy.ops.disable_weight_init).to(device, dtype)
         self.dtypes = {dtype}
 
-    def set_clip_options(self, options) -> None:
-        """The word encoder has no layers to choose from and no pooled output to project."""
+    def set_clip_options(self, options: dict[str, Any]) -> None:
+        """Do nothing: the text encoder has no layers to choose from and no pooled output to project."""
 
     def reset_clip_options(self) -> None:
-        """See set_clip_options."""
+        """Do nothing; see set_clip_options."""
 
-    def encode_token_weights(self, tokens: dict) -> tuple[Tensor, Tensor]:
+    def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Encode what tokenize_with_weights returned.
+
+        Returns:
+            The context, [1, 8, 64], and its mean as the pooled output, [1, 64].
+        """
         pairs = tokens["face"][0]
         device = self.text.embedding.weight.device
         ids = torch.tensor([[pair[0] for pair in pairs]], device=device)
@@ -97,22 +120,23 @@ class DemoClip(nn.Module):
         context = padding + weights * (words - padding)
         return context, context.mean(dim=1)
 
-    def load_sd(self, sd: dict):
+    def load_sd(self, sd: dict[str, Tensor]) -> Any:
+        """Load the text encoder's weights."""
         return self.text.load_state_dict(sd)
 
 
-def load():
-    """(MODEL, CLIP, VAE) of the embedded model, in float32."""
+def load() -> tuple[Any, Any, Any]:
+    """Load the embedded model as ComfyUI's (MODEL, CLIP, VAE), in float32."""
     return _model(), _clip(), _vae()
 
 
-def _model():
+def _model() -> comfy.model_patcher.ModelPatcher:
     config = DemoConfig(DemoConfig.unet_config)
     config.set_inference_dtype(torch.float32, None)
     offload = comfy.model_management.unet_offload_device()
     weights = read_weights("unet")[0]
     names = comfy.utils.unet_to_diffusers(config.unet_config)
-    # Not through load_model_weights, which only logs what is missing.
+    # load_model_weights would only log what is missing.
     model = config.get_model({}, "", device=offload)
     model.diffusion_model.load_state_dict({names[name]: value for name, value in weights.items()})
     return comfy.model_patcher.ModelPatcher(
@@ -120,7 +144,7 @@ def _model():
     )
 
 
-def _clip():
+def _clip() -> comfy.sd.CLIP:
     weights = read_weights("text")[0]
     target = comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoClip)
     clip = comfy.sd.CLIP(
@@ -130,19 +154,27 @@ def _clip():
     return clip
 
 
-def _vae():
+def _vae() -> comfy.sd.VAE:
     # ComfyUI's VAE class builds only architectures it knows. Its trivial pixel-space one sets every attribute of the
     # running version; then the network, and what depends on it, are ours.
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
     network = FaceVAE(ops=comfy.ops.disable_weight_init)
     network.load_state_dict(read_weights("vae")[0])
     vae.first_stage_model = network.eval()
-    vae.patcher = type(vae.patcher)(
-        network, load_device=vae.patcher.load_device, offload_device=vae.patcher.offload_device
-    )
-    vae.latent_channels, vae.downscale_ratio, vae.upscale_ratio = LATENT_CHANNELS, DOWNSCALE, DOWNSCALE
-    vae.memory_used_encode = lambda shape, dtype: 500 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
-    vae.memory_used_decode = lambda shape, dtype: (
-        500 * DOWNSCALE**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
-    )
+    patcher = vae.patcher
+    vae.patcher = type(patcher)(network, load_device=patcher.load_device, offload_device=patcher.offload_device)
+    vae.latent_channels = LATENT_CHANNELS
+    vae.downscale_ratio = vae.upscale_ratio = DOWNSCALE
+    vae.memory_used_encode = _encode_memory
+    vae.memory_used_decode = _decode_memory
     return vae
+
+
+def _encode_memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """Return the bytes that encoding pictures of this shape takes, [B, 3, H, W]."""
+    return VAE_MEMORY * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+
+
+def _decode_memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """Return the bytes that decoding latents of this shape takes, [B, 4, H/4, W/4]."""
+    return VAE_MEMORY * DOWNSCALE**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)

@@ -1,17 +1,18 @@
 """A procedural renderer of 64x64 faces with named attributes and exact counterfactuals.
 
-A face is a row of uniform numbers (its free parameters: skin, hair, background, pose, ...) and four
-booleans (its attributes). Everything free is drawn *before* the attributes, so switching an attribute
-leaves the rest of the face untouched: ``render(faces.with_attributes(hat=True))`` is the true edited
-picture that no photograph can give.
+A face is a row of uniform numbers (its free parameters: skin, hair, background, pose, ...) and four booleans (its
+attributes). Everything free is drawn *before* the attributes, so that switching an attribute leaves the rest of the
+face untouched: ``render(faces.with_attributes(hat=True))`` is the true edited picture that no photograph can give.
 
-Shapes are signed distances on the plane [-1, 1]^2 (y down), antialiased over one pixel, painted back to
-front.
+Shapes are signed distances on the plane [-1, 1]^2 (y down), antialiased over one pixel, painted back to front. Plain
+numbers in the painting functions are lengths on that plane, or factors of a colour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -22,30 +23,10 @@ SIZE = 64
 
 # One uniform number per name; the order is part of the meaning of a seed.
 FREE = (
-    "skin",
-    "hair",
-    "hair_shade",
-    "hair_length",
-    "background_hue",
-    "background_light",
-    "background_slope",
-    "shirt_hue",
-    "shirt_light",
-    "shift_x",
-    "shift_y",
-    "roll",
-    "yaw",
-    "width",
-    "height",
-    "eye_spacing",
-    "eye_size",
-    "iris",
-    "brow",
-    "nose",
-    "mouth_width",
-    "hat_color",
-)
-_COLUMN = {name: i for i, name in enumerate(FREE)}
+    "skin", "hair", "hair_shade", "hair_length", "background_hue", "background_light", "background_slope",
+    "shirt_hue", "shirt_light", "shift_x", "shift_y", "roll", "yaw", "width", "height", "eye_spacing", "eye_size",
+    "iris", "brow", "nose", "mouth_width", "hat_color",
+)  # fmt: skip
 
 # Parameters that show only while their attribute is on, with the values a counterfactual is compared over.
 OWN_PARAMETERS = {"hat": ("hat_color", (0.1, 0.3, 0.5, 0.7, 0.9))}
@@ -58,7 +39,12 @@ HAT = ((0.78, 0.16, 0.17), (0.15, 0.32, 0.68), (0.12, 0.50, 0.30), (0.95, 0.76, 
 
 @dataclass(frozen=True)
 class Faces:
-    """``u``: [B, len(FREE)] uniform numbers in [0, 1); ``attributes``: [B, 4] booleans in ATTRIBUTES order."""
+    """Faces as numbers, before they are painted.
+
+    Attributes:
+        u: The free parameters, uniform in [0, 1), [B, len(FREE)].
+        attributes: Which attributes each face has: booleans in ATTRIBUTES order, [B, 4].
+    """
 
     u: Tensor
     attributes: Tensor
@@ -66,22 +52,27 @@ class Faces:
     def __len__(self) -> int:
         return self.u.shape[0]
 
-    def __getitem__(self, rows) -> Faces:
+    def __getitem__(self, rows: slice | Tensor | list[int]) -> Faces:
         return Faces(self.u[rows], self.attributes[rows])
 
     def names(self) -> list[list[str]]:
-        """The attributes that each face wears."""
-        return [[name for name, on in zip(ATTRIBUTES, row) if on] for row in self.attributes]
+        """Return the names of the attributes that each face has."""
+        return [list(compress(ATTRIBUTES, row)) for row in self.attributes]
 
     def free(self, name: str) -> Tensor:
-        """One free parameter, shaped [B, 1, 1] for painting."""
-        return self.u[:, _COLUMN[name], None, None]
+        """Return one free parameter, shaped [B, 1, 1] for painting."""
+        return self.u[:, FREE.index(name), None, None]
 
     def has(self, name: str) -> Tensor:
+        """Return 1.0 where a face has the attribute and 0.0 where not, shaped [B, 1, 1] for painting."""
         return self.attributes[:, _attribute_index(name), None, None].to(self.u.dtype)
 
     def with_attributes(self, **values: bool | None) -> Faces:
-        """The same faces with attributes switched on or off; None leaves one as it is."""
+        """Return the same faces with attributes switched on or off; None leaves one as it is.
+
+        Raises:
+            ValueError: The renderer does not know an attribute.
+        """
         attributes = self.attributes.clone()
         for name, value in values.items():
             if value is not None:
@@ -89,19 +80,21 @@ class Faces:
         return replace(self, attributes=attributes)
 
     def with_free(self, name: str, value: float) -> Faces:
+        """Return the same faces with one free parameter set, in [0, 1)."""
         u = self.u.clone()
-        u[:, _COLUMN[name]] = value
+        u[:, FREE.index(name)] = value
         return replace(self, u=u)
 
 
 def _attribute_index(name: str) -> int:
+    """Return the attribute's column; raise ValueError for one that the renderer does not know."""
     if name not in ATTRIBUTES:
         raise ValueError(f"Unknown attribute '{name}': the renderer knows {', '.join(ATTRIBUTES)}.")
     return ATTRIBUTES.index(name)
 
 
-def sample(seeds) -> Faces:
-    """Draw one face per seed; attributes are on with probability PREVALENCE, independently."""
+def sample(seeds: Iterable[int]) -> Faces:
+    """Draw one face per seed; each attribute is on with probability PREVALENCE, independently."""
     generator = torch.Generator()
     rows = [torch.rand(len(FREE) + len(ATTRIBUTES), generator=generator.manual_seed(int(seed))) for seed in seeds]
     table = torch.stack(rows)
@@ -109,7 +102,11 @@ def sample(seeds) -> Faces:
 
 
 def counterfactuals(faces: Faces, attribute: str, value: bool = True) -> Tensor:
-    """Every picture of the same faces with ``attribute`` set: [K, B, 3, 64, 64], K over its own parameters."""
+    """Paint every picture of the same faces with one attribute switched on, or off where value is False.
+
+    Returns:
+        [K, B, 3, 64, 64] in [0, 1], K over the values of the attribute's own parameter; 1 where it has none.
+    """
     edited = faces.with_attributes(**{attribute: value})
     if value and attribute in OWN_PARAMETERS:
         name, choices = OWN_PARAMETERS[attribute]
@@ -125,7 +122,11 @@ def render(
     hat: bool | None = None,
     beard: bool | None = None,
 ) -> Tensor:
-    """Paint faces (or the face of one integer seed): [B, 3, 64, 64] in [0, 1], attributes overridden if given."""
+    """Paint faces, or the face of one integer seed, with attributes switched on or off; None leaves one as it is.
+
+    Returns:
+        Pictures, [B, 3, 64, 64] in [0, 1].
+    """
     if not isinstance(faces, Faces):
         faces = sample([faces])
     faces = faces.with_attributes(smile=smile, glasses=glasses, hat=hat, beard=beard)
@@ -137,9 +138,12 @@ def render(
 
 
 class _Canvas:
-    """The picture so far and the face's own coordinates (shifted, rolled; ``fx`` also turned by the yaw)."""
+    """The picture so far (image), the plane (px, py), and each face's own coordinates on it.
 
-    def __init__(self, faces: Faces):
+    x and y are shifted and rolled, [B, H, W]; fx is x, also turned by the yaw.
+    """
+
+    def __init__(self, faces: Faces) -> None:
         axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.py, self.px = torch.meshgrid(axis, axis, indexing="ij")
         x = self.px - 0.16 * (faces.free("shift_x") - 0.5)
@@ -156,38 +160,46 @@ class _Canvas:
         self.image = self.image + cover * (color - self.image)
 
 
-def _ellipse(x: Tensor, y: Tensor, rx, ry) -> Tensor:
-    """Approximate signed distance to an axis-aligned ellipse (exact on circles)."""
+def _ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:
+    """Return the approximate signed distance to an axis-aligned ellipse; exact on circles."""
     k0 = torch.sqrt((x / rx) ** 2 + (y / ry) ** 2 + 1e-9)
     k1 = torch.sqrt((x / rx**2) ** 2 + (y / ry**2) ** 2 + 1e-9)
     return k0 * (k0 - 1) / k1
 
 
-def _box(x: Tensor, y: Tensor, rx, ry, corner: float = 0.0) -> Tensor:
+def _box(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, corner: float = 0.0) -> Tensor:
+    """Return the signed distance to an axis-aligned box with rounded corners."""
     qx, qy = x.abs() - rx + corner, y.abs() - ry + corner
     outside = torch.sqrt(qx.clamp(min=0) ** 2 + qy.clamp(min=0) ** 2 + 1e-12)
     return outside + torch.maximum(qx, qy).clamp(max=0) - corner
 
 
-def _stroke(x: Tensor, y: Tensor, half_width, bend, thickness: float) -> Tensor:
-    """A parabola y = bend * (x^2 / half_width^2 - 1/2) of the given thickness."""
+def _stroke(x: Tensor, y: Tensor, half_width: Tensor, bend: float, thickness: float) -> Tensor:
+    """Return the distance to a parabola y = bend * (x^2 / half_width^2 - 1/2) of the given thickness."""
     t = (x / half_width).clamp(-1, 1)
     return torch.sqrt((x - t * half_width) ** 2 + (y - bend * (t * t - 0.5)) ** 2 + 1e-9) - thickness
 
 
-def _palette(colors, t: Tensor, smooth: bool = False) -> Tensor:
+def _color(rgb: Sequence[float]) -> Tensor:
+    """Return one colour for all faces, [1, 3, 1, 1]."""
+    return torch.tensor(rgb)[None, :, None, None]
+
+
+def _palette(colors: Sequence[Sequence[float]], t: Tensor, smooth: bool = False) -> Tensor:
     """Pick (or blend between) palette colours by a uniform number [B, 1, 1]; returns [B, 3, 1, 1]."""
     table = torch.tensor(colors)
     t = t[:, 0, 0] * (len(colors) - 1 if smooth else len(colors))
     low = t.long().clamp(max=len(colors) - 1)
     color = table[low]
     if smooth:
-        color = torch.lerp(color, table[(low + 1).clamp(max=len(colors) - 1)], (t - low)[:, None])
+        high = (low + 1).clamp(max=len(colors) - 1)
+        color = torch.lerp(color, table[high], (t - low)[:, None])
     return color[:, :, None, None]
 
 
 def _hue(hue: Tensor, saturation: float, light: Tensor) -> Tensor:
-    phase = torch.tensor([0.0, 1 / 3, 2 / 3])[None, :, None, None]
+    """Return the colour of a hue and a lightness, [B, 1, 1] each: [B, 3, 1, 1]."""
+    phase = _color((0.0, 1 / 3, 2 / 3))
     wave = torch.cos(2 * torch.pi * (hue[:, None] - phase))
     return light[:, None] * (1 + saturation * wave)
 
@@ -197,6 +209,7 @@ def _hair_color(faces: Faces) -> Tensor:
 
 
 def _paint_scene(c: _Canvas, f: Faces) -> None:
+    """Paint the background, the hair behind the head, and the shirt."""
     background = _hue(f.free("background_hue"), 0.35, 0.45 + 0.35 * f.free("background_light"))
     slope = 1 + 0.25 * (f.free("background_slope") - 0.5) * 2 * c.py
     c.image = background * slope[:, None]
@@ -208,42 +221,39 @@ def _paint_scene(c: _Canvas, f: Faces) -> None:
 
 
 def _paint_head(c: _Canvas, f: Faces) -> None:
+    """Paint neck, ears, head, beard and fringe."""
     skin = _palette(SKIN, f.free("skin"), smooth=True)
     hair = _hair_color(f)
     rx, ry = 0.50 + 0.08 * f.free("width"), 0.62 + 0.08 * f.free("height")
     c.paint(_box(c.x, c.y - 0.65, 0.2, 0.25, 0.05), skin * 0.85)
     for side in (-1, 1):
         c.paint(_ellipse(c.x - side * rx, c.y - 0.05, 0.09, 0.14), skin * 0.92)
-    head = _ellipse(c.x, c.y, rx, ry)
-    c.paint(head, skin)
-    # Beard before hair: the lower face from ear to ear, with the lips left free.
+    c.paint(_ellipse(c.x, c.y, rx, ry), skin)
+    # The beard comes before the hair: the lower face from ear to ear, with the lips left free.
     lips = _ellipse(c.fx, c.y - 0.36, 0.20, 0.09)
-    beard = torch.maximum(
-        torch.maximum(_ellipse(c.x, c.y - 0.03, rx + 0.02, ry + 0.05), -lips),
-        0.20 + 0.55 * (c.fx.abs() - 0.42).clamp(max=0).abs() * 0.35 - c.y,
-    )
-    c.paint(beard, hair * 0.85, f.has("beard"))
-    # Fringe: what of the head lies above a soft arc; hidden by a hat when there is one.
-    fringe = torch.maximum(_ellipse(c.x, c.y + 0.03, rx + 0.05, ry + 0.05), c.y + 0.34 - 0.25 * (c.fx / rx) ** 2)
-    c.paint(fringe, hair)
+    jaw = torch.maximum(_ellipse(c.x, c.y - 0.03, rx + 0.02, ry + 0.05), -lips)
+    upper_edge = 0.20 + 0.55 * (c.fx.abs() - 0.42).clamp(max=0).abs() * 0.35
+    c.paint(torch.maximum(jaw, upper_edge - c.y), hair * 0.85, f.has("beard"))
+    # The fringe is what of the head lies above a soft arc; a hat covers it.
+    skull = _ellipse(c.x, c.y + 0.03, rx + 0.05, ry + 0.05)
+    arc = c.y + 0.34 - 0.25 * (c.fx / rx) ** 2
+    c.paint(torch.maximum(skull, arc), hair)
 
 
 def _paint_features(c: _Canvas, f: Faces) -> None:
+    """Paint eyes, brows, nose, mouth, glasses and hat."""
     skin = _palette(SKIN, f.free("skin"), smooth=True)
     hair = _hair_color(f)
-    white, dark = (
-        torch.tensor([0.97, 0.97, 0.95])[None, :, None, None],
-        torch.tensor([0.08, 0.07, 0.08])[None, :, None, None],
-    )
+    white, pupil = _color((0.97, 0.97, 0.95)), _color((0.08, 0.07, 0.08))
+    iris = _palette(IRIS, f.free("iris"))
     spacing = 0.21 + 0.06 * f.free("eye_spacing")
     size = 0.085 + 0.03 * f.free("eye_size")
-    iris = _palette(IRIS, f.free("iris"))
+    lift = 0.16 + 0.05 * f.free("brow")
     for side in (-1, 1):
         x, y = c.fx - side * spacing, c.y + 0.06
         c.paint(_ellipse(x, y, size * 1.25, size), white)
         c.paint(_ellipse(x, y, size * 0.7, size * 0.7), iris)
-        c.paint(_ellipse(x, y, size * 0.3, size * 0.3), dark)
-        lift = 0.16 + 0.05 * f.free("brow")
+        c.paint(_ellipse(x, y, size * 0.3, size * 0.3), pupil)
         c.paint(_stroke(x, y + lift, size * 1.4, 0.03, 0.022), hair * 0.7)
     nose = 0.14 + 0.06 * f.free("nose")
     c.paint(_ellipse(c.fx, c.y - 0.12 - nose / 4, 0.055, nose / 2), skin * 0.84)
@@ -253,8 +263,8 @@ def _paint_features(c: _Canvas, f: Faces) -> None:
 
 
 def _paint_mouth(c: _Canvas, f: Faces) -> None:
-    lip = torch.tensor([0.66, 0.22, 0.22])[None, :, None, None]
-    teeth = torch.tensor([0.98, 0.97, 0.95])[None, :, None, None]
+    """Paint a closed mouth, or with a smile an open one with teeth."""
+    lip, teeth = _color((0.66, 0.22, 0.22)), _color((0.98, 0.97, 0.95))
     smile = f.has("smile")
     width = 0.14 + 0.04 * f.free("mouth_width")
     c.paint(_stroke(c.fx, c.y - 0.36, width, 0.0, 0.030), lip, 1 - smile)
@@ -267,8 +277,8 @@ def _paint_mouth(c: _Canvas, f: Faces) -> None:
 
 
 def _paint_glasses(c: _Canvas, f: Faces, spacing: Tensor) -> None:
-    frame = torch.tensor([0.07, 0.07, 0.09])[None, :, None, None]
-    tint = torch.tensor([0.75, 0.88, 0.95])[None, :, None, None]
+    """Paint tinted lenses around the eyes, their frames, temples and bridge."""
+    frame, tint = _color((0.07, 0.07, 0.09)), _color((0.75, 0.88, 0.95))
     on = f.has("glasses")
     for side in (-1, 1):
         lens = _box(c.fx - side * spacing, c.y + 0.05, 0.175, 0.150, 0.08)
@@ -279,6 +289,7 @@ def _paint_glasses(c: _Canvas, f: Faces, spacing: Tensor) -> None:
 
 
 def _paint_hat(c: _Canvas, f: Faces) -> None:
+    """Paint crown, ribbon and brim."""
     color = _palette(HAT, f.free("hat_color"))
     on = f.has("hat")
     rx = 0.56 + 0.06 * f.free("width")

@@ -1,9 +1,11 @@
-"""The small networks of the demo: a VAE, a text encoder, an attribute classifier and the U-Net's config.
+"""The small networks of the demo: a VAE, a text encoder, an attribute classifier and the U-Net's configuration.
 
 ``ops`` lets ComfyUI pass its own casting layers where a class runs inside it; torch.nn is the default.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,20 +35,30 @@ UNET_CONFIG = dict(
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, ops):
+    """A residual block of two convolutions, which keeps the width."""
+
+    def __init__(self, width: int, ops: Any) -> None:
         super().__init__()
         self.norm = ops.GroupNorm(8, width)
         self.conv_1 = ops.Conv2d(width, width, 3, padding=1)
         self.conv_2 = ops.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_2(F.silu(self.conv_1(F.silu(self.norm(x)))))
+        h = self.conv_1(F.silu(self.norm(x)))
+        return x + self.conv_2(F.silu(h))
 
 
 class FaceVAE(nn.Module):
-    """Pictures [B, 3, H, W] in [-1, 1] to latents [B, 4, H/4, W/4] (unscaled; see the latent scale in the weights)."""
+    """A VAE of pictures [B, 3, H, W] in [-1, 1] and latents [B, 4, H/4, W/4].
 
-    def __init__(self, width: int = 64, ops=nn):
+    Latents are unscaled, which is ComfyUI's LATENT space; the scale to model space stands in the weights' metadata.
+
+    Args:
+        width: Channels of the hidden layers.
+        ops: Where layers come from.
+    """
+
+    def __init__(self, width: int = 64, ops: Any = nn) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(DOWNSCALE),
@@ -65,36 +77,48 @@ class FaceVAE(nn.Module):
         )
 
     def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latent, each [B, 4, H/4, W/4]."""
+        """Return mean and log-variance of the latent, each [B, 4, H/4, W/4]."""
         mean, log_variance = self.encoder(pictures).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """The latent's mean: the demo, like an editor, wants the same code for the same picture."""
+        """Return the latent's mean: an editor needs the same latent for the same picture."""
         return self.moments(pictures)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures [B, 3, H, W], near [-1, 1] but not clamped."""
         return self.decoder(latents)
 
 
 class TextEncoder(nn.Module):
-    """An embedding a word: tokens [B, 8] to context [B, 8, 64]. No positions, so word order cannot matter."""
+    """An embedding of each word. There are no positions, so word order cannot matter.
 
-    def __init__(self, ops=nn):
+    Args:
+        ops: Where layers come from.
+    """
+
+    def __init__(self, ops: Any = nn) -> None:
         super().__init__()
         self.embedding = ops.Embedding(len(TOKENS), CONTEXT_WIDTH)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Embed tokens [B, 8] as context [B, 8, 64]."""
         assert tokens.shape[-1] == CONTEXT_LENGTH
         return self.embedding(tokens)
 
 
 class AttributeClassifier(nn.Module):
-    """Pictures [B, 3, 64, 64] in [0, 1] to logits [B, 4] in ATTRIBUTES order. A judge: never used in a loss."""
+    """The judge of edits: which attributes a picture shows. It is never part of a loss.
 
-    def __init__(self, width: int = 32, ops=nn):
+    Args:
+        width: Channels of the first layer.
+        ops: Where layers come from.
+    """
+
+    def __init__(self, width: int = 32, ops: Any = nn) -> None:
         super().__init__()
-        layers, channels = [], 3
+        layers = []
+        channels = 3
         for out in (width, 2 * width, 2 * width, 4 * width):
             layers += [ops.Conv2d(channels, out, 3, padding=1), ops.GroupNorm(8, out), nn.SiLU(), nn.MaxPool2d(2)]
             channels = out
@@ -104,17 +128,18 @@ class AttributeClassifier(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits [B, 4] in ATTRIBUTES order of pictures [B, 3, 64, 64] in [0, 1]."""
         return self.head(self.features(pictures * 2 - 1))
 
 
-def unet():
-    """A fresh U-Net of the SD 1.x family; diffusers is imported here, on use."""
+def unet() -> nn.Module:
+    """Return a fresh U-Net of the SD 1.x family; diffusers is imported here, on use."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(**UNET_CONFIG)
 
 
 def alphas_cumprod() -> Tensor:
-    """SD 1.x's noise schedule ("scaled linear", 1000 steps), which ComfyUI assumes for eps models: [1000], float64."""
+    """Return SD 1.x's noise schedule ("scaled linear"), which ComfyUI assumes for eps models: [1000], float64."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, dim=0)

@@ -1,32 +1,21 @@
-"""The demo's word-level tokenizer: known words become tokens, filler is skipped, the rest is named once."""
+"""The demo's tokenizer, one token a word: known words become tokens, and filler words are skipped."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 
 # Token 0 pads. "A face" is a word of its own: it says that nothing else was said.
 TOKENS = ("", "face", "smile", "glasses", "hat", "beard")
 CONTEXT_LENGTH = 8
 
-_SYNONYMS = {
-    "face": "face",
-    "person": "face",
-    "portrait": "face",
-    "someone": "face",
-    "smile": "smile",
-    "smiles": "smile",
-    "smiling": "smile",
-    "grin": "smile",
-    "glasses": "glasses",
-    "eyeglasses": "glasses",
-    "spectacles": "glasses",
-    "hat": "hat",
-    "hats": "hat",
-    "cap": "hat",
-    "beard": "beard",
-    "bearded": "beard",
-    "beards": "beard",
+_TOKEN_OF_WORD = {
+    **dict.fromkeys(("face", "person", "portrait", "someone"), "face"),
+    **dict.fromkeys(("smile", "smiles", "smiling", "grin"), "smile"),
+    **dict.fromkeys(("glasses", "eyeglasses", "spectacles"), "glasses"),
+    **dict.fromkeys(("hat", "hats", "cap"), "hat"),
+    **dict.fromkeys(("beard", "bearded", "beards"), "beard"),
 }
 _FILLER = frozenset(
     [
@@ -51,26 +40,31 @@ _FILLER = frozenset(
         "drawing",
     ]
 )
-_warned: set[str] = set()
+_reported: set[str] = set()
 
 
 def tokenize(text: str) -> list[int]:
-    """CONTEXT_LENGTH token ids, sorted and without repeats: word order and filler words do not matter.
+    """Turn a prompt into tokens; word order, repeats and filler words do not matter.
 
-    An unknown word is ignored with one warning that lists the known ones.
+    An unknown word is ignored, with one warning that lists the known ones.
+
+    Args:
+        text: The prompt.
+
+    Returns:
+        CONTEXT_LENGTH indices in TOKENS: ascending, without repeats, then padding.
     """
     found = set()
     for word in re.findall(r"[a-z]+", text.lower()):
-        if word in _SYNONYMS:
-            found.add(TOKENS.index(_SYNONYMS[word]))
-        elif word not in _FILLER and word not in _warned:
-            _warned.add(word)
-            logging.warning(
-                "Singular Edit demo model: unknown word '%s' is ignored. Known words: %s.", word, ", ".join(_SYNONYMS)
-            )
+        if word in _TOKEN_OF_WORD:
+            found.add(TOKENS.index(_TOKEN_OF_WORD[word]))
+        elif word not in _FILLER and word not in _reported:
+            _reported.add(word)
+            known = ", ".join(_TOKEN_OF_WORD)
+            logging.warning("Singular Edit demo model: unknown word '%s' is ignored. Known words: %s.", word, known)
     return sorted(found) + [0] * (CONTEXT_LENGTH - len(found))
 
 
-def caption(attributes) -> str:
-    """The caption that mentions exactly these attributes, as the model was trained on."""
+def caption(attributes: Iterable[str]) -> str:
+    """Return the caption that mentions exactly these attributes, as the model was trained on."""
     return " ".join(["a face", *(f"with {name}" for name in attributes)])

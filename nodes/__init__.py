@@ -9,9 +9,12 @@ from . import (
     files,
     hspace_directions,
     hspace_learn,
+    hspace_pca,
     inversion,
     latent_svd,
+    latent_svd_learn,
     latent_svd_sampler,
+    latent_svd_spectrum,
     latent_svd_tools,
     prompt_pair,
 )
@@ -19,12 +22,15 @@ from . import (
 FAMILIES = (
     inversion,
     prompt_pair,
+    latent_svd_learn,
     latent_svd,
     latent_svd_sampler,
     latent_svd_tools,
+    latent_svd_spectrum,
     asyrp_sampler,
     hspace_learn,
     hspace_directions,
+    hspace_pca,
     asyrp_schedule,
     files,
     demo,
@@ -35,5 +41,8 @@ class SingularEditExtension(ComfyExtension):
     """What ComfyUI asks for the pack's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """List every node, in the order of the families."""
-        return [node for family in FAMILIES for node in family.NODES]
+        """Return every node, in the order of the families."""
+        nodes: list[type[io.ComfyNode]] = []
+        for family in FAMILIES:
+            nodes += family.NODES
+        return nodes

@@ -2,120 +2,135 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.samplers
 import comfy.utils
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck
 from ..backends.comfyui.latents import latent_mask
-from ..backends.comfyui.noise import is_flow
-from ..core.hspace.asyrp import sample_asyrp
 from ..core.hspace.direction import HDirection
-from ..core.hspace.strength import bind_edit
-from ..core.hspace.window import EditWindow
-from .inputs import CATEGORY, HDirectionType, direction_of, seed_input
+from ..core.recipes import hspace
+from ..core.recipes.settings import EditSettings
+from ..core.samplers import Schedule
+from .inputs import CATEGORY, HDirectionType, direction_of, percent_input, seed_input, strength_input
 
+DEFAULTS = EditSettings()
 # ComfyUI draws a sampler's noise from the same seed as the start noise; the boost must not repeat it.
 SEED_SALT = 0x5E17A9
 
 
 def sample_asyrp_comfy(
-    model,
-    x,
-    sigmas,
-    extra_args=None,
-    callback=None,
-    disable=None,
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
     *,
     direction: HDirection,
-    strength: float,
-    edit_percent: float,
-    boost_percent: float = 1.0,
-    eta: float = 1.0,
+    settings: EditSettings,
     edit_uncond: bool = False,
     noise_seed: int = 0,
-    symmetric: bool = False,
-    mask: torch.Tensor | None = None,
-):
-    """A KSAMPLER function: core.sample_asyrp behind k-diffusion's signature. Raises EditError without a bottleneck."""
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Sample with a direction applied: recipes.hspace.edit as a KSAMPLER function, behind k-diffusion's signature.
+
+    Args:
+        model: What ComfyUI hands to a sampler function.
+        x: State at sigmas[0], [B, C, H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        extra_args: Handed on to the model.
+        callback: k-diffusion's, called with a dictionary once a step.
+        disable: k-diffusion's; there is no progress bar of our own.
+        direction: What to edit along.
+        settings: How strongly, and until when.
+        edit_uncond: Whether the prediction of the negative prompt is edited too.
+        noise_seed: Seed of the boost's noise.
+        mask: A MASK that says where to edit.
+
+    Returns:
+        The state at sigmas[-1], like x.
+
+    Raises:
+        EditError: The model has no U-Net bottleneck, or one of another width.
+    """
     base_model = model.inner_model.inner_model
-    sampling = base_model.model_sampling
-    window = EditWindow(
-        float(sampling.percent_to_sigma(edit_percent)), float(sampling.percent_to_sigma(boost_percent)), direction.start
-    )
-    edit, amount, reading = bind_edit(direction, strength, sigmas, window)
-    if edit is not None or reading is not None:
+    if any(settings.strength * weight for weight, _ in direction.parts):
         require_bottleneck(base_model)
     generator = torch.Generator().manual_seed((noise_seed + SEED_SALT) % 2**64)
 
-    def report(i, state, denoised):
+    def draw(state: Tensor) -> Tensor:
+        return torch.randn(state.shape, generator=generator).to(state)
+
+    def report(i: int, state: Tensor, denoised: Tensor) -> None:
         if callback is not None:
             callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
 
-    return sample_asyrp(
+    return hspace.edit(
         ComfyDenoiser(model, extra_args or {}, edit_uncond=edit_uncond),
         x,
-        sigmas,
-        edit,
-        window,
-        eta=eta,
-        flow=is_flow(sampling),
-        noise=lambda state: torch.randn(state.shape, generator=generator).to(state),
-        symmetric=symmetric,
-        amount=amount,
-        reading=reading,
+        Schedule(sigmas, base_model.model_sampling.percent_to_sigma),
+        direction,
+        settings,
+        noise=draw,
         mask=None if mask is None else _mask_like(mask, x),
         callback=report,
     )
 
 
-def _mask_like(mask: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """A MASK, [H, W] or [M, H, W], at the size of x [B, C, h, w]: [B, 1, h, w]. Fewer masks than pictures are repeated."""
-    return comfy.utils.repeat_to_batch_size(latent_mask(mask, x), len(x)).to(x)
+def _mask_like(mask: Tensor, x: Tensor) -> Tensor:
+    """Bring a MASK, [H, W] or [M, H, W], to the size of x, [B, 1, h, w]; masks are repeated if they are too few."""
+    rows = latent_mask(mask, x)
+    return comfy.utils.repeat_to_batch_size(rows, len(x)).to(x)
 
 
 class AsyrpSampler(io.ComfyNode):
+    """A SAMPLER that edits along an h-space direction."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
         return io.Schema(
             node_id="SingularEditAsyrpSampler",
             display_name="Asyrp Sampler",
             category=CATEGORY,
-            description="An euler sampler that edits the picture along an h-space direction while it forms (Asyrp). Start it from an inverted code to edit "
-            "a picture. At strength 0 it is the stock euler sampler, bit for bit. For U-Net models (SD 1.x, SD 2.x, SDXL).",
+            description=(
+                "An euler sampler that edits the picture along an h-space direction while it forms (Asyrp). "
+                "Start it from an inverted code to edit a picture. "
+                "At strength 0 it is the stock euler sampler, bit for bit. "
+                "For U-Net models (SD 1.x, SD 2.x, SDXL)."
+            ),
             inputs=[
                 HDirectionType.Input("direction", tooltip="From h-Space Direction Learn or Load h-Direction."),
-                io.Float.Input(
+                strength_input(
                     "strength",
-                    default=1.5,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.05,
-                    round=False,
-                    tooltip="0 changes nothing, 1 is as learned. More carries on what 1 does and convinces the last pictures; less keeps more; negative removes.",
+                    DEFAULTS.strength,
+                    (
+                        "0 changes nothing, 1 is the edit as it was learned, and a negative strength removes. "
+                        "A higher strength also changes pictures that respond weakly. "
+                        "A lower one keeps more of the picture."
+                    ),
                 ),
-                io.Float.Input(
+                percent_input(
                     "edit_percent",
-                    default=0.9,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Edit while sampling progress is below this. Earlier end: coarser edit, better kept identity.",
+                    DEFAULTS.edit_percent,
+                    (
+                        "The picture is edited while sampling progress is below this. "
+                        "An earlier end gives a coarser edit and keeps the identity better."
+                    ),
                 ),
-                io.Float.Input(
+                percent_input(
                     "boost_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="From this progress on, fresh noise sharpens texture (quality boost). 1 = off.",
+                    DEFAULTS.boost_percent,
+                    "From this progress on, fresh noise sharpens texture (quality boost). 1 turns it off.",
                 ),
                 io.Float.Input(
                     "eta",
-                    default=1.0,
+                    default=DEFAULTS.eta,
                     min=0.0,
                     max=1.0,
                     step=0.01,
@@ -125,48 +140,61 @@ class AsyrpSampler(io.ComfyNode):
                 io.Boolean.Input(
                     "edit_uncond",
                     default=False,
-                    tooltip="Edit the negative prompt's half too. Off: guidance strengthens the edit as it does a prompt.",
+                    tooltip=(
+                        "Edit the prediction of the negative prompt too. "
+                        "If this is off, guidance strengthens the edit as it strengthens a prompt."
+                    ),
                 ),
-                seed_input("noise_seed", "Seed of the boost's noise, apart from the start noise."),
+                seed_input("noise_seed", "Seed of the boost's noise, which is separate from the start noise."),
                 io.Boolean.Input(
                     "symmetric",
-                    default=False,
+                    default=DEFAULTS.symmetric,
                     optional=True,
-                    tooltip="Edit the direction to the noise as well as the predicted picture, as plain sampling would. For comparison: most of the edit cancels.",
+                    tooltip=(
+                        "Edit the direction to the noise as well as the predicted picture, as plain sampling would. "
+                        "This is for comparison: most of the edit cancels."
+                    ),
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Edit only where the mask is white. What is not edited may still answer to what is.",
+                    tooltip=(
+                        "Edit only where the mask is white. "
+                        "Places that are not edited may still change a little, because the model sees the edit."
+                    ),
                 ),
             ],
             outputs=[
                 io.Sampler.Output(
-                    "sampler", display_name="sampler", tooltip="Wire to SamplerCustom or SamplerCustomAdvanced."
+                    "sampler",
+                    display_name="sampler",
+                    tooltip="Wire to SamplerCustom or SamplerCustomAdvanced.",
                 )
             ],
         )
 
     @classmethod
     def execute(
-        cls, direction, strength, edit_percent, boost_percent, eta, edit_uncond, noise_seed, symmetric=False, mask=None
+        cls,
+        direction: HDirection,
+        strength: float,
+        edit_percent: float,
+        boost_percent: float,
+        eta: float,
+        edit_uncond: bool,
+        noise_seed: int,
+        symmetric: bool = DEFAULTS.symmetric,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            comfy.samplers.KSAMPLER(
-                sample_asyrp_comfy,
-                extra_options=dict(
-                    direction=direction_of(direction, "direction"),
-                    strength=strength,
-                    edit_percent=edit_percent,
-                    boost_percent=boost_percent,
-                    eta=eta,
-                    edit_uncond=edit_uncond,
-                    noise_seed=noise_seed,
-                    symmetric=symmetric,
-                    mask=mask,
-                ),
-            )
+        """Return the sampler."""
+        options = dict(
+            direction=direction_of(direction, "direction"),
+            settings=EditSettings(strength, edit_percent, boost_percent, eta, symmetric),
+            edit_uncond=edit_uncond,
+            noise_seed=noise_seed,
+            mask=mask,
         )
+        return io.NodeOutput(comfy.samplers.KSAMPLER(sample_asyrp_comfy, extra_options=options))
 
 
 NODES = [AsyrpSampler]

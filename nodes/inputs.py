@@ -1,4 +1,8 @@
-"""The pack's wire types and its place in the menu."""
+"""What nodes share: the pack's wire types, its place in the menu, and inputs that several nodes have."""
+
+from __future__ import annotations
+
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -13,35 +17,94 @@ HDirectionType = io.Custom("H_DIRECTION")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
-def attribute_of(value, name: str) -> SVDAttribute:
+def attribute_of(value: Any, name: str) -> SVDAttribute:
+    """Check that an input is an SVD attribute.
+
+    Args:
+        value: What came over the wire.
+        name: The input's name, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        EditError: It is something else.
+    """
     if not isinstance(value, SVDAttribute):
         raise EditError(f"{name} is a {type(value).__name__}; wire SVD Attribute Learn or Load SVD Attribute.")
     return value
 
 
-def direction_of(value, name: str) -> HDirection:
+def direction_of(value: Any, name: str) -> HDirection:
+    """Check that an input is an h-space direction.
+
+    Args:
+        value: What came over the wire.
+        name: The input's name, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        EditError: It is something else.
+    """
     if not isinstance(value, HDirection):
         raise EditError(f"{name} is a {type(value).__name__}; wire h-Space Direction Learn or Load h-Direction.")
     return value
 
 
+def strength_input(name: str, default: float, tooltip: str, optional: bool = False) -> io.Float.Input:
+    """Return a widget for a strength or a weight, -10 to 10."""
+    return io.Float.Input(
+        name, default=default, min=-10.0, max=10.0, step=0.05, round=False, tooltip=tooltip, optional=optional
+    )
+
+
+def percent_input(name: str, default: float, tooltip: str, lowest: float = 0.0, highest: float = 1.0) -> io.Float.Input:
+    """Return a widget for a sampling progress, 0 before the first step and 1 after the last."""
+    return io.Float.Input(name, default=default, min=lowest, max=highest, step=0.01, round=False, tooltip=tooltip)
+
+
+def cfg_input(default: float, tooltip: str, name: str = "cfg") -> io.Float.Input:
+    """Return a widget for guidance."""
+    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
+
+
+def seed_input(name: str, tooltip: str) -> io.Int.Input:
+    """Return a widget for a seed."""
+    return io.Int.Input(name, default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def size_input(what: str) -> io.Latent.Input:
+    """Return the latent_image input of a node that samples noise of its own; ``what``: what its batch counts."""
+    return io.Latent.Input(
+        "latent_image",
+        tooltip=(
+            "Its size is the size of the pictures. "
+            f"Its batch size is how many pictures {what} at once. "
+            "An empty latent is enough."
+        ),
+    )
+
+
 def atoms_inputs() -> list[io.Input]:
-    """Which atoms of an attribute are applied, and where."""
+    """Return the inputs that say which atoms of an attribute are applied, and where."""
     return [
-        io.Int.Input("rank", default=0, min=0, max=256, tooltip="Use only this many leading atoms a channel. 0 = all."),
+        io.Int.Input(
+            "rank",
+            default=0,
+            min=0,
+            max=256,
+            tooltip="Use only this many leading atoms of each channel. 0 uses all.",
+        ),
         io.Combo.Input(
             "band",
             options=list(BANDS),
             default="all",
-            tooltip="A third of the atoms by size: coarse carries layout, fine carries texture and colour.",
+            tooltip=(
+                "Use only a third of the atoms, by their size. "
+                "The coarse ones carry layout, the fine ones carry texture and colour."
+            ),
         ),
         io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),
     ]
-
-
-def seed_input(id: str, tooltip: str) -> io.Int.Input:
-    return io.Int.Input(id, default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
-
-
-def cfg_input(default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input("cfg", default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.utils
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.latents import latent_from_code, latent_of
-from ..backends.comfyui.noise import InvertedNoise, is_flow, is_max_denoise
-from ..backends.comfyui.session import run, sampler_name
+from ..backends.comfyui.noise import InvertedNoise, is_flow_model, is_max_denoise
+from ..backends.comfyui.session import Prompts, run_in_session, sampler_name
 from ..core.errors import EditError, check_sigmas
 from ..core.inversion.code_statistics import code_statistics
 from ..core.inversion.ddim import ddim_inversion
@@ -19,54 +22,80 @@ from ..core.inversion.report import QUALITIES, Quality
 from ..core.samplers import sampler_named
 from .inputs import CATEGORY, cfg_input
 
+CUSTOM = "custom"
 NO_LATENT = (
     "At sigma = 1 a flow model's code has no LATENT form (ComfyUI divides it by 1 - sigma = 0); "
     "use the NOISE output with SamplerCustomAdvanced, or stop at a later step."
 )
+MASK_NOTE = (
+    "The noise mask was not used, and the LATENT output drops it: "
+    "ComfyUI would paste the code itself outside of the mask. "
+    "To rebuild only inside a mask, wire the original picture with its mask and the NOISE output."
+)
+EMPTY_NOTE = "The picture is an empty latent; wire VAE Encode to invert a picture."
 
 
 class LatentInvert(io.ComfyNode):
+    """The code of a picture, as LATENT and as NOISE."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
         return io.Schema(
             node_id="SingularEditLatentInvert",
             display_name="Latent Invert",
             category=CATEGORY,
-            description="Finds the noisy code from which your sampler, with the same model, prompts, cfg and sigmas, gives this picture back. "
-            "Sample from it with the sigmas output and SamplerCustom (add_noise off) or KSampler (Advanced) (add_noise disable), or use the NOISE output.",
+            description=(
+                "Finds the noisy code from which your sampler, "
+                "with the same model, prompts, cfg and sigmas, gives this picture back. "
+                "Sample from it with the sigmas output and SamplerCustom (add_noise off) "
+                "or KSampler (Advanced) (add_noise disable), or use the NOISE output."
+            ),
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The model that will rebuild the picture, with its LoRAs and other patches already applied.",
+                    tooltip=(
+                        "The model that will rebuild the picture, with its LoRAs and other patches already applied."
+                    ),
                 ),
                 io.Conditioning.Input(
                     "positive",
-                    tooltip="A prompt that describes the picture as it is. Use the same one on the way back.",
+                    tooltip=("A prompt that describes the picture as it is. Use the same one on the way back."),
                 ),
                 io.Conditioning.Input(
-                    "negative", tooltip="The negative prompt of the way back. Not evaluated at cfg 1."
+                    "negative",
+                    tooltip="The negative prompt of the way back. Not evaluated at cfg 1.",
                 ),
                 io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode. Its noise mask is not used."),
                 io.Sigmas.Input(
                     "sigmas",
-                    tooltip="The sampler's own schedule, descending, as it will be used on the way back. Do not flip it.",
+                    tooltip=(
+                        "The sampler's own schedule, descending, as it will be used on the way back. Do not flip it."
+                    ),
                 ),
                 cfg_input(
                     1.0,
-                    "Guidance of the way back. 1 to 2 inverts best; high guidance may not be invertible, and the report says where.",
+                    (
+                        "Guidance of the way back. "
+                        "1 to 2 inverts best. "
+                        "Some steps may have no inverse at high guidance; the report names them."
+                    ),
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default="fixed_point",
-                    tooltip="fixed_point solves every step and comes back exactly. ddim takes one model call a step and drifts; it is for euler.",
+                    tooltip=(
+                        "fixed_point solves every step and comes back exactly. "
+                        "ddim takes one model call a step and drifts; it is for euler."
+                    ),
                 ),
                 io.Int.Input(
                     "max_iterations",
                     default=20,
                     min=1,
                     max=200,
-                    tooltip="Evaluations of a step at most. Read at quality custom only.",
+                    tooltip="The most evaluations that one step may take. Read at quality custom only.",
                 ),
                 io.Float.Input(
                     "tolerance",
@@ -75,47 +104,70 @@ class LatentInvert(io.ComfyNode):
                     max=0.1,
                     step=1e-6,
                     round=False,
-                    tooltip="A step is solved when its residual, relative to the latent, falls below this. Read at quality custom only.",
+                    tooltip=(
+                        "A step is solved when its residual, relative to the latent, falls below this. "
+                        "Read at quality custom only."
+                    ),
                 ),
                 io.Int.Input(
                     "stop_at_step",
                     default=0,
                     min=0,
                     max=10000,
-                    tooltip="0 inverts all the way to pure noise. Otherwise stop early and go on with KSampler (Advanced) from this start_at_step.",
+                    tooltip=(
+                        "0 inverts all the way to pure noise. "
+                        "A larger number stops at that step: "
+                        "go on with KSampler (Advanced) and set its start_at_step to it."
+                    ),
                 ),
                 io.Combo.Input(
                     "quality",
-                    options=[*QUALITIES, "custom"],
+                    options=[*QUALITIES, CUSTOM],
                     default="good",
-                    tooltip="How exactly it comes back: fast about 60 dB (little more than one model call a step), good 90 dB (3), exact 100 dB (4). custom reads tolerance and max_iterations.",
+                    tooltip=(
+                        "How exactly the picture comes back, and how many model calls a step that takes: "
+                        "fast about 60 dB (little more than 1), good 90 dB (3), exact 100 dB (4). "
+                        "custom reads tolerance and max_iterations."
+                    ),
                 ),
                 io.Sampler.Input(
                     "sampler",
                     optional=True,
-                    tooltip="The sampler of the way back, from KSamplerSelect: euler (also ddim), heun, dpm_2 or dpmpp_2m. Unwired: euler.",
+                    tooltip=(
+                        "The sampler of the way back, from KSamplerSelect: "
+                        "euler (also ddim), heun, dpm_2 or dpmpp_2m. "
+                        "Without a wire it is euler."
+                    ),
                 ),
             ],
             outputs=[
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The code. Sample from it without adding noise. Carries no noise mask.",
+                    tooltip="The code. Sample from it without adding noise. It carries no noise mask.",
                 ),
                 io.Noise.Output(
                     "noise",
                     display_name="noise",
-                    tooltip="The same code as NOISE for SamplerCustomAdvanced; exact for every model family, also with a mask.",
+                    tooltip=(
+                        "The same code as NOISE for SamplerCustomAdvanced. "
+                        "It is exact for every model family, also with a mask."
+                    ),
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Model calls, worst residual, the steps that could not be solved, and how Gaussian the code is.",
+                    tooltip=(
+                        "Model calls, worst residual, the steps that could not be solved, and how Gaussian the code is."
+                    ),
                 ),
                 io.Sigmas.Output(
                     "matched_sigmas",
                     display_name="sigmas",
-                    tooltip="The schedule of the way back, from the code on. Wire it to the sampler, so that the two cannot differ.",
+                    tooltip=(
+                        "The schedule of the way back, from the code on. "
+                        "Wire it to the sampler, so that the two cannot differ."
+                    ),
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -124,27 +176,28 @@ class LatentInvert(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        positive,
-        negative,
-        latent_image,
-        sigmas,
-        cfg,
-        method,
-        max_iterations,
-        tolerance,
-        stop_at_step,
-        quality="good",
-        sampler=None,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent_image: dict[str, Any],
+        sigmas: Tensor,
+        cfg: float,
+        method: str,
+        max_iterations: int,
+        tolerance: float,
+        stop_at_step: int,
+        quality: str = "good",
+        sampler: Any = None,
     ) -> io.NodeOutput:
+        """Invert the picture."""
         check_sigmas(sigmas)
         name = sampler_name(sampler)
         if method == "ddim" and name not in ("euler", "ddim"):
             raise EditError(
                 f"method ddim inverts euler, but the wired sampler is '{name}'; use fixed_point, or wire euler."
             )
-        wanted = Quality(tolerance, max_iterations) if quality == "custom" else QUALITIES[quality]
-        together = wanted.rounds if sampler_named(name).multistep else 0
+        wanted = Quality(tolerance, max_iterations) if quality == CUSTOM else QUALITIES[quality]
+        rounds = wanted.rounds if sampler_named(name).multistep else 0
         if not 0 <= stop_at_step < len(sigmas) - 1:
             raise EditError(
                 f"stop_at_step is {stop_at_step}; this schedule accepts 0 (all the way) to {len(sigmas) - 2}."
@@ -155,44 +208,40 @@ class LatentInvert(io.ComfyNode):
         if not has_latent and cls._latent_is_linked():
             raise EditError(NO_LATENT)
         samples = latent_of(latent_image, "latent_image", model)
-        bar = comfy.utils.ProgressBar(len(sigmas) - 1 - stop_at_step + together)
+        bar = comfy.utils.ProgressBar(len(sigmas) - 1 - stop_at_step + rounds)
 
-        def algorithm(wrapped, extra_args, x, schedule):
+        def advance(step: int, state: Tensor) -> None:
+            bar.update(1)
+
+        def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Any:
             denoise = ComfyDenoiser(wrapped, extra_args)
-            advance = lambda i, state: bar.update(1)
             if method == "ddim":
-                return ddim_inversion(denoise, x, schedule, stop_at_step, callback=advance)
-            return fixed_point_inversion(denoise, x, schedule, *wanted, stop_at_step, name, callback=advance)
+                return ddim_inversion(denoise, x, schedule, stop_at_step=stop_at_step, callback=advance)
+            return fixed_point_inversion(
+                denoise, x, schedule, wanted, stop_at_step=stop_at_step, sampler=name, callback=advance
+            )
 
-        code, report = run(model, positive, negative, cfg, samples, sigmas, algorithm)
+        prompts = Prompts(positive, negative, cfg)
+        code, report = run_in_session(model, prompts, samples, sigmas, algorithm)
         bar.update_absolute(bar.total)
         if is_max_denoise(sampling, float(start)):
-            report.notes.append(code_statistics(code, start, is_flow(sampling)).text())
+            report.notes.append(code_statistics(code, start, is_flow_model(sampling)).text())
         if "noise_mask" in latent_image:
-            report.notes.append(
-                "The noise mask was not used, and the LATENT output drops it: ComfyUI would paste the code itself outside of the mask. "
-                "To rebuild only inside a mask, wire the original picture with its mask and the NOISE output."
-            )
+            report.notes.append(MASK_NOTE)
         if latent_image["samples"].count_nonzero() == 0:
-            report.notes.append("The picture is an empty latent; wire VAE Encode to invert a picture.")
+            report.notes.append(EMPTY_NOTE)
         code = code.float().cpu()
         latent = latent_from_code(model, latent_image, code, start) if has_latent else ExecutionBlocker(NO_LATENT)
-        return io.NodeOutput(
-            latent, InvertedNoise(model, code, float(start)), report.text(), sigmas[stop_at_step:].clone()
-        )
+        noise = InvertedNoise(model, code, float(start))
+        return io.NodeOutput(latent, noise, report.text(), sigmas[stop_at_step:].clone())
 
     @classmethod
     def _latent_is_linked(cls) -> bool:
-        """Whether any node of the running prompt reads our first output."""
+        """Return whether any node of the running prompt reads our first output."""
         if cls.hidden is None or not cls.hidden.prompt:
             return False
-        prompt, me = cls.hidden.prompt, str(cls.hidden.unique_id)
-        return any(
-            value == [me, 0]
-            for node in prompt.values()
-            for value in node.get("inputs", {}).values()
-            if isinstance(value, list)
-        )
+        link = [str(cls.hidden.unique_id), 0]
+        return any(link in node.get("inputs", {}).values() for node in cls.hidden.prompt.values())
 
 
 NODES = [LatentInvert]

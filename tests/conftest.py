@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,14 +12,19 @@ import pytest
 import torch
 from singular_edit.backends.find_comfyui import find_comfyui
 
-PACK = Path(__file__).resolve().parents[1]
-LONGEST = ("comfyui/test_server", "demo/test_edits", "comfyui/test_edit")
+LONGEST = ("comfyui/test_server", "demo/test_edits", "demo/test_commands", "comfyui/test_edit")
 HOW_TO = "no ComfyUI found: set COMFYUI_PATH, or install one with 'pip install comfy-cli && comfy install'"
+REQUIRED = ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio")
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that of several processes none waits for another in the end."""
-    items.sort(key=lambda item: not item.path.with_suffix("").as_posix().endswith(LONGEST))
+
+    def place(item) -> int:
+        path = item.path.with_suffix("").as_posix()
+        return next((i for i, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -26,22 +32,13 @@ def comfyui_path() -> Path:
     path = find_comfyui()
     if path is None:
         pytest.skip(HOW_TO)
-    missing = [
-        name
-        for name in ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio")
-        if not _installed(name)
-    ]
+    missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(
-            f"ComfyUI found at {path}, but {', '.join(missing)} not installed here: pip install -r {path / 'requirements.txt'}"
+            f"ComfyUI found at {path}, but {', '.join(missing)} not installed here: "
+            f"pip install -r {path / 'requirements.txt'}"
         )
     return path
-
-
-def _installed(name: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(name) is not None
 
 
 @pytest.fixture(scope="session")
@@ -81,5 +78,5 @@ def demo():
 @pytest.fixture(autouse=True, scope="session")
 def _threads():
     """Two at most, and no more than the cores that each of the processes has."""
-    cores = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", max(1, min(2, cores)))))
+    cores = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", str(max(1, min(2, cores))))))

@@ -1,8 +1,8 @@
-"""Make (once) an environment beside the pack, then run lint, format check and all tests in it: ``python tests/run.py``.
+"""Run lint, format check, types and all tests, in an environment beside the pack: ``python tests/run.py``.
 
-Where a ComfyUI is found its requirements are installed too, with the torch release its torchvision and torchaudio
-go with; otherwise the tests that need one are skipped. Tests run in two to four processes, a file in each: models this
-small gain little from threads. Further arguments go to pytest.
+The environment is made once. Where a ComfyUI is found its requirements are installed too, with the torch release that
+its torchvision and torchaudio go with; otherwise the tests that need one are skipped. Tests run in two to four
+processes, a file in each: models this small gain little from threads. Further arguments go to pytest.
 """
 
 from __future__ import annotations
@@ -19,37 +19,45 @@ from find_comfyui import find_comfyui
 
 PACK = Path(__file__).resolve().parents[1]
 PROCESSES = max(2, min(4, (os.cpu_count() or 2) // 2))
-CHECKS = (["ruff", "check", "--quiet"], ["ruff", "format", "--check", "--quiet"])
+NO_COMFYUI = (
+    "No ComfyUI found: its tests will be skipped (set COMFYUI_PATH, or: pip install comfy-cli && comfy install)."
+)
+CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 
 
 def main() -> int:
+    """Install what is missing, check, test; return the exit status."""
     comfyui = find_comfyui()
+    scripts = _environment(comfyui)
+    if comfyui is None:
+        print(NO_COMFYUI, flush=True)
+    for check in CHECKS:
+        if subprocess.run([scripts / check[0], *check[1:]], cwd=PACK).returncode:
+            print(f"{' '.join(check)} is not content, so the tests were not run.")
+            return 1
+    # The console script, not "python -m pytest": that would put the root on the path, where nodes/ shadows ComfyUI's.
+    tests = [scripts / "pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *sys.argv[1:]]
+    return subprocess.run(tests, cwd=PACK).returncode
+
+
+def _environment(comfyui: Path | None) -> Path:
+    """Install the pack with its tests' requirements and ComfyUI's, unless that was done; return the scripts' folder."""
     home = PACK / (".venv-comfyui" if comfyui else ".venv")
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    wanted = [[*TORCH, "-r", str(comfyui / "requirements.txt")]] if comfyui else []
-    wanted.append(["-e", f"{PACK}[cli,test]"])
-    inputs = [PACK / "pyproject.toml"] + ([comfyui / "requirements.txt"] if comfyui else [])
-    stamp, fingerprint = home / "installed", hashlib.sha256(b"".join(p.read_bytes() for p in inputs)).hexdigest()
+    scripts = home / ("Scripts" if os.name == "nt" else "bin")
+    wanted = [["-e", f"{PACK}[cli,test]"]]
+    inputs = [PACK / "pyproject.toml"]
+    if comfyui is not None:
+        wanted.insert(0, [*TORCH, "-r", str(comfyui / "requirements.txt")])
+        inputs.append(comfyui / "requirements.txt")
+    stamp = home / "installed"
+    fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     if not stamp.exists() or stamp.read_text() != fingerprint:
         venv.create(home, with_pip=True)
         for arguments in wanted:
-            subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
+            subprocess.run([scripts / "python", "-m", "pip", "install", "-q", *arguments], check=True)
         stamp.write_text(fingerprint)
-    if not comfyui:
-        print(
-            "No ComfyUI found: its tests will be skipped (set COMFYUI_PATH, or: pip install comfy-cli && comfy install).",
-            flush=True,
-        )
-    for check in CHECKS:
-        if subprocess.run([python.parent / check[0], *check[1:]], cwd=PACK).returncode:
-            print(f"{' '.join(check)} found the lines above; the tests were not run.")
-            return 1
-    # The console script, not "python -m pytest": that would put the root on the path, where nodes/ shadows ComfyUI's.
-    return subprocess.run(
-        [python.parent / "pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *sys.argv[1:]],
-        cwd=PACK,
-    ).returncode
+    return scripts
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""latents."""
+"""LATENT dictionaries and MASKs as tensors, and the way between LATENT space and model space."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import comfy.sample
 import torch
@@ -10,37 +12,75 @@ from torch.nn import functional as F
 from ...core.errors import EditError, check_latent
 
 
-def latent_of(latent: dict, name: str, model=None) -> Tensor:
-    """A copy of a LATENT's samples, checked; with a model also against its channel count. Video models have one axis more."""
+def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
+    """Return a checked copy of a LATENT's samples.
+
+    Args:
+        latent: A LATENT.
+        name: The input it came from, for the error's sentence.
+        model: The MODEL that is to work on it, whose channel count is checked; None leaves that out.
+
+    Returns:
+        [B, C, H, W] in LATENT space, in float32; [B, C, T, H, W] for video models.
+
+    Raises:
+        EditError: The samples are no finite latent, or have other channels than the MODEL works on.
+    """
     samples = latent["samples"]
-    if not getattr(samples, "is_nested", False) and model is not None:
+    if model is None:
+        check_latent(samples, name)
+        return samples.clone().float()
+    if not getattr(samples, "is_nested", False):
         samples = comfy.sample.fix_empty_latent_channels(model, samples)
-    latent_format = None if model is None else model.get_model_object("latent_format")
+    latent_format = model.get_model_object("latent_format")
     check_latent(samples, name, video=getattr(latent_format, "latent_dimensions", 2) == 3)
-    if model is not None:
-        wanted = latent_format.latent_channels
-        if samples.shape[1] != wanted:
-            raise EditError(
-                f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; use the VAE that belongs to the model."
-            )
+    wanted = latent_format.latent_channels
+    if samples.shape[1] != wanted:
+        raise EditError(
+            f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; "
+            "use the VAE that belongs to the model."
+        )
     return samples.clone().float()
 
 
 def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
-    """A MASK, [H, W] or [M, H, W], at the latent's size: [M, 1, h, w]."""
-    return (
-        mask
-        if mask is None
-        else F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=samples.shape[-2:], mode="area")
-    )
+    """Bring a MASK to a latent's size.
+
+    Args:
+        mask: A MASK, [H, W] or [M, H, W] in [0, 1]; None is handed on.
+        samples: The latent, [..., h, w].
+
+    Returns:
+        [M, 1, h, w] in float32.
+    """
+    if mask is None:
+        return None
+    rows = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    return F.interpolate(rows, size=samples.shape[-2:], mode="area")
 
 
-def to_model_space(model, samples: Tensor) -> Tensor:
-    """As ComfyUI's guider does it: an all-zero latent is left alone."""
-    return model.model.process_latent_in(samples) if torch.count_nonzero(samples) > 0 else samples
+def to_model_space(model: Any, samples: Tensor) -> Tensor:
+    """Bring samples from LATENT space to model space as ComfyUI's guider does: an all-zero latent is left as it is."""
+    if torch.count_nonzero(samples) == 0:
+        return samples
+    return model.model.process_latent_in(samples)
 
 
-def latent_from_code(model, latent: dict, code: Tensor, sigma: Tensor) -> dict:
-    """A LATENT that samplers which add no noise take up as ``code``, [B, ...] in model space at sigma: a copy of ``latent`` without its noise mask, which would paste the code itself."""
-    scaled = model.get_model_object("model_sampling").inverse_noise_scaling(sigma.cpu(), code.float().cpu())
-    return {k: v for k, v in latent.items() if k != "noise_mask"} | {"samples": model.model.process_latent_out(scaled)}
+def latent_from_code(model: Any, latent: dict[str, Any], code: Tensor, sigma: Tensor) -> dict[str, Any]:
+    """Make a LATENT from which samplers that add no noise start at ``code``.
+
+    Args:
+        model: The MODEL that samples from it.
+        latent: The LATENT that is copied. Its noise mask is left out, because ComfyUI would paste the code itself
+            outside of it.
+        code: A noisy latent in model space at sigma, [B, C, ..., H, W].
+        sigma: Noise level of the code, a scalar tensor.
+
+    Returns:
+        The copy, whose samples are the code in LATENT space.
+    """
+    sampling = model.get_model_object("model_sampling")
+    scaled = sampling.inverse_noise_scaling(sigma.cpu(), code.float().cpu())
+    copy = {key: value for key, value in latent.items() if key != "noise_mask"}
+    copy["samples"] = model.model.process_latent_out(scaled)
+    return copy

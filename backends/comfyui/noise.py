@@ -1,8 +1,9 @@
-"""noise."""
+"""The noise that ComfyUI's samplers start from, drawn as they draw it or chosen so that they start at a given code."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import comfy.model_sampling
 import comfy.sample
@@ -13,46 +14,73 @@ from ...core.errors import EditError
 from .latents import to_model_space
 
 
-def is_flow(model_sampling) -> bool:
-    """Flow models (SD3, Flux): x = (1 - sigma)*x0 + sigma*n."""
+def is_flow_model(model_sampling: Any) -> bool:
+    """Return whether a model_sampling is that of a flow model (SD3, Flux), x = (1 - sigma)*x0 + sigma*n."""
     return isinstance(model_sampling, comfy.model_sampling.CONST)
 
 
-def is_max_denoise(model_sampling, sigma: float) -> bool:
-    """Whether ComfyUI treats a run that starts at sigma as full denoising."""
-    most = float(model_sampling.sigma_max)
-    return math.isclose(most, sigma, rel_tol=1e-05) or sigma > most
+def is_max_denoise(model_sampling: Any, sigma: float) -> bool:
+    """Return whether ComfyUI treats sampling that starts at sigma as full denoising."""
+    sigma_max = float(model_sampling.sigma_max)
+    return math.isclose(sigma_max, sigma, rel_tol=1e-05) or sigma > sigma_max
 
 
-def starting_noise(model_sampling, like: Tensor, count: int, sigma: Tensor, seed: int) -> Tensor:
-    """``count`` pure noises as a stock sampler starts from at sigma, of the size of ``like`` [B, C, H, W]: model space, on the CPU."""
+def starting_noise(model_sampling: Any, like: Tensor, count: int, sigma: Tensor, seed: int) -> Tensor:
+    """Draw the pure noises that a stock sampler starts from at sigma.
+
+    Args:
+        model_sampling: The MODEL's model_sampling.
+        like: A latent of the wanted size, [B, C, ..., H, W].
+        count: How many noises are drawn.
+        sigma: Noise level, a scalar tensor.
+        seed: Seed of the noise.
+
+    Returns:
+        [count, C, ..., H, W] in model space at sigma, on the CPU.
+    """
     noise = torch.randn((count, *like.shape[1:]), generator=torch.Generator().manual_seed(seed))
-    return model_sampling.noise_scaling(
-        sigma.cpu(), noise, torch.zeros_like(noise), is_max_denoise(model_sampling, float(sigma))
-    )
+    full = is_max_denoise(model_sampling, float(sigma))
+    return model_sampling.noise_scaling(sigma.cpu(), noise, torch.zeros_like(noise), full)
 
 
 class InvertedNoise:
     """A NOISE that makes ComfyUI's samplers start exactly at ``code``, whatever latent is wired beside it.
 
     noise = (code - noise_scaling(sigma, 0, latent)) / noise_scaling(sigma, 1, 0): exact for every family and for
-    partial schedules. code: model space at sigma.
+    partial schedules.
+
+    Args:
+        model: The MODEL that samples.
+        code: A noisy latent in model space at sigma, [B, C, ..., H, W].
+        sigma: Noise level of the code.
+        seed: The seed that ComfyUI's samplers read of a NOISE; the noise does not depend on it.
     """
 
-    def __init__(self, model, code: Tensor, sigma: float, seed: int = 0):
-        self.model, self.code, self.sigma, self.seed = model, code.cpu(), sigma, seed
+    def __init__(self, model: Any, code: Tensor, sigma: float, seed: int = 0) -> None:
+        self.model = model
+        self.code = code.cpu()
+        self.sigma = sigma
+        self.seed = seed
 
-    def generate_noise(self, input_latent: dict) -> Tensor:
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+        """Return the noise that a sampler must add to this LATENT to start at the code.
+
+        Raises:
+            EditError: The LATENT's size is not the code's.
+        """
         samples = comfy.sample.fix_empty_latent_channels(self.model, input_latent["samples"])
         if samples.shape != self.code.shape:
             raise EditError(
-                f"The inverted noise has shape {tuple(self.code.shape)} but the latent wired to the sampler has {tuple(samples.shape)}; "
-                "wire a latent of the same size."
+                f"The inverted noise has shape {tuple(self.code.shape)} but the latent wired to the sampler has "
+                f"{tuple(samples.shape)}; wire a latent of the same size."
             )
         sampling = self.model.get_model_object("model_sampling")
-        latent = to_model_space(self.model, samples.float().cpu())
-        zeros, ones, sigma = torch.zeros_like(self.code), torch.ones_like(self.code), torch.tensor(self.sigma)
+        sigma = torch.tensor(self.sigma)
         full = is_max_denoise(sampling, self.sigma)
+        latent = to_model_space(self.model, samples.float().cpu())
+        zeros = torch.zeros_like(self.code)
+        ones = torch.ones_like(self.code)
+        # Each call gets a noise of its own, because noise_scaling may work in place.
         shift = sampling.noise_scaling(sigma, zeros.clone(), latent, full)
         scale = sampling.noise_scaling(sigma, ones, zeros, full)
         return (self.code - shift) / scale

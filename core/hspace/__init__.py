@@ -1,6 +1,6 @@
 """h-space, the U-Net's bottleneck: directions, readouts, and the sampler that edits with them (arXiv 2210.10960)."""
 
-# Every kind of file is known from here on: a class enters itself when its module is imported.
+# A class enters itself in direction.KINDS when its module is imported. These imports make every kind of file known.
 from . import combine, direction, networks, readout
 
 __all__ = ["combine", "direction", "networks", "readout"]

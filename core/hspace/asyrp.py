@@ -3,26 +3,52 @@
     x' = euler(x, D) + a' * (D_edit - D)        a = 1 for eps and v models, 1 - sigma for flow models
 
 which is the paper's x' = P(edited) + direction(unedited), equation 7. D is the stock prediction and euler the stock
-step, so outside of the editing window, and at strength 0, this *is* the stock sampler, bit for bit. Model space.
+step, so that outside of the editing window, and at strength 0, this *is* the stock sampler, bit for bit. Flow models,
+the effect scale and changes that are read off h (readout.py) are ours, not the paper's. Every tensor is in model space.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, bottleneck_of, denoise_pair, guidance_of
-from ..samplers import euler_fraction, euler_step
-from .strength import Edit, Reading
+from ..denoiser import BottleneckRecorder, Denoiser, denoise_pair, guidance_of, is_flow
+from ..samplers import OnState, euler_fraction, euler_step
+from .strength import BoundEdit
 from .window import EditWindow
 
 
+class Boost(NamedTuple):
+    """The quality boost of section 4.2: fresh noise in the steps that a window boosts.
+
+    Attributes:
+        eta: Amount of fresh noise, DDIM's eta, 0 to 1; 0 is no boost.
+        noise: Draws N(0, I) like the state that it is given.
+    """
+
+    eta: float
+    noise: Callable[[Tensor], Tensor]
+
+
 def step_asyrp(
-    x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, flow: bool = False
+    x: Tensor, denoised: Tensor, edited: Tensor, sigma: Tensor, sigma_next: Tensor, *, flow: bool = False
 ) -> Tensor:
-    """One asymmetric step, without boost."""
+    """Make one asymmetric step without boost, equation 7.
+
+    Args:
+        x: State at sigma, [B, C, H, W].
+        denoised: D there, like x.
+        edited: D_edit there, like x.
+        sigma: Noise level before the step, a scalar tensor.
+        sigma_next: Noise level after it, a scalar tensor.
+        flow: Whether the model is a flow model.
+
+    Returns:
+        The state at sigma_next, like x.
+    """
     a_next = 1 - sigma_next if flow else 1.0
     return euler_step(x, denoised, sigma, sigma_next) + a_next * (edited - denoised)
 
@@ -33,97 +59,132 @@ def step_boost(
     edited: Tensor,
     sigma: Tensor,
     sigma_next: Tensor,
+    *,
     z: Tensor,
     eta: float,
     flow: bool = False,
 ) -> Tensor:
-    """One stochastic step (quality boost, section 4.2): DDIM's eta with s = sigma/a, noise z ~ N(0, I)."""
-    a, a_next = (1 - sigma, 1 - sigma_next) if flow else (torch.ones_like(sigma), torch.ones_like(sigma_next))
-    # a flow schedule starts at a = 0, s = infinity, where no old noise can be kept by ratio: s'/s is then 0.
-    ratio = sigma_next * a / (a_next * sigma) if a_next > 0 else torch.zeros_like(sigma)
-    s_next = sigma_next / a_next if a_next > 0 else torch.zeros_like(sigma)
+    """Make one stochastic asymmetric step: the quality boost, section 4.2.
+
+    It is DDIM's step (Song et al. 2021, equations 12 and 16) with s = sigma/a in place of their noise level.
+
+    Args:
+        x: State at sigma, [B, C, H, W].
+        denoised: D there, like x.
+        edited: D_edit there, like x.
+        sigma: Noise level before the step, a scalar tensor.
+        sigma_next: Noise level after it, a scalar tensor.
+        z: Noise ~ N(0, I), like x.
+        eta: Amount of fresh noise, 0 to 1.
+        flow: Whether the model is a flow model.
+
+    Returns:
+        The state at sigma_next, like x.
+    """
+    a = 1 - sigma if flow else torch.ones_like(sigma)
+    a_next = 1 - sigma_next if flow else torch.ones_like(sigma_next)
+    if a_next > 0:
+        ratio = sigma_next * a / (a_next * sigma)
+        s_next = sigma_next / a_next
+    else:
+        ratio = torch.zeros_like(sigma)
+        s_next = torch.zeros_like(sigma)
+    # A flow schedule starts at a = 0, where s is infinite and s'/s is 0: no old noise can be kept.
     up = eta * s_next * torch.sqrt((1 - ratio**2).clamp(min=0))
     down = torch.sqrt((s_next**2 - up**2).clamp(min=0))
     n = (x - a * denoised) / sigma
     return a_next * (edited + down * n + up * z)
 
 
-def _change(
-    denoise: Denoiser,
-    x: Tensor,
-    sigma: Tensor,
-    sigma_next: Tensor,
-    edit: Edit | None,
-    amount: float,
-    reading: Reading | None,
-    flow: bool,
-) -> tuple[Tensor, Tensor]:
-    """(D, D_edit - D) of an edit of h, of a reading of h, or of both."""
-    seen: list[Tensor] = []
-
-    def edit_seen(h: Tensor) -> Tensor:
-        if reading is not None:
-            seen.append(h)
-        return h if edit is None else edit(h, sigma)
-
-    denoised, edited = (
-        (denoise(x, sigma, edit_seen),) * 2 if edit is None else denoise_pair(denoise, x, sigma, edit_seen)
-    )
-    change = amount * (edited - denoised)
-    if reading is not None:
-        # All of D_edit - D is added at every step, of which a stock step would make this share.
-        change = change + euler_fraction(sigma, sigma_next, flow) * guidance_of(denoise) * reading(
-            bottleneck_of(seen, x), sigma, sigma_next, x.shape[-2:]
-        )
-    return denoised, change
-
-
 @torch.no_grad()
-def sample_asyrp(
+def sample_asyrp(  # noqa: PLR0913
     denoise: Denoiser,
     x: Tensor,
     sigmas: Tensor,
-    edit: Edit | None,
+    edit: BoundEdit = BoundEdit(),
     window: EditWindow = EditWindow(),
     *,
-    eta: float = 1.0,
-    flow: bool = False,
-    noise: Callable[[Tensor], Tensor] | None = None,
+    boost: Boost | None = None,
     symmetric: bool = False,
-    amount: float = 1.0,
-    reading: Reading | None = None,
     mask: Tensor | None = None,
-    callback: Callable[[int, Tensor, Tensor], None] | None = None,
+    callback: OnState | None = None,
 ) -> Tensor:
-    """Euler sampling with the h-space edited inside the window. x: [B, C, H, W] in model space at sigmas[0].
+    """Sample by Euler steps with the h-space edited inside a window: algorithm 1.
 
-    edit(h, sigma) returns the edited bottleneck; None edits nothing. reading(h, sigma, sigma_next, size): a change of D read off h
-    (core.readout). noise(x) draws z for boosted steps; without it there is no boost. symmetric applies the edit to the
-    direction term as well, which Asyrp's theorem 1 says cancels: a baseline, not a tool. amount: of the effect,
-    D + amount * (D_edit - D). mask: where, broadcastable to x.
-    callback(i, x, denoised) is called once a step.
+    Args:
+        denoise: The model under the source prompt.
+        x: State at sigmas[0], [B, C, H, W].
+        sigmas: Descending noise levels, [n + 1].
+        edit: What is edited, from strength.bind_edit.
+        window: Where it is edited and where it is boosted.
+        boost: Fresh noise of boosted steps; None is no boost.
+        symmetric: Whether the direction to x_t is edited too. Theorem 1 says that the edit then cancels: a baseline,
+            not a tool.
+        mask: Where to edit, broadcastable to x, 0 to 1; None is everywhere.
+        callback: Called with (step, state, edited prediction) before each step.
+
+    Returns:
+        The state at sigmas[-1], like x.
+
+    Raises:
+        EditError: The model's bottleneck is of another width than the direction's, or a readout is given a prompt that
+            divides the picture into areas.
     """
+    flow = is_flow(denoise)
     for i in range(len(sigmas) - 1):
-        sigma, sigma_next = sigmas[i], sigmas[i + 1]
-        edits, reads = (
-            edit is not None and window.edits(sigma),
-            reading is not None and window.share(sigma, sigma_next) > 0,
-        )
-        if edits or reads:
-            denoised, change = _change(
-                denoise, x, sigma, sigma_next, edit if edits else None, amount, reading if reads else None, flow
-            )
-            edited = denoised + (change if mask is None else mask * change)
+        sigma = sigmas[i]
+        sigma_next = sigmas[i + 1]
+        step_edit = _edit_of_step(edit, window, sigma, sigma_next)
+
+        # Predict, plainly and edited.
+        if step_edit.h_edit is None and step_edit.change is None:
+            denoised = denoise(x, sigma)
+            edited = denoised
         else:
-            denoised = edited = denoise(x, sigma)
+            denoised, effect = _effect(denoise, x, sigma, sigma_next, step_edit)
+            edited = denoised + (effect if mask is None else mask * effect)
         if callback is not None:
             callback(i, x, edited)
-        if noise is not None and eta > 0 and window.boosts(sigma):
-            x = step_boost(x, denoised, edited, sigma, sigma_next, noise(x), eta, flow)
+
+        # Step.
+        if boost is not None and boost.eta > 0 and window.boosts(sigma):
+            z = boost.noise(x)
+            x = step_boost(x, denoised, edited, sigma, sigma_next, z=z, eta=boost.eta, flow=flow)
         elif edited is denoised:
             x = euler_step(x, denoised, sigma, sigma_next)
         elif symmetric:
             x = euler_step(x, edited, sigma, sigma_next)
         else:
-            x = step_asyrp(x, denoised, edited, sigma, sigma_next, flow)
+            x = step_asyrp(x, denoised, edited, sigma, sigma_next, flow=flow)
     return x
+
+
+def _edit_of_step(edit: BoundEdit, window: EditWindow, sigma: Tensor, sigma_next: Tensor) -> BoundEdit:
+    """Return what of an edit applies to one step: h_edit to whole steps, change to fractions of steps too."""
+    h_edit = edit.h_edit if window.edits(sigma) else None
+    change = edit.change if window.edited_fraction(sigma, sigma_next) > 0 else None
+    return BoundEdit(h_edit, edit.effect_scale, change)
+
+
+def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edit: BoundEdit) -> tuple[Tensor, Tensor]:
+    """Return D and the effect of an edit, D_edit - D, each like x."""
+    h_edit = edit.h_edit
+    if h_edit is None:
+        recorder = BottleneckRecorder()
+        denoised = denoise(x, sigma, recorder)
+        edited = denoised
+    else:
+
+        def edit_at_sigma(h: Tensor) -> Tensor:
+            return h_edit(h, sigma)
+
+        recorder = BottleneckRecorder(edit_at_sigma)
+        denoised, edited = denoise_pair(denoise, x, sigma, recorder)
+    effect = edit.effect_scale * (edited - denoised)
+    if edit.change is not None:
+        height, width = x.shape[-2:]
+        change = edit.change(recorder.per_picture(len(x)), sigma, sigma_next, (height, width))
+        # The whole effect is added at every step. A stock step under the target prompt makes this fraction of it.
+        fraction = euler_fraction(sigma, sigma_next, is_flow(denoise))
+        effect = effect + fraction * guidance_of(denoise) * change
+    return denoised, effect

@@ -1,96 +1,140 @@
-"""Several h-space directions as one: dh = sum of weight * dh, which is how attributes add up (compositionality)."""
+"""Several h-space directions as one: dh = sum of weight * dh, which is how attributes add up (compositionality).
+
+The paper adds directions up (arXiv 2210.10960); sums that hold readouts are ours.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
 
 from ..errors import EditError
 from ..files import read, write
 from .direction import KINDS, HDirection
-from .window import EditWindow
+
+# The letters of a layout are ASCII: this many further on, another member's begin.
+ASCII_SIZE = 128
 
 
 @dataclass(frozen=True)
 class SumDirection(HDirection):
-    """``members`` with ``weights`` [P]. Each keeps its kind, its sigmas and its start; a negative weight takes away.
+    """Several directions and readouts, ``members``, with ``weights`` [P]; a negative weight takes away.
 
-    A file of a sum holds all of its members whole, so that it needs no other file.
+    Each member keeps its kind, its sigmas and its start. strength.bottleneck_delta gives the dh of a sum, and
+    strength.prediction_change what its readouts change. A file of a sum holds all of its members whole, so that it
+    needs no other file.
+
+    Attributes:
+        members: What is summed; none of them is a sum itself.
     """
 
     members: tuple[HDirection, ...] = ()
 
     kind = "h_direction_sum"
-    layout = {"weights": "P"}
+    layout: ClassVar[dict[str, str]] = {"weights": "P"}
     linear = ("weights",)
 
     @property
     def channels(self) -> int:
+        """The width of the bottleneck that all members were learned on."""
         return self.members[0].channels
 
     @property
     def parts(self) -> tuple[tuple[float, HDirection], ...]:
-        return tuple(zip(self.tensors["weights"].tolist(), self.members))
-
-    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        started = [
-            weight * part.delta(h, sigma)
-            for weight, part in self.parts
-            if EditWindow(edit_from=part.start).edits(sigma)
-        ]
-        return sum(started, torch.zeros_like(h, dtype=torch.float32))
+        """(weight, member) of each member."""
+        return tuple(zip(self.tensors["weights"].tolist(), self.members, strict=True))
 
     def save(self, path: str | Path) -> None:
-        held = [part for part in self.members if KINDS.get(part.kind) is not type(part)]
-        if held:
-            held[0].save(path)  # says why it cannot be saved
-        tensors = {
-            f"{i}.{name}": tensor.clone()
-            for i, part in enumerate(self.members)
-            for name, tensor in {"sigmas": part.sigmas, **part.tensors}.items()
-        }
+        """Write it to a file, whole or not at all.
+
+        Raises:
+            EditError: A member is not a kind of file.
+        """
+        for part in self.members:
+            if KINDS.get(part.kind) is not type(part):
+                # Its own save raises the sentence that says why.
+                part.save(path)
+        tensors = {"weights": self.tensors["weights"]}
+        for i, part in enumerate(self.members):
+            for name, tensor in {"sigmas": part.sigmas, **part.tensors}.items():
+                # Members may share a tensor, and safetensors holds no tensor twice.
+                tensors[f"{i}.{name}"] = tensor.clone()
         members = json.dumps([{"kind": part.kind, "info": part.info} for part in self.members])
-        write(path, self.kind, {"weights": self.tensors["weights"], **tensors}, {**self.info, "members": members})
+        write(path, self.kind, tensors, {**self.info, "members": members})
 
     @classmethod
-    def load(cls, path: str | Path) -> SumDirection:
+    def load(cls, path: str | Path) -> Self:
+        """Read a sum from a file.
+
+        Raises:
+            EditError: The file is not a whole sum.
+        """
+        # The header says which members there are, and they say which tensors the file must hold.
         _, info, _ = read(path, cls.kind, {}, ())
-        try:
-            members = [
-                (KINDS[member["kind"]], {str(k): str(v) for k, v in member["info"].items()})
-                for member in json.loads(info.pop("members"))
-            ]
-        except (KeyError, TypeError, AttributeError, ValueError):
-            raise EditError(f"'{Path(path).name}' has a damaged header; save the direction again.") from None
+        members = _members_of(info.pop("members", ""), path)
         layout = dict(cls.layout)
         for i, (kind, _) in enumerate(members):
-            layout |= {f"{i}.{name}": tuple(f"{i}{axis}" for axis in axes) for name, axes in kind.layout.items()}
+            for name, axes in kind.layout.items():
+                layout[f"{i}.{name}"] = _own_axes(axes, i)
         tensors, _, _ = read(path, cls.kind, layout, ())
         weights = tensors.pop("weights")
         if not members or len(weights) != len(members):
             raise EditError(
-                f"'{Path(path).name}' has {len(weights)} weights for {len(members)} directions; save the direction again."
+                f"'{Path(path).name}' has {len(weights)} weights for {len(members)} directions; "
+                "save the direction again."
             )
-        parts = [
-            kind.of({name: tensors[f"{i}.{name}"] for name in kind.layout}, own, path)
-            for i, (kind, own) in enumerate(members)
-        ]
-        return replace(combine_directions(list(zip(weights.tolist(), parts))), info=info)
+        weighted: list[tuple[float, HDirection]] = []
+        for i, (kind, own_info) in enumerate(members):
+            own_tensors = {name: tensors[f"{i}.{name}"] for name in kind.layout}
+            weighted.append((float(weights[i]), kind.of(own_tensors, own_info, path)))
+        whole = combine_directions(weighted)
+        return cls(whole.sigmas, whole.tensors, info, whole.members)
 
 
-def combine_directions(weighted: list[tuple[float, HDirection]], name: str | None = None) -> SumDirection:
-    """The sum of weight * direction, sums among them taken apart. Raises EditError when their bottlenecks differ in width."""
-    parts = [(weight * inner, part) for weight, direction in weighted for inner, part in direction.parts]
+def _own_axes(axes: str, member: int) -> str:
+    """Return the axes of a member's tensor in letters that no other member has, so that their lengths may differ."""
+    return "".join(chr(ord(axis) + ASCII_SIZE * (member + 1)) for axis in axes)
+
+
+def _members_of(text: str, path: str | Path) -> list[tuple[type[HDirection], dict[str, str]]]:
+    """Return the class and the info of each member, from the header of a file of a sum."""
+    members = []
+    try:
+        for member in json.loads(text):
+            info = {str(key): str(value) for key, value in member["info"].items()}
+            members.append((KINDS[member["kind"]], info))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise EditError(f"'{Path(path).name}' has a damaged header; save the direction again.") from None
+    return members
+
+
+def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str | None = None) -> SumDirection:
+    """Add up directions and readouts.
+
+    Args:
+        weighted: (weight, direction) of each, at least one. The members of a sum are taken out of it.
+        name: What the sum is called; None lists weights and names.
+
+    Returns:
+        The sum.
+
+    Raises:
+        EditError: Their bottlenecks differ in width.
+    """
+    parts = []
+    for weight, direction in weighted:
+        parts += [(weight * inner, part) for inner, part in direction.parts]
     first = parts[0][1]
     for _, part in parts[1:]:
         if part.channels != first.channels:
             raise EditError(
-                f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels but '{first.name}' on {first.channels}; "
-                "directions of one model family can be combined."
+                f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels "
+                f"but '{first.name}' on {first.channels}; directions of one model family can be combined."
             )
     weights = torch.tensor([weight for weight, _ in parts], dtype=torch.float32)
     sigmas = torch.cat([part.sigmas for _, part in parts]).unique().flip(0)

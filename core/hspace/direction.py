@@ -1,21 +1,29 @@
 """Directions in h-space, the U-Net's bottleneck: what to add to h, at which sigma (arXiv 2210.10960).
 
-    difference  mean of h(target prompt) - h(source prompt), one tensor a step; no training
-    global      one tensor for all steps;  vector: one number a channel, which fits any resolution
+    difference  the mean of h(target prompt) - h(source prompt), one map a step; it needs no training
+    global      one map for all steps;  vector: one number a channel, which fits any resolution
     implicit    f_t(h), a small network that answers each h with its own dh (figure 4 of the paper)
     combined    the sum of a global and an implicit one: where the attribute sits, and what this picture needs
+    readout     no dh at all, but a change of the predicted picture that is read off h; ours, not the paper's
 
-core.combine_directions adds several into one, core.average makes a table of any, core.pca finds tables without
-prompts. Directions live on the CPU in float32 and are cast where they are used; nothing mutates h.
+The classes are
+
+    HDirection          what an H_DIRECTION wire or a file holds
+      DeltaDirection    what adds dh to h: TableDirection, RandomDirection, ImplicitDirection, CombinedDirection
+      Readout           in readout.py
+      SumDirection      several of both, in combine.py
+
+strength.py says how a direction and a strength become an edit. Directions live on the CPU in float32 and are cast where
+they are used; nothing mutates h.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -24,15 +32,27 @@ from torch.nn import functional as F
 from ..errors import EditError
 from ..files import read, read_kind, write
 
-METHODS = ("global", "implicit", "vector", "difference", "combined")
+# Log sigmas are taken of no less than this, because a schedule may end at 0.
+MIN_SIGMA = 1e-6
 
-
-KINDS: dict[str, type[HDirection]] = {}  # every kind of file, by its name; subclasses enter themselves
+# Every kind of file, by its name. Subclasses of HDirection enter themselves.
+KINDS: dict[str, type[HDirection]] = {}
 
 
 @dataclass(frozen=True)
 class HDirection(ABC):
-    """``sigmas``: the steps it was learned on, descending, without the final 0. ``info``: free text by key."""
+    """What an H_DIRECTION wire or a file holds: a direction, a readout, or a sum of them.
+
+    A subclass with ``saved=False`` is not a kind of file.
+
+    Attributes:
+        sigmas: The steps it was learned on, descending, without the final 0, [S].
+        tensors: Its tensors by name, on the CPU in float32.
+        info: Free text by key, such as "name" and "method".
+        kind: The kind of its files.
+        layout: The tensors of its files and their axes, as files.read takes them.
+        linear: The tensors that its effect is proportional to, together.
+    """
 
     sigmas: Tensor
     tensors: dict[str, Tensor]
@@ -40,8 +60,7 @@ class HDirection(ABC):
 
     kind: ClassVar[str]
     layout: ClassVar[dict[str, str]]
-    linear: ClassVar[tuple[str, ...]] = ()  # the tensors dh is proportional to, together
-    moves_h: ClassVar[bool] = True  # False: it has no dh, but a change of the predicted picture (core.readout)
+    linear: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, saved: bool = True) -> None:
         super().__init_subclass__()
@@ -50,6 +69,7 @@ class HDirection(ABC):
 
     @property
     def name(self) -> str:
+        """What it is called in sentences and in sums."""
         return self.info.get("name", "direction")
 
     @property
@@ -59,73 +79,130 @@ class HDirection(ABC):
 
     @property
     @abstractmethod
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """The width of the bottleneck it was learned on."""
 
-    def delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        """Dh for this h [R, Ch, h, w] at this sigma, in h's device, float32, broadcastable to h. Raises EditError for another width."""
-        self.check(h)
-        return self._delta(h, sigma)
+    @property
+    def parts(self) -> tuple[tuple[float, HDirection], ...]:
+        """(weight, direction) of what it is a sum of; (1, itself) unless it is a SumDirection."""
+        return ((1.0, self),)
 
     def check(self, h: Tensor) -> None:
-        """Raises EditError for a bottleneck [R, Ch, h, w] of another width."""
+        """Check the width of a bottleneck h [R, Ch, h, w].
+
+        Raises:
+            EditError: It was learned on a bottleneck of another width.
+        """
         if h.shape[1] != self.channels:
             raise EditError(
                 f"direction '{self.name}' was learned on a bottleneck of {self.channels} channels but this model has "
                 f"{h.shape[1]}; use the model family it was learned on."
             )
 
-    @abstractmethod
-    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor: ...
-
-    @property
-    def parts(self) -> tuple[tuple[float, HDirection], ...]:
-        """(weight, direction) of what it is a sum of; for most itself alone."""
-        return ((1.0, self),)
-
-    def scaled(self, factor: float) -> HDirection:
-        """The direction whose dh is factor times this one's."""
-        return replace(
-            self, tensors={name: factor * t if name in self.linear else t for name, t in self.tensors.items()}
-        )
+    def scaled(self, factor: float) -> Self:
+        """Return the direction whose effect at strength 1 is ``factor`` times this one's."""
+        tensors = {}
+        for name, tensor in self.tensors.items():
+            tensors[name] = factor * tensor if name in self.linear else tensor
+        return replace(self, tensors=tensors)
 
     def save(self, path: str | Path) -> None:
+        """Write it to a file, whole or not at all.
+
+        Raises:
+            EditError: It holds something that is not a kind of file.
+        """
         write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info))
 
     @classmethod
-    def load(cls, path: str | Path) -> HDirection:
-        """Raises EditError for a file that is not a whole direction of this kind."""
+    def load(cls, path: str | Path) -> Self:
+        """Read one of this class from a file.
+
+        Raises:
+            EditError: The file is not a whole direction of this kind.
+        """
         tensors, info, _ = read(path, cls.kind, cls.layout, ())
         return cls.of(tensors, info, path)
 
     @classmethod
-    def of(cls, tensors: dict[str, Tensor], info: dict[str, str], path: str | Path) -> HDirection:
-        """From what was read from a file, "sigmas" among the tensors. Raises EditError for a table of another length."""
-        table = tensors.get("table")
-        direction = cls(tensors["sigmas"], {name: tensor for name, tensor in tensors.items() if name != "sigmas"}, info)
-        if table is not None and len(table) not in (1, len(direction.sigmas)):
+    def of(cls, tensors: dict[str, Tensor], info: dict[str, str], path: str | Path) -> Self:
+        """Make one from what was read from a file.
+
+        Args:
+            tensors: The tensors of ``layout``, "sigmas" among them.
+            info: Free text by key.
+            path: The file; its name stands in the sentence of an error.
+
+        Returns:
+            The direction.
+
+        Raises:
+            EditError: It holds a table whose length is neither 1 nor that of its sigmas.
+        """
+        own = dict(tensors)
+        sigmas = own.pop("sigmas")
+        table = own.get("table")
+        if table is not None and len(table) not in (1, len(sigmas)):
             raise EditError(
-                f"'{Path(path).name}' has {len(table)} directions for {len(direction.sigmas)} sigmas; save the direction again."
+                f"'{Path(path).name}' has {len(table)} directions for {len(sigmas)} sigmas; save the direction again."
             )
-        return direction
+        return cls(sigmas, own, info)
 
 
-class TableDirection(HDirection):
-    """``table`` [S, C, h, w] for as many sigmas, looked up by sigma, or [1, C, h, w] for all steps."""
+class DeltaDirection(HDirection, saved=False):
+    """A direction that moves h: h + dh."""
+
+    def delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        """Return dh.
+
+        Args:
+            h: Bottleneck, [R, Ch, h, w].
+            sigma: Noise level, a scalar tensor.
+
+        Returns:
+            dh on the device of h, in float32, broadcastable to h.
+
+        Raises:
+            EditError: It was learned on a bottleneck of another width.
+        """
+        self.check(h)
+        return self._delta(h, sigma)
+
+    @abstractmethod
+    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
+        """Return dh for an h of the right width."""
+
+
+class TableDirection(DeltaDirection):
+    """Maps that are added to every h alike.
+
+    ``table`` is [S, Ch, h, w] for as many sigmas, looked up by sigma, or [1, Ch, h, w] for all steps. A map of 1 x 1
+    holds one number a channel and fits any resolution; any other map is resized.
+    """
 
     kind = "h_direction_table"
-    layout = {"sigmas": "S", "table": "TChw"}
+    layout: ClassVar[dict[str, str]] = {"sigmas": "S", "table": "TChw"}
     linear = ("table",)
 
     @property
     def channels(self) -> int:
+        """The width of the bottleneck it was learned on."""
         return self.tensors["table"].shape[1]
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        return _resized(_lookup(self.tensors["table"], self.sigmas, float(sigma)), h)
+        return resize_map(_lookup(self.tensors["table"], self.sigmas, float(sigma)), h)
 
 
-def _resized(dh: Tensor, h: Tensor) -> Tensor:
-    """[C, h, w] to the size of this h; one number a channel stays as it is: [1, C, h', w']."""
+def resize_map(dh: Tensor, h: Tensor) -> Tensor:
+    """Bring a map to the size of a bottleneck.
+
+    Args:
+        dh: Map, [Ch, h', w'].
+        h: Bottleneck, [R, Ch, h, w].
+
+    Returns:
+        The map on the device of h, [1, Ch, h, w]; one number a channel stays [1, Ch, 1, 1].
+    """
     dh = dh.to(h.device)[None]
     if dh.shape[-2:] not in ((1, 1), h.shape[-2:]):
         dh = F.interpolate(dh, size=h.shape[-2:], mode="bilinear", antialias=True)
@@ -133,42 +210,86 @@ def _resized(dh: Tensor, h: Tensor) -> Tensor:
 
 
 def _lookup(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
-    """Linear in log sigma between neighbours, constant beyond the ends: [C, h, w]."""
+    """Return the map at sigma, [Ch, h, w]: linear in log sigma between neighbours, constant beyond the ends."""
     if len(table) == 1:
         return table[0]
-    logs = sigmas.clamp(min=1e-6).log().flip(0)
-    position = torch.tensor(math.log(max(sigma, 1e-6))).clamp(logs[0], logs[-1])
+    logs = sigmas.clamp(min=MIN_SIGMA).log().flip(0)
+    position = torch.tensor(math.log(max(sigma, MIN_SIGMA))).clamp(logs[0], logs[-1])
     high = int(torch.searchsorted(logs, position).clamp(1, len(logs) - 1))
-    weight = (position - logs[high - 1]) / (logs[high] - logs[high - 1])
+    low = high - 1
+    weight = (position - logs[low]) / (logs[high] - logs[low])
     ascending = table.flip(0)
-    return torch.lerp(ascending[high - 1], ascending[high], weight)
+    return torch.lerp(ascending[low], ascending[high], weight)
 
 
-class RandomDirection(HDirection, saved=False):
-    """A fixed random direction with, at every h and sigma, the norm that ``base`` has there: the baseline to beat."""
+@dataclass(frozen=True)
+class RandomDirection(DeltaDirection, saved=False):
+    """A fixed random direction that has, at every h and sigma, the norm of another: the baseline to beat.
+
+    Make one with ``RandomDirection.like``.
+
+    Attributes:
+        base: The direction whose norm it has.
+        seed: Seed of its one random map.
+    """
+
+    _: KW_ONLY
+    base: DeltaDirection
+    seed: int
 
     kind = "h_direction_random"
+    linear = ("factor",)
 
-    def __init__(self, base: HDirection, seed: int):
-        super().__init__(base.sigmas, {}, dict(base.info))
-        object.__setattr__(self, "base", base)
-        object.__setattr__(self, "seed", seed)
+    @classmethod
+    def like(cls, base: HDirection, seed: int) -> RandomDirection:
+        """Make a random direction of the norm of ``base``.
+
+        Args:
+            base: The direction whose norm it has.
+            seed: Seed of its one random map.
+
+        Returns:
+            The random direction, of the sigmas and the info of ``base``.
+
+        Raises:
+            EditError: ``base`` has no dh.
+        """
+        if not isinstance(base, DeltaDirection):
+            raise EditError(
+                f"direction '{base.name}' is a readout or a sum, which has no dh of its own; "
+                "a direction of method combined, implicit or global is accepted."
+            )
+        return cls(base.sigmas, {"factor": torch.ones(())}, dict(base.info), base=base, seed=seed)
 
     @property
     def channels(self) -> int:
+        """The width of the bottleneck it was learned on."""
         return self.base.channels
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         dh = self.base.delta(h, sigma).expand(h.shape)
         z = torch.randn(h.shape[1:], generator=torch.Generator().manual_seed(self.seed)).to(h.device)
-        return z * (dh.flatten(1).norm(dim=1)[:, None, None, None] / z.norm())
+        norms: Tensor = dh.flatten(1).norm(dim=1)[:, None, None, None]
+        scale: Tensor = norms / z.norm()
+        return self.tensors["factor"] * (z * scale)
 
     def save(self, path: str | Path) -> None:
+        """Raise EditError: it is not saved."""
         raise EditError("A random direction is a baseline for measurements; it is not saved.")
 
 
 def load_hdirection(path: str | Path) -> HDirection:
-    """Raises EditError for a file that is not a whole h-direction of a known version."""
+    """Read a direction, a readout or a sum from a file.
+
+    Args:
+        path: A file that ``save`` wrote.
+
+    Returns:
+        The direction, of the class that its kind names.
+
+    Raises:
+        EditError: The file is not a whole h-direction of a known version.
+    """
     kind = read_kind(path)
     if kind not in KINDS:
         raise EditError(

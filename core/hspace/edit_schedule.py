@@ -3,8 +3,9 @@
     editing strength     xi_t    = dist(x, P_T) - dist(x, P_t)    what an edit from T down to t can still reach
     quality deficiency   gamma_t = dist(x, x_t)                   how far the noisy state is from a picture
 
-Editing ends (t_edit) as soon as dist(x, P_t) is no more than a threshold, 0.33 for LPIPS in the paper; boosting begins
-(t_boost) as soon as gamma is, 1.2 there. Any distance between pictures will do, each with thresholds of its own.
+Editing ends (t_edit) as soon as dist(x, P_t) is no more than a threshold, 0.33 for LPIPS in the paper. Boosting begins
+(t_boost) as soon as gamma_t is no more than another, 1.2 there. Any distance between pictures will do, each with
+thresholds of its own. Ours, not the paper's: t_edit and t_boost lie between steps, by linear interpolation.
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ from ..denoiser import Denoiser
 from ..errors import check_sigmas
 from ..inversion.fixed_point import fixed_point_inversion
 from ..inversion.report import QUALITIES
-from ..samplers import sample_euler
+from ..samplers import OnStep, PercentToSigma, sample_euler
 
-Distance = Callable[[Tensor, Tensor], Tensor]  # two batches of pictures [B, 3, H, W] in [0, 1] -> [B]
+# Two batches of pictures, each [B, 3, H, W] in [0, 1] -> [B]
+Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class EditCurves:
-    """Means over the batch at each step [S]: ``predicted`` = dist(x, P_t), ``noisy`` = dist(x, x_t)."""
+    """Distances to the picture along a schedule, means over the batch, one value a step.
+
+    Attributes:
+        percents: Sampling progress at each step, 0 to 1.
+        predicted: dist(x, P_t).
+        noisy: dist(x, x_t), the quality deficiency gamma_t.
+    """
 
     percents: list[float]
     predicted: list[float]
@@ -35,82 +43,149 @@ class EditCurves:
 
     @property
     def strengths(self) -> list[float]:
-        """xi_t."""
+        """The editing strength xi_t at each step."""
         return [self.predicted[0] - value for value in self.predicted]
 
     def edit_percent(self, threshold: float) -> float:
-        """Progress at t_edit; 1 where no prediction comes so near."""
+        """Return the progress at t_edit.
+
+        Args:
+            threshold: The distance dist(x, P_t) at which editing ends.
+
+        Returns:
+            Progress, 0 to 1; 1 where no prediction comes so near.
+        """
         return first_at_most(self.percents, self.predicted, threshold)
 
     def boost_percent(self, threshold: float) -> float:
-        """Progress at t_boost; 1, which is off, where no state comes so near."""
+        """Return the progress at t_boost.
+
+        Args:
+            threshold: The distance dist(x, x_t) at which boosting begins.
+
+        Returns:
+            Progress, 0 to 1; 1, which is off, where no state comes so near.
+        """
         return first_at_most(self.percents, self.noisy, threshold)
 
 
 @torch.no_grad()
 def record_rebuild(
-    denoise: Denoiser, x0: Tensor, sigmas: Tensor, callback: Callable[[], None] | None = None
+    denoise: Denoiser, x0: Tensor, sigmas: Tensor, *, on_step: OnStep | None = None
 ) -> tuple[Tensor, Tensor]:
-    """x_t and P_t, [S, B, C, H, W] each, model space, on the CPU, of the picture x0 [B, C, H, W]: inverted, then rebuilt by euler.
+    """Invert a picture, rebuild it by Euler steps, and record what the sampler sees on the way.
 
-    callback() after each step of both ways.
+    Args:
+        denoise: The model.
+        x0: The picture, [B, C, H, W] in model space.
+        sigmas: Descending noise levels, [S + 1].
+        on_step: Called once for each step of the inversion and of the way back.
+
+    Returns:
+        The states x_t and the predictions P_t, each [S, B, C, H, W] in model space and on the CPU.
+
+    Raises:
+        EditError: The sigmas or x0 are not accepted.
     """
     check_sigmas(sigmas)
-    states, predictions = [], []
+    states = []
+    predictions = []
+
+    def tick(i: int, x: Tensor) -> None:
+        if on_step is not None:
+            on_step()
 
     def keep(i: int, x: Tensor, denoised: Tensor) -> None:
         states.append(x.cpu())
         predictions.append(denoised.cpu())
-        if callback is not None:
-            callback()
+        tick(i, x)
 
-    code, _ = fixed_point_inversion(
-        denoise, x0, sigmas, *QUALITIES["fast"], callback=callback and (lambda *_: callback())
-    )
+    code, _ = fixed_point_inversion(denoise, x0, sigmas, QUALITIES["fast"], callback=tick)
     sample_euler(denoise, code, sigmas, keep)
     return torch.stack(states), torch.stack(predictions)
 
 
-def edit_curves(
+def edit_curves(  # noqa: PLR0913
     states: Tensor,
     predictions: Tensor,
     x0: Tensor,
     sigmas: Tensor,
-    percent_to_sigma: Callable[[float], float],
+    *,
+    percent_to_sigma: PercentToSigma,
     decode: Callable[[Tensor], Tensor],
     distance: Distance,
     flow: bool = False,
-    callback: Callable[[], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> EditCurves:
-    """Distances along a trace to the picture x0 [B, C, H, W], model space.
+    """Measure the distances to a picture along what record_rebuild recorded.
 
-    decode: model space to pictures [B, 3, H, W] in [0, 1]. States are decoded in variance-preserving form, as the
-    paper's x_t. callback() after each step.
+    States are decoded in variance-preserving form, as the paper's x_t.
+
+    Args:
+        states: x_t, [S, B, C, H, W] in model space.
+        predictions: P_t, like the states.
+        x0: The picture, [B, C, H, W] in model space.
+        sigmas: Descending noise levels, [S + 1].
+        percent_to_sigma: Sigma at a sampling progress.
+        decode: From model space to pictures, [B, 3, H, W] in [0, 1].
+        distance: The distance of two batches of pictures.
+        flow: Whether the model is a flow model.
+        on_step: Called after each step.
+
+    Returns:
+        The curves, one value a step.
     """
-    picture, predicted, noisy = decode(x0), [], []
-    for x, prediction, sigma in zip(states, predictions, sigmas.tolist()):
+    picture = decode(x0)
+    levels = sigmas[:-1].tolist()
+    predicted = []
+    noisy = []
+    for x, prediction, sigma in zip(states, predictions, levels, strict=True):
         predicted.append(float(distance(decode(prediction), picture).mean()))
-        noisy.append(float(distance(decode(x if flow else x / math.sqrt(1 + sigma**2)), picture).mean()))
-        if callback is not None:
-            callback()
-    return EditCurves([percent_of(percent_to_sigma, sigma) for sigma in sigmas[:-1].tolist()], predicted, noisy)
+        state = x if flow else x / math.sqrt(1 + sigma**2)
+        noisy.append(float(distance(decode(state), picture).mean()))
+        if on_step is not None:
+            on_step()
+    percents = [percent_of(percent_to_sigma, sigma) for sigma in levels]
+    return EditCurves(percents, predicted, noisy)
 
 
-def percent_of(percent_to_sigma: Callable[[float], float], sigma: float) -> float:
-    """The progress at sigma: the inverse of a falling percent_to_sigma, by bisection."""
-    low, high = 0.0, 1.0
+def percent_of(percent_to_sigma: PercentToSigma, sigma: float) -> float:
+    """Find the sampling progress at a noise level, by bisection.
+
+    Args:
+        percent_to_sigma: Sigma at a sampling progress, falling.
+        sigma: The noise level.
+
+    Returns:
+        Progress, 0 to 1.
+    """
+    low = 0.0
+    high = 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if percent_to_sigma(middle) > sigma else (low, middle)
+        if percent_to_sigma(middle) > sigma:
+            low = middle
+        else:
+            high = middle
     return (low + high) / 2
 
 
-def first_at_most(saliency_weight: list[float], values: list[float], threshold: float) -> float:
-    """Where values first fall to the threshold, linearly between places; 1 where they never do."""
+def first_at_most(percents: list[float], values: list[float], threshold: float) -> float:
+    """Find where a curve first falls to a threshold, linearly between its points.
+
+    Args:
+        percents: Sampling progress at each point of the curve, ascending.
+        values: The curve there.
+        threshold: What it is to fall to.
+
+    Returns:
+        Progress; 1 where the curve never falls so low.
+    """
     for i, value in enumerate(values):
-        if value <= threshold:
-            if i == 0:
-                return saliency_weight[0]
-            share = (values[i - 1] - threshold) / (values[i - 1] - value)
-            return saliency_weight[i - 1] + share * (saliency_weight[i] - saliency_weight[i - 1])
+        if value > threshold:
+            continue
+        if i == 0:
+            return percents[0]
+        fraction = (values[i - 1] - threshold) / (values[i - 1] - value)
+        return percents[i - 1] + fraction * (percents[i] - percents[i - 1])
     return 1.0

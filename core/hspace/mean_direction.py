@@ -1,23 +1,23 @@
-"""Plain directions derived from one that answers each picture (arXiv 2210.10960, section 5 and appendix): its mean.
+"""Derive plain directions from one that answers each picture: its means (arXiv 2210.10960, section 5 and appendix).
 
-    mean_t    dh^mean_t   a map a step: the mean over samples of what is added at that step
-    global    dh^global   one map: the mean of these over steps
+    mean_t    dh^mean_t   one map a step: the mean over samples of what is added at that step
+    global    dh^global   one map for all steps: the mean of these over steps
 
-Both are tables: they need no network, apply the same to every picture, and show how far an attribute is one direction.
+Both are tables: they need no network, apply alike to every picture, and show how far an attribute is one direction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..denoiser import Denoiser
 from ..errors import EditError, check_sigmas
+from ..samplers import Run
 from .asyrp import sample_asyrp
-from .direction import HDirection, TableDirection
-from .strength import bottleneck_delta
+from .direction import DeltaDirection, HDirection, TableDirection
+from .strength import BoundEdit, bottleneck_delta
 from .window import EditWindow
 
 
@@ -30,43 +30,54 @@ def mean_direction(
     window: EditWindow = EditWindow(),
     *,
     strength: float = 1.0,
-    flow: bool = False,
-    batch: int = 8,
-    device: torch.device | str = "cpu",
-    callback: Callable[[], None] | None = None,
+    run: Run = Run(),
 ) -> TableDirection:
-    """mean_t: the mean of what ``direction`` adds to h while noise [B, C, H, W] (model space, at sigmas[0]) is sampled with it.
+    """Average what a direction adds to h while pictures are sampled with it: mean_t.
 
-    What comes back lives on those of these sigmas that lie inside the window, and at strength 1 does what the direction
-    does there at ``strength``. ``batch`` noises at a time; callback() after each of their steps. Raises EditError
-    when it adds nothing there.
+    Args:
+        denoise: The model under the source prompt.
+        direction: A direction that moves h, or a sum of such.
+        noise: Starting noises at sigmas[0], [B, C, H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        window: Where the direction is applied.
+        strength: How strongly it is applied.
+        run: on_step is called for each step of each batch.
+
+    Returns:
+        A map for each of these sigmas in the window. At strength 1 it adds the mean of what the direction adds there
+        at ``strength``.
+
+    Raises:
+        EditError: The direction is or holds a readout, or it adds nothing on this schedule.
     """
     check_sigmas(sigmas)
     for _, part in direction.parts:
-        if not part.moves_h:
+        if not isinstance(part, DeltaDirection):
             raise EditError(
-                f"direction '{part.name}' is a readout: it adds nothing to h that could be averaged; a direction of method combined or implicit is accepted."
+                f"direction '{part.name}' is a readout: it adds nothing to h that could be averaged; "
+                "a direction of method combined or implicit is accepted."
             )
-    move = bottleneck_delta(direction, strength, sigmas, window)
+    delta = bottleneck_delta(direction, strength, sigmas, window)
     steps = [i for i, sigma in enumerate(sigmas[:-1]) if window.edits(sigma)]
-    if move is None or not steps:
+    if delta is None or not steps:
         raise EditError(
-            f"direction '{direction.name}' adds nothing on this schedule; check its weights, and that the schedule reaches down to sigma {direction.start:.4g}."
+            f"direction '{direction.name}' adds nothing on this schedule; check its weights, and that the schedule "
+            f"reaches down to sigma {direction.start:.4g}."
         )
-    totals: dict[float, Tensor] = {}
-    counts = dict.fromkeys((float(sigmas[i]) for i in steps), 0)
+    # By sigma: the sum of what was added to h there, and to how many rows.
+    totals = {float(sigmas[i]): torch.zeros(()) for i in steps}
+    counts = dict.fromkeys(totals, 0)
 
-    def edit(h: Tensor, sigma: Tensor) -> Tensor:
-        dh, key = move(h, sigma), float(sigma)
-        totals[key] = totals.get(key, 0) + dh.sum(dim=0).cpu()
-        counts[key] += len(h)
+    def add_and_record(h: Tensor, sigma: Tensor) -> Tensor:
+        dh = delta(h, sigma)
+        totals[float(sigma)] = totals[float(sigma)] + dh.sum(dim=0).cpu()
+        counts[float(sigma)] += len(h)
         return h + dh.to(h)
 
-    for x in noise.split(batch):
-        sample_asyrp(
-            denoise, x.to(device), sigmas, edit, window, flow=flow, callback=callback and (lambda *_: callback())
-        )
-    table = torch.stack([totals[key] / counts[key] for key in counts])
+    for x in noise.split(run.batch):
+        edit = BoundEdit(h_edit=add_and_record)
+        sample_asyrp(denoise, x.to(run.device), sigmas, edit, window, callback=run.on_state)
+    table = torch.stack([total / counts[sigma] for sigma, total in totals.items()])
     info = {
         **direction.info,
         "name": direction.name,
@@ -77,12 +88,27 @@ def mean_direction(
 
 
 def mean_over_steps(direction: TableDirection) -> TableDirection:
-    """global: one map for all steps, the mean of a table's."""
-    info = {**direction.info, "method": direction.info.get("method", "table").replace("mean_t", "global")}
-    return TableDirection(direction.sigmas, {"table": direction.tensors["table"].mean(dim=0, keepdim=True)}, info)
+    """Average the maps of a table: global.
+
+    Args:
+        direction: A table, such as mean_direction returns.
+
+    Returns:
+        A table of one map for all steps.
+    """
+    table = direction.tensors["table"].mean(dim=0, keepdim=True)
+    method = direction.info.get("method", "table").replace("mean_t", "global")
+    return TableDirection(direction.sigmas, {"table": table}, {**direction.info, "method": method})
 
 
 def step_cosines(direction: TableDirection) -> Tensor:
-    """Cosines between the maps of all steps, [S, S]: all 1 where one map would do for every step (consistency)."""
-    maps = torch.nn.functional.normalize(direction.tensors["table"].flatten(1), dim=1)
+    """Compare the maps of a table's steps: the paper's consistency.
+
+    Args:
+        direction: A table of S maps.
+
+    Returns:
+        The cosine of each pair of steps, [S, S]; all 1 where one map would do for every step.
+    """
+    maps = F.normalize(direction.tensors["table"].flatten(1), dim=1)
     return maps @ maps.T

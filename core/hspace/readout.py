@@ -1,38 +1,43 @@
-"""Readouts: what another prompt would change, read off the bottleneck.
+"""Readouts: what another prompt would change, read off the bottleneck. Ours, not the paper's.
 
-Asyrp (arXiv 2210.10960) adds dh to h and lets the decoder answer; the answer brings what nobody asked for, and colours
-drift. A readout leaves h alone. A small convolutional network tells from h how the predicted picture would change under
-the target prompt, and that is added to the prediction itself:
+Asyrp (arXiv 2210.10960) adds dh to h and lets the decoder answer. The decoder's answer also holds changes that nobody
+asked for, and colours drift. A readout leaves h alone: a small convolutional network tells from h how the predicted
+picture would change under the target prompt, and that change is added to the prediction itself,
 
-    D_edit = D + strength * guidance * w R(h, sigma),    R(h, sigma) ~ D_target - D_source
+    D_edit = D + strength * guidance * w R(h, sigma),    R(h, sigma) ~ (D_target - D_source) / guidance
 
-The bottleneck is Asyrp's, and so is the sampler; the decoder is not asked. It costs no second model call, and learning
-needs no gradient through the model (core.changes). R is a regression: where h leaves the change open it answers with
-the mean, which is why its unit is measured (core.calibration), and a little of everything, which w leaves out (core.focus).
+The bottleneck is Asyrp's, and so is the sampler; the decoder is not asked. An edit costs no second model call, and
+learning needs no gradient through the model (learn_readout.py). R is a regression. Where h leaves the change open, R
+answers with the mean, which is why its unit of strength is measured (calibration.py). R also answers a little
+everywhere, which w leaves out (core/saliency.py).
 """
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import EditError
 from ..saliency import FOCUS, saliency_weight
 from .direction import HDirection
 from .networks import TIME_WIDTH, time_embedding
 
+# Chosen on the embedded model.
 WIDTH = 128
 DROPOUT = 0.1
 
 
 class Readout(HDirection):
-    """``scale``: what h is divided by. ``out.weight`` [C, r, r, W]: r latent pixels for each place of the bottleneck."""
+    """R(h, sigma), a change of the predicted picture.
+
+    ``scale`` [1] is what h is divided by. ``out.weight`` is [C, r, r, W]: r x r latent pixels for each place of h.
+    """
 
     kind = "h_direction_readout"
-    layout = {
+    layout: ClassVar[dict[str, str]] = {
         "sigmas": "S",
         "scale": "1",
         "in.weight": "WH",
@@ -47,7 +52,6 @@ class Readout(HDirection):
         "out.bias": "Crr",
     }
     linear = ("out.weight", "out.bias")
-    moves_h = False
 
     @classmethod
     def fresh(
@@ -57,66 +61,101 @@ class Readout(HDirection):
         factor: int,
         scale: float,
         sigmas: Tensor,
+        *,
         generator: torch.Generator,
         info: dict[str, str],
-    ) -> Readout:
-        """Fresh weights for a bottleneck of ``channels``, ``factor`` times smaller than the latent; the last layer is zero."""
+    ) -> Self:
+        """Draw fresh weights. The last layer is zero, so that learning starts from no edit at all.
+
+        Args:
+            channels: Width of the bottleneck, Ch.
+            latent_channels: Channels of the latent, C.
+            factor: How many times the latent is larger than the bottleneck, along each side.
+            scale: What h is divided by: its standard deviation.
+            sigmas: The steps it will be learned on, [S].
+            generator: What the weights are drawn from.
+            info: Free text by key.
+
+        Returns:
+            The readout, which reads 0.
+        """
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
 
-        return cls(
-            sigmas,
-            {
-                "scale": torch.tensor([scale]),
-                "in.weight": normal(WIDTH, channels),
-                "in.bias": torch.zeros(WIDTH),
-                "time.weight": normal(WIDTH, TIME_WIDTH),
-                "time.bias": torch.zeros(WIDTH),
-                "conv1.weight": normal(WIDTH, WIDTH, 3, 3),
-                "conv1.bias": torch.zeros(WIDTH),
-                "conv2.weight": normal(WIDTH, WIDTH, 3, 3),
-                "conv2.bias": torch.zeros(WIDTH),
-                "out.weight": torch.zeros(latent_channels, factor, factor, WIDTH),
-                "out.bias": torch.zeros(latent_channels, factor, factor),
-            },
-            info,
-        )
+        tensors = {
+            "scale": torch.tensor([scale]),
+            "in.weight": normal(WIDTH, channels),
+            "in.bias": torch.zeros(WIDTH),
+            "time.weight": normal(WIDTH, TIME_WIDTH),
+            "time.bias": torch.zeros(WIDTH),
+            "conv1.weight": normal(WIDTH, WIDTH, 3, 3),
+            "conv1.bias": torch.zeros(WIDTH),
+            "conv2.weight": normal(WIDTH, WIDTH, 3, 3),
+            "conv2.bias": torch.zeros(WIDTH),
+            "out.weight": torch.zeros(latent_channels, factor, factor, WIDTH),
+            "out.bias": torch.zeros(latent_channels, factor, factor),
+        }
+        return cls(sigmas, tensors, info)
 
     @property
     def channels(self) -> int:
+        """The width of the bottleneck it was learned on."""
         return self.tensors["in.weight"].shape[1]
 
-    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        raise EditError(
-            f"direction '{self.name}' is a readout: it changes the predicted picture and has no dh; use a direction of method combined, implicit or global here."
-        )
-
     def read(self, h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-        """W R(h, sigma), what a sampler is to add at strength 1; as ``change`` takes and gives it. w: of core.focus, brought to at most 1."""
+        """Return w R(h, sigma), what a sampler adds at strength 1 and guidance 1.
+
+        Args:
+            h: Bottleneck, [R, Ch, h, w].
+            sigma: Noise level, a scalar tensor or [R].
+            size: Height and width of the latent.
+
+        Returns:
+            The change of the predicted picture, [R, C, *size] in model space and float32. w is the saliency weight of
+            the change, divided by its largest possible value so that it is at most 1.
+
+        Raises:
+            EditError: It was learned on a bottleneck of another width.
+        """
         change = self.change(h, sigma, size)
         return saliency_weight(change) / (1 + FOCUS) * change
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:
-        """R(h, sigma) for h [R, Ch, h, w]: [R, C, *size] in float32. sigma: one, or [R]. dropout: while learning, what it is drawn from.
+        """Return R(h, sigma), without its saliency weight.
 
-        Raises EditError for a bottleneck of another width.
+        Args:
+            h: Bottleneck, [R, Ch, h, w].
+            sigma: Noise level, a scalar tensor or [R].
+            size: Height and width of the latent.
+            dropout: What dropout is drawn from while learning; None drops nothing.
+
+        Returns:
+            The change of the predicted picture, [R, C, *size] in model space and float32.
+
+        Raises:
+            EditError: It was learned on a bottleneck of another width.
         """
         self.check(h)
         w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
-        time = time_embedding(sigma.reshape(-1)).to(h.device)
+        embedding = time_embedding(sigma.reshape(-1)).to(h.device)
+        time = F.linear(embedding, w["time.weight"], w["time.bias"])
         y = F.conv2d(h.float() / w["scale"], w["in.weight"][:, :, None, None], w["in.bias"])
-        y = F.silu(y + F.linear(time, w["time.weight"], w["time.bias"])[:, :, None, None])
+        y = F.silu(y + time[:, :, None, None])
         for name in ("conv1", "conv2"):
-            y = y + F.silu(F.conv2d(_dropped(y, dropout), w[f"{name}.weight"], w[f"{name}.bias"], padding="same"))
+            answer = F.conv2d(_dropped(y, dropout), w[f"{name}.weight"], w[f"{name}.bias"], padding="same")
+            y = y + F.silu(answer)
+        weight = w["out.weight"].flatten(0, 2)[:, :, None, None]
+        y = F.conv2d(_dropped(y, dropout), weight, w["out.bias"].flatten())
         factor = w["out.weight"].shape[1]
-        y = F.conv2d(_dropped(y, dropout), w["out.weight"].flatten(0, 2)[:, :, None, None], w["out.bias"].flatten())
-        # A side that the model's downsampling rounds up has a margin.
-        return F.pixel_shuffle(y, factor)[..., : size[0], : size[1]]
+        # A side that the model's downsampling rounded up comes out too long.
+        height, width = size
+        return F.pixel_shuffle(y, factor)[..., :height, :width]
 
 
 def _dropped(y: Tensor, generator: torch.Generator | None) -> Tensor:
-    """With a tenth of the values left out."""
+    """Set a share DROPOUT of the values to 0 and make up for it in the others."""
     if generator is None:
         return y
-    return y * (torch.rand(y.shape, generator=generator) >= DROPOUT).to(y) / (1 - DROPOUT)
+    kept = (torch.rand(y.shape, generator=generator) >= DROPOUT).to(y)
+    return y * kept / (1 - DROPOUT)

@@ -1,4 +1,26 @@
-"""strength."""
+"""How a strength becomes an edit: bind_edit.
+
+With a strength s, the bottleneck h becomes h' and the prediction D becomes D_edit:
+
+    a direction that moves h, -1 <= s <= 1    h' = h + s * (S / S') * dh           D_edit = D(h')
+                              beyond          h' = h + sign(s) * (S / S') * dh     D_edit = D + |s| * (D(h') - D)
+    a readout,                s > 0           h' = h                               D_edit = D + s * guidance * w R
+                              s < 0           h' = h                               as above, s * READOUT_REMOVAL_SCALE
+    either,                   s = 0           the stock sampler, bit for bit
+
+Up to 1, and down to -1, a strength multiplies dh, as in the paper (arXiv 2210.10960). Beyond, dh stays as learned and
+its *effect* D(h') - D is multiplied: a bottleneck that is pushed further than it was learned answers with changes that
+nobody asked for (python benchmarks/hspace.py strengths). That is ours, and so are readouts. S and S' count the steps
+inside the window in training and here: fewer steps must each do more (section 5.2).
+
+A readout has no dh, so that its strength multiplies its change throughout. Of that change each step makes the fraction
+that a stock step makes of a change of D (samplers.euler_fraction), not the whole of it as of D(h') - D. Strength 1 is
+set above the mean effect so that faces which respond weakly also change (calibration.py). Removal needs less; past the
+point where the attribute is gone, more strength only damages the picture.
+
+A sum is edited part by part: each part keeps its weight, its start and its own S. sample_asyrp (asyrp.py) makes the
+steps.
+"""
 
 from __future__ import annotations
 
@@ -9,95 +31,155 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .direction import HDirection
-from .window import EditWindow
+from .direction import DeltaDirection, HDirection
+from .readout import Readout
+from .window import SIGMA_TOLERANCE, EditWindow
 
-Edit = Callable[[Tensor, Tensor], Tensor]
+# (h [R, Ch, h, w], sigma) -> the edited h, or what is added to h
+BottleneckEdit = Callable[[Tensor, Tensor], Tensor]
+# (h [B, Ch, h, w], sigma, sigma after the step, (height, width) of the latent) -> change of D, [B, C, height, width]
+PredictionChange = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
 
-
-Reading = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
-
-
-READOUT_REMOVAL_SCALE = 0.5  # of its strength is what a readout takes away with
+# A negative readout strength is multiplied by this. Chosen on the embedded model.
+READOUT_REMOVAL_SCALE = 0.5
 
 
 class BoundEdit(NamedTuple):
-    """What sample_asyrp does with a direction at a strength: its ``edit`` of h, how much of its effect, and a ``reading`` of h."""
+    """A direction at a strength, ready for sample_asyrp. BoundEdit() edits nothing.
 
-    edit: Edit | None
-    amount: float
-    reading: Reading | None
+    Attributes:
+        h_edit: (h, sigma) -> edited h; None where no part moves h.
+        effect_scale: What the effect of h_edit, D_edit - D, is multiplied by; 1 or more.
+        change: (h, sigma, sigma_next, size) -> a change of D that is read off h; None where no part is a readout.
+    """
+
+    h_edit: BottleneckEdit | None = None
+    effect_scale: float = 1.0
+    change: PredictionChange | None = None
 
 
 def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow) -> BoundEdit:
-    """A strength as an edit of h and the amount of its effect, D_edit - D, that sample_asyrp is to add.
+    """Turn a direction and a strength into an edit, by the rules at the head of this file.
 
-    Up to 1, and down to -1, strength multiplies dh, as in the paper. Beyond, dh stays as learned and its effect is carried on in
-    proportion: a bottleneck pushed further than it was learned answers with what nobody asked for
-    (benchmarks/hspace.py strengths). A readout has no dh; its strength is a factor throughout, TAKING of it below 0: its
-    unit goes beyond where the attribute has come, so that faces on which it has not come get it too (core.calibration).
-    What is taken away is gone sooner, and what follows only harms the picture.
+    Args:
+        direction: A direction, a readout, or a sum of them.
+        strength: 0 edits nothing, 1 is as learned, below 0 takes away; -3 to 3 is typical.
+        sigmas: The sampler's schedule, descending, [n + 1].
+        window: Where the sampler edits.
+
+    Returns:
+        The edit. At strength 0 it edits nothing.
     """
-    edit = bottleneck_edit(direction, min(max(strength, -1.0), 1.0), sigmas, window)
+    within_learned = min(max(strength, -1.0), 1.0)
+    beyond_learned = max(abs(strength), 1.0)
+    readout_strength = strength if strength > 0 else READOUT_REMOVAL_SCALE * strength
     return BoundEdit(
-        edit,
-        max(abs(strength), 1.0),
-        prediction_change(direction, strength if strength > 0 else READOUT_REMOVAL_SCALE * strength, window),
+        h_edit=bottleneck_edit(direction, within_learned, sigmas, window),
+        effect_scale=beyond_learned,
+        change=prediction_change(direction, readout_strength, window),
     )
 
 
-def bottleneck_edit(direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow) -> Edit | None:
-    """H -> h + strength * (S / S') * dh for a sampler with this schedule; None when there is nothing to add."""
-    move = bottleneck_delta(direction, strength, sigmas, window)
-    return None if move is None else lambda h, sigma: h + move(h, sigma).to(h)
+def bottleneck_edit(
+    direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow
+) -> BottleneckEdit | None:
+    """Return the edit h -> h + strength * (S / S') * dh.
 
+    Args:
+        direction: A direction, a readout, or a sum of them.
+        strength: What dh is multiplied by.
+        sigmas: The sampler's schedule, descending, [n + 1].
+        window: Where the sampler edits.
 
-def bottleneck_delta(direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow) -> Edit | None:
-    """What direction_edit adds: (h, sigma) -> [R, Ch, h, w] in float32; None when there is nothing to add.
-
-    S and S' count the steps inside the window in training and here: fewer steps must each do more (section 5.2). Of a
-    sum each part keeps its own start and its own S.
+    Returns:
+        (h, sigma) -> edited h, like h; None when there is nothing to add.
     """
-    moves = []
+    delta = bottleneck_delta(direction, strength, sigmas, window)
+    if delta is None:
+        return None
+
+    def edit(h: Tensor, sigma: Tensor) -> Tensor:
+        return h + delta(h, sigma).to(h)
+
+    return edit
+
+
+def bottleneck_delta(
+    direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow
+) -> BottleneckEdit | None:
+    """Return what bottleneck_edit adds, strength * (S / S') * dh.
+
+    Args:
+        direction: A direction, a readout, or a sum of them.
+        strength: What dh is multiplied by.
+        sigmas: The sampler's schedule, descending, [n + 1].
+        window: Where the sampler edits.
+
+    Returns:
+        (h, sigma) -> what is added to h [R, Ch, h, w], of its shape in float32; None when there is nothing to add. It
+        raises EditError for a bottleneck of another width.
+    """
+    terms: list[tuple[float, DeltaDirection, EditWindow]] = []
     for weight, part in direction.parts:
-        own = replace(window, edit_from=min(window.edit_from, part.start))
-        if part.moves_h and strength * weight != 0:
-            moves.append((strength * weight * _step_ratio(part.sigmas, sigmas, own), part, own))
-    if not moves:
+        if isinstance(part, DeltaDirection) and strength * weight != 0:
+            own = _window_of(part, window)
+            terms.append((strength * weight * _step_ratio(part.sigmas, sigmas, own), part, own))
+    if not terms:
         return None
 
-    def move(h: Tensor, sigma: Tensor) -> Tensor:
-        return sum(
-            (scale * part.delta(h, sigma) for scale, part, own in moves if own.edits(sigma)),
-            torch.zeros_like(h, dtype=torch.float32),
-        )
+    def delta(h: Tensor, sigma: Tensor) -> Tensor:
+        total = torch.zeros_like(h, dtype=torch.float32)
+        for scale, part, own in terms:
+            if own.edits(sigma):
+                total = total + scale * part.delta(h, sigma)
+        return total
 
-    return move
+    return delta
 
 
-def prediction_change(direction: HDirection, strength: float, window: EditWindow) -> Reading | None:
-    """Strength * w R of the readouts among a direction's parts, each for its share of the step: (h, sigma, sigma_next, size) -> [B, C, *size]; None where there are none."""
-    read = [
-        (strength * weight, part, replace(window, edit_from=min(window.edit_from, part.start)))
-        for weight, part in direction.parts
-        if not part.moves_h and strength * weight != 0
-    ]
-    if not read:
+def prediction_change(direction: HDirection, strength: float, window: EditWindow) -> PredictionChange | None:
+    """Return the change that a direction's readouts make to the predicted picture, strength * w R.
+
+    Each readout changes its own fraction of the step in which its start lies (EditWindow.edited_fraction).
+
+    Args:
+        direction: A direction, a readout, or a sum of them.
+        strength: What the change is multiplied by.
+        window: Where the sampler edits.
+
+    Returns:
+        (h, sigma, sigma_next, size) -> change of D, [B, C, *size] in model space and float32, before guidance; None
+        when there is nothing to add. It raises EditError for a bottleneck of another width.
+    """
+    terms: list[tuple[float, Readout, EditWindow]] = []
+    for weight, part in direction.parts:
+        if isinstance(part, Readout) and strength * weight != 0:
+            terms.append((strength * weight, part, _window_of(part, window)))
+    if not terms:
         return None
 
-    def reading(h: Tensor, sigma: Tensor, sigma_next: Tensor, size: tuple[int, int]) -> Tensor:
-        shares = [(scale * own.share(sigma, sigma_next), part, own) for scale, part, own in read]
-        return sum(
-            (share * part.read(h, sigma.clamp(max=own.edit_from), size) for share, part, own in shares if share),
-            torch.zeros(1, device=h.device),
-        )
+    def change(h: Tensor, sigma: Tensor, sigma_next: Tensor, size: tuple[int, int]) -> Tensor:
+        total = torch.zeros(1, device=h.device)
+        for scale, part, own in terms:
+            factor = scale * own.edited_fraction(sigma, sigma_next)
+            if factor:
+                total = total + factor * part.read(h, sigma.clamp(max=own.edit_from), size)
+        return total
 
-    return reading
+    return change
+
+
+def _window_of(part: HDirection, window: EditWindow) -> EditWindow:
+    """Return the window of one part, which ends where the part was learned to begin."""
+    return replace(window, edit_from=min(window.edit_from, part.start))
 
 
 def _step_ratio(learned: Tensor, sigmas: Tensor, window: EditWindow) -> float:
-    """S / S' of a direction learned on these sigmas for a sampler with this schedule."""
-    here = [s for s in sigmas[:-1].tolist() if window.edits(s)]
-    # A sampler that starts late (partial denoise) is compared with the training steps it goes through.
-    there = [s for s in learned.tolist() if here and window.edits(s) and s <= here[0] * (1 + 1e-4)]
-    return len(there) / len(here) if here and there else 1.0
+    """Return S / S' of a direction that was learned on ``learned`` [S], for a sampler with this schedule [n + 1]."""
+    here = [sigma for sigma in sigmas[:-1].tolist() if window.edits(sigma)]
+    if not here:
+        return 1.0
+    # A sampler that starts late (partial denoise) is compared with the training steps that it goes through.
+    first = here[0] * (1 + SIGMA_TOLERANCE)
+    there = [sigma for sigma in learned.tolist() if window.edits(sigma) and sigma <= first]
+    return len(there) / len(here) if there else 1.0

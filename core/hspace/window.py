@@ -1,4 +1,8 @@
-"""window."""
+"""The editing window of Asyrp: which sampling steps are edited and which are boosted (arXiv 2210.10960, section 4).
+
+The paper edits from t = T down to t_edit and adds noise from t_boost down to 0. Here both ends are sigmas. The upper
+end ``edit_from`` and the part of a step in ``edited_fraction`` are ours, not the paper's.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+# Relative. Schedules pass through float32, files and percents on the way here, so two sigmas this close are the same.
+SIGMA_TOLERANCE = 1e-4
+
 
 @dataclass(frozen=True)
 class EditWindow:
-    """Absolute, like ControlNet's percents: edit < sigma <= start is edited, sigma <= boost is boosted.
+    """Where a sampler edits and boosts, in absolute sigmas as ControlNet's percents are. The two may overlap.
 
-    ``edit`` = sigma at t_edit, ``boost`` = sigma at t_boost (0: off) of the paper; they may overlap. ``start`` is where
-    the direction was learned to begin: above it there is nothing to apply.
+    Attributes:
+        edit_until: Steps with sigma above this are edited: sigma at t_edit of the paper. 0 edits down to the end.
+        boost_from: Steps with sigma at or below this are boosted: sigma at t_boost of the paper. 0 is off.
+        edit_from: Steps with sigma above this are not edited: where the direction was learned to begin, above which
+            there is nothing to apply.
     """
 
     edit_until: float = 0.0
@@ -20,17 +30,31 @@ class EditWindow:
     edit_from: float = float("inf")
 
     def edits(self, sigma: Tensor | float) -> bool:
-        return self.edit_until < float(sigma) <= self.edit_from * (1 + 1e-4)
+        """Return whether a step that starts at this sigma is edited as a whole: edit_until < sigma <= edit_from."""
+        return self.edit_until < float(sigma) <= self.edit_from * (1 + SIGMA_TOLERANCE)
 
-    def share(self, sigma: Tensor | float, sigma_next: Tensor | float) -> float:
-        """How much of a step a readout edits: all of one that is edited, and of the step in which ``start`` lies what an Euler step makes from there on.
+    def edited_fraction(self, sigma: Tensor | float, sigma_next: Tensor | float) -> float:
+        """Return how much of a step a readout edits.
 
-        Few steps would otherwise begin late, and reach less of what is decided early.
+        A step that starts above edit_from and ends below it is edited in part: by what an Euler step makes from
+        edit_from on. Without that, a schedule of few steps would begin late and reach less of what is decided early.
+
+        Args:
+            sigma: Noise level before the step.
+            sigma_next: Noise level after it.
+
+        Returns:
+            1 for a step that is edited as a whole, 0 for one outside of the window, and
+            (1 - sigma'/edit_from) / (1 - sigma'/sigma) for the step in which edit_from lies.
         """
-        sigma, sigma_next = float(sigma), float(sigma_next)
-        if sigma <= self.edit_until or sigma_next >= self.edit_from * (1 - 1e-4):  # as in edits
+        sigma = float(sigma)
+        sigma_next = float(sigma_next)
+        if sigma <= self.edit_until or sigma_next >= self.edit_from * (1 - SIGMA_TOLERANCE):
             return 0.0
-        return 1.0 if self.edits(sigma) else (1 - sigma_next / self.edit_from) / (1 - sigma_next / sigma)
+        if self.edits(sigma):
+            return 1.0
+        return (1 - sigma_next / self.edit_from) / (1 - sigma_next / sigma)
 
-    def boosts(self, sigma: Tensor) -> bool:
+    def boosts(self, sigma: Tensor | float) -> bool:
+        """Return whether a step that starts at this sigma is boosted: sigma <= boost_from."""
         return bool(sigma <= self.boost_from)

@@ -1,1 +1,1 @@
-"""From a picture to the code from which a sampler gives the picture back."""
+"""Inversion: find, for a picture, the code from which a sampler returns the picture."""

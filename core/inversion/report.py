@@ -1,32 +1,57 @@
-"""report."""
+"""How exactly an inversion is to solve its steps, and the report of what it cost and what it could not solve."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from torch import Tensor
+
+# (step, state before it), called as soon as the step is inverted
+OnInvertedStep = Callable[[int, Tensor], None]
+
 
 class Quality(NamedTuple):
-    """``tolerance``: of a step's residual, relative to the latent it returns; ``max_iterations``: model evaluations a step at most."""
+    """How exactly an inversion solves its steps.
+
+    Attributes:
+        tolerance: Largest residual of a step, relative to the latent the step returns.
+        max_iterations: Model evaluations a step at most.
+    """
 
     tolerance: float
     max_iterations: int
 
     @property
     def rounds(self) -> int:
-        """Rounds at most over the whole trajectory of a multistep sampler, one evaluation a step each."""
+        """Rounds at most over the whole trajectory of a multistep sampler, with one evaluation a step each."""
         return 2 * self.max_iterations
 
 
-QUALITIES = {"fast": Quality(4e-3, 8), "good": Quality(1e-4, 20), "exact": Quality(1e-5, 40)}
+# Chosen on the embedded model; their calls and round trips: python benchmarks/inversion.py
+QUALITIES = {
+    "fast": Quality(tolerance=4e-3, max_iterations=8),
+    "good": Quality(tolerance=1e-4, max_iterations=20),
+    "exact": Quality(tolerance=1e-5, max_iterations=40),
+}
 
 
 @dataclass
 class InversionReport:
     """What an inversion cost and how well each step was solved.
 
-    residuals: how far each step's answer is expected to miss x_lo, relative to |x_lo|, worst sample. capped: the steps that were not solved to
-    tolerance, and for how many of the samples.
+    Attributes:
+        method: "fixed_point" or "ddim".
+        sigmas: Noise levels of the inverted steps, descending, one more than there are steps.
+        sampler: The sampler that was inverted.
+        calls: Model calls of the inversion.
+        residuals: For each step, how far its answer is expected to miss x_lo, relative to |x_lo|, of the worst sample.
+            One value for the whole trajectory of a multistep sampler; none for ddim, which solves nothing.
+        capped: The steps that were not solved to tolerance, and for how many of the samples.
+        notes: Further lines of the report.
+        first_step: The sampler's own number of the first inverted step.
+        samples: Pictures in the batch.
     """
 
     method: str
@@ -41,33 +66,44 @@ class InversionReport:
 
     @property
     def steps(self) -> int:
+        """How many steps were inverted."""
         return len(self.sigmas) - 1
 
     @property
     def worst(self) -> float:
+        """The largest residual; 0 where nothing was solved."""
         return max(self.residuals, default=0.0)
 
     def text(self) -> str:
-        lines = [
-            f"{self.method} for {self.sampler}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} up to {self.sigmas[0]:.4g}, "
-            f"{self.calls} model calls ({self.calls / max(self.steps, 1):.2f} a step)"
-        ]
+        """Return the report in a few lines of plain text."""
+        lines = [self._cost()]
         if self.method == "ddim":
             lines.append("ddim solves nothing: the way back drifts. Use fixed_point for an exact round trip.")
         elif self.residuals:
             lines.append(f"worst relative residual {self.worst:.1e}")
         if self.capped:
-            named = ", ".join(
-                f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g}, {count} of {self.samples})"
-                for i, count in sorted(self.capped.items())
-            )
+            lines += self._unsolved()
+        return "\n".join([*lines, *self.notes])
+
+    def _cost(self) -> str:
+        calls_per_step = self.calls / max(self.steps, 1)
+        return (
+            f"{self.method} for {self.sampler}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} "
+            f"up to {self.sigmas[0]:.4g}, {self.calls} model calls ({calls_per_step:.2f} a step)"
+        )
+
+    def _unsolved(self) -> list[str]:
+        """Name the steps that were not solved to tolerance, and what helps."""
+        steps = []
+        for i, count in sorted(self.capped.items()):
+            steps.append(f"step {self.first_step + i} (sigma {self.sigmas[i]:.4g}, {count} of {self.samples})")
+        lines = [
+            f"not solved to tolerance: {', '.join(steps)}. The way back is off by about the residual above: "
+            "lower the guidance, use more steps, or describe the picture with the prompt it is closest to."
+        ]
+        if self.steps - 1 in self.capped and self.sigmas[-1] == 0:
             lines.append(
-                f"not solved to tolerance: {named}. The way back is off by about the residual above: lower the guidance, use more steps, "
-                "or describe the picture with the prompt it is closest to."
+                f"the last step asks D(x) = picture at sigma {self.sigmas[-2]:.4g}, which need not have a solution: "
+                "a schedule that ends lower (normal, karras, exponential) comes closer."
             )
-            if self.steps - 1 in self.capped and self.sigmas[-1] == 0:
-                lines.append(
-                    f"the last step asks D(x) = picture at sigma {self.sigmas[-2]:.4g}, which need not have a solution: a schedule that ends lower "
-                    "(normal, karras, exponential) comes closer."
-                )
-        return "\n".join(lines + self.notes)
+        return lines

@@ -1,4 +1,12 @@
-"""apply."""
+"""Apply an attribute to a latent: the attribute's edit is added, then each channel's norm is brought back.
+
+    y = std * restore_channel_norm(x/std + gain * strength * edit)        std: standard deviation of the sample
+
+The gain is 1 on the code that the attribute was learned from and larger on another code (transfer_gain.py). A sampler
+expects its noise at full size, so every channel must keep the norm it has in x. Scaling the whole channel would take
+contrast from places that were not to change, so the norm is restored where the edit lies. The paper's edit is x +
+strength*(y - x) (arXiv 2502.02225, section 4); the gain and where the norm is restored are ours.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +19,39 @@ from .attribute import SVDAttribute
 from .svd import band_range, channel_norm, compose, resize_atoms, select, standardise
 from .transfer_gain import transfer_gain
 
+# Newton steps of restore_channel_norm: an edit as large as the code takes 5, one ten times larger 10.
+NEWTON_STEPS = 16
+# Bound of its exponent t, so that no place is scaled by more than e^6. It binds only where there is no solution.
+MAX_EXPONENT = 6
+
 
 @torch.no_grad()
 def apply_attribute(
-    x: Tensor, attribute: SVDAttribute, strength: float, rank: int = 0, band: str = "all", mask: Tensor | None = None
+    x: Tensor,
+    attribute: SVDAttribute,
+    strength: float,
+    *,
+    rank: int = 0,
+    band: str = "all",
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """X + gain * strength * std(x) * edit, then each channel's norm brought back to that of x, where the edit lies.
+    """Apply an attribute to a latent; x itself is never changed.
 
-    The gain is 1 on the attribute's own code, more on a stranger's (kinship.py).
+    Args:
+        x: Latent, [B, C, H, W] in LATENT space, of any H and W: the atoms are interpolated along their axes and made
+            orthonormal again.
+        attribute: What to apply, learned on the same number of channels.
+        strength: 1 is the whole attribute, on its own code and on others; negative removes; 0 returns x bit for bit.
+        rank: Leading atoms that are used, 0 for all.
+        band: Which third of the atoms, coarse to fine; one of BANDS.
+        mask: Where to edit, [B or 1, 1, H, W] in [0, 1]; None edits everywhere.
 
-    x: [B, C, H, W] in LATENT space, of any H and W (the atoms are interpolated along their axes and made
-    orthonormal again). rank: leading atoms used, 0 for all. band: a third of the atoms, coarse to fine. mask: [B or
-    1, 1, H, W] in [0, 1], edit where it is 1. Strength 0 returns x bit for bit; x is never changed. Raises EditError
-    for another channel count, NaN, or an unknown band.
+    Returns:
+        The edited latent, in the shape and dtype of x.
+
+    Raises:
+        EditError: x has another channel count, contains NaN or is no picture latent; strength is not finite, rank is
+            negative, band is unknown, or the mask does not fit.
     """
     check_latent(x, "latent")
     if x.shape[1] != attribute.channels:
@@ -37,34 +65,52 @@ def apply_attribute(
         )
     if strength == 0:
         return x.clone()
+
     count = min(rank or attribute.rank, attribute.rank)
-    edit = compose(resize_atoms(select(attribute.edit, *band_range(band, count)), *x.shape[-2:])).to(x.device)
-    source, std = standardise(x.float())
-    y = (
-        restore_channel_norm(
-            source, source + transfer_gain(x, attribute.source) * strength * edit, saliency_weight(edit).clamp(max=1)
-        )
-        * std
-    )
+    first, last = band_range(band, count)
+    edit = compose(resize_atoms(select(attribute.edit, first, last), *x.shape[-2:])).to(x.device)
+    code, std = standardise(x.float())
+    edited = code + transfer_gain(x, attribute.source) * strength * edit
+    weight = saliency_weight(edit).clamp(max=1)
+    y = restore_channel_norm(code, edited, weight) * std
     if mask is not None:
-        if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
-            raise EditError(
-                f"mask has shape {tuple(mask.shape)}; (1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent."
-            )
+        _check_mask(mask, x)
         y = x + mask.to(y) * (y - x)
     return y.to(x.dtype)
 
 
-def restore_channel_norm(x: Tensor, y: Tensor, weight: Tensor, iterations: int = 16) -> Tensor:
-    """exp(t w) y with the norm of x in each channel, t by Newton's method; all of a channel is scaled by what that leaves.
+def _check_mask(mask: Tensor, x: Tensor) -> None:
+    """Raise an EditError for a mask that does not fit the latent."""
+    if mask.ndim != 4 or mask.shape[0] not in (1, len(x)) or mask.shape[1:] != (1, *x.shape[2:]):
+        raise EditError(
+            f"mask has shape {tuple(mask.shape)}; "
+            f"(1 or {len(x)}, 1, {x.shape[2]}, {x.shape[3]}) is accepted for this latent."
+        )
 
-    x, y: [B, C, H, W]; weight: [1, H, W], 0 to 1. An exponential, for a factor 1 + t w reaches 0 where a strong edit is strongest.
+
+def restore_channel_norm(x: Tensor, y: Tensor, weight: Tensor, iterations: int = NEWTON_STEPS) -> Tensor:
+    """Scale y so that each channel has the norm it has in x, most where the weight is 1 and not at all where it is 0.
+
+    The result is exp(t * weight) * y, with one t a channel by Newton's method; a last factor over the whole channel
+    makes up for what the iterations leave. An exponential, because a factor linear in the weight, 1 + t * weight,
+    reaches 0 where a strong edit is strongest.
+
+    Args:
+        x: The code before the edit, [B, C, H, W].
+        y: The code after it, like x.
+        weight: Where the edit lies, [1, H, W] in [0, 1].
+        iterations: Newton steps.
+
+    Returns:
+        y with the channel norms of x, like x.
     """
-    wanted, energy = x.square().sum((-2, -1), keepdim=True), y.square()
+    wanted = x.square().sum((-2, -1), keepdim=True)
+    energy = y.square()
     t = torch.zeros_like(wanted)
     for _ in range(iterations):
-        now = energy * torch.exp(2 * t * weight)
-        slope = 2 * (now * weight).sum((-2, -1), keepdim=True)
-        t = (t - (now.sum((-2, -1), keepdim=True) - wanted) / slope.clamp(min=1e-12)).clamp(-6, 6)
+        scaled = energy * torch.exp(2 * t * weight)
+        excess = scaled.sum((-2, -1), keepdim=True) - wanted
+        slope = 2 * (scaled * weight).sum((-2, -1), keepdim=True)
+        t = (t - excess / slope.clamp(min=1e-12)).clamp(-MAX_EXPONENT, MAX_EXPONENT)
     y = torch.exp(t * weight) * y
     return y * (channel_norm(x) / channel_norm(y).clamp(min=1e-12))

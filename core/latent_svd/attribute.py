@@ -1,12 +1,11 @@
-"""An attribute as singular atoms: learned from a pair of codes, saved as a small file, slid on any latent.
+"""An attribute as singular atoms: what is kept of a pair of codes, and its file.
 
-What is kept of the pair is its edit y - x as atoms of unit-variance codes, so that the attribute applies to the
-pair's own code and to any other one: another seed, an inverted picture, another resolution. Tensors are in
-LATENT space throughout (what ComfyUI's wires carry); each sample is divided by its own standard deviation.
+Of the pair the edit y - x is kept, as atoms for codes of unit variance, so that the attribute applies to the pair's own
+code and to any other one: another seed, an inverted picture, another resolution. The paper (arXiv 2502.02225) edits the
+pair's own code only; applying the edit to another one is ours.
 
-The edit is weighted place by place (focus.py), for a pair differs a little everywhere. And a channel's norm is brought back
-where the edit lies: exp(t w) y with w at most 1 and the t that gives it the norm of x. Scaling the whole channel would grey
-what was not to change.
+Codes are in LATENT space throughout, which is what ComfyUI's wires carry. learn.py learns an attribute, apply.py
+applies it, and transfer_gain.py says how strong it is on another code.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from .svd import ChannelSVD
 from .transfer_gain import FOREIGN_GAIN
 
 KIND = "svd_attribute"
+# Tensors of the file and their axes: one letter an axis, the same letter the same length. SOURCE and PREDICTOR may be
+# absent, each as a whole.
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
 SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
@@ -29,12 +30,18 @@ PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.
 
 @dataclass(frozen=True)
 class SVDAttribute:
-    """``edit``: atoms of y - x (u [C, H, r], s [C, r], v [C, W, r]); spectra: mean singular values [C, k] of the pair.
+    """An attribute: an edit that can be added to any code of the same channels.
 
-    sigma, target_sigma: noise levels of source and target code, 0 where unknown. info: free text by key (name,
-    latent_format, source_prompt, target_prompt, ...), saved with the file. predictor: the network that chose the singular
-    values, where one did; the edit's atoms already hold what it said of the pair. source: leading atoms of the code that
-    the edit is of, by which it is known again (kinship.py); None where the edit is for any code.
+    Attributes:
+        edit: Atoms of y - x at unit variance of the codes, u [C, H, r], s [C, r], v [C, W, r].
+        source_spectrum: Mean singular values of the source's codes, [C, k].
+        target_spectrum: Mean singular values of the target's codes, [C, k].
+        sigma: Noise level of the source's codes; 0 where it is unknown.
+        target_sigma: Noise level of the target's codes; 0 where it is unknown.
+        info: Free text by key (name, latent_format, source_prompt, target_prompt, ...), saved with the file.
+        predictor: The network that chose the singular values, where one did. The edit already holds its result.
+        source: Leading atoms of the code that the attribute was learned from, by which its own code is recognised
+            (transfer_gain.py); None for an attribute of several pairs, which has no own code.
     """
 
     edit: ChannelSVD
@@ -48,53 +55,74 @@ class SVDAttribute:
 
     @property
     def name(self) -> str:
+        """The attribute's name, "attribute" where it has none."""
         return self.info.get("name", "attribute")
 
     @property
     def rank(self) -> int:
+        """How many atoms the edit has in each channel."""
         return self.edit.s.shape[-1]
 
     @property
     def channels(self) -> int:
+        """How many channels a code must have."""
         return self.edit.s.shape[0]
 
     def report(self) -> str:
+        """Return in two or three lines what was learned: rank, noise level, size of the edit, share of its atoms."""
         energy = self.edit.s.square().sum(dim=0)
         size = float((energy.sum() / self.source_spectrum.square().sum()).sqrt())
-        shares = ", ".join(f"{n}: {energy[:n].sum() / energy.sum():.0%}" for n in (1, 2, 4, 8) if n <= self.rank)
-        return (
-            f"{self.name}: {self.rank} atoms in each of {self.channels} channels, learned at sigma {self.sigma or 'unknown'}\n"
-            f"size of the edit: {size:.1%} of the source code's norm; share held by its leading atoms: {shares}"
-            + (
-                f"\nof one pair, which it knows again: on any other code it is {FOREIGN_GAIN:g} times as strong"
-                if self.source
-                else ""
-            )
-        )
+        shares = [f"{n}: {energy[:n].sum() / energy.sum():.0%}" for n in (1, 2, 4, 8) if n <= self.rank]
+        lines = [
+            f"{self.name}: {self.rank} atoms in each of {self.channels} channels, "
+            f"learned at sigma {self.sigma or 'unknown'}",
+            f"size of the edit: {size:.1%} of the source code's norm; "
+            f"share held by its leading atoms: {', '.join(shares)}",
+        ]
+        if self.source is not None:
+            lines.append(f"learned from one pair: on any other code it is {FOREIGN_GAIN:g} times as strong")
+        return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
-        tensors = dict(zip(ATOMS, (*self.edit, self.source_spectrum, self.target_spectrum)))
+        """Write the attribute to a safetensors file.
+
+        Args:
+            path: The file; missing folders are made, an old file is replaced.
+        """
+        tensors = dict(zip(ATOMS, (*self.edit, self.source_spectrum, self.target_spectrum), strict=True))
         if self.source is not None:
-            tensors |= dict(zip(SOURCE, self.source))
+            tensors |= dict(zip(SOURCE, self.source, strict=True))
         if self.predictor is not None:
-            tensors |= dict(zip(PREDICTOR, self.predictor))
+            tensors |= dict(zip(PREDICTOR, self.predictor, strict=True))
         write(path, KIND, tensors, dict(self.info), sigma=self.sigma, target_sigma=self.target_sigma)
 
     @classmethod
     def load(cls, path: str | Path) -> SVDAttribute:
-        """Raises EditError for a file that is not a whole SVD attribute of a known version."""
+        """Read an attribute from a file.
+
+        Args:
+            path: A file that save wrote.
+
+        Returns:
+            The attribute, in float32 on the CPU.
+
+        Raises:
+            EditError: The file is not a whole SVD attribute of a known version.
+        """
         tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), SOURCE, PREDICTOR)
-        edit, source = (
-            ChannelSVD(*(tensors[f"{name}.{part}"] for part in "usv")) if f"{name}.u" in tensors else None
-            for name in ("edit", "source")
-        )
-        predictor = Predictor(*(tensors[name] for name in PREDICTOR)) if "mlp.w1" in tensors else None
+        source = None
+        if "source.u" in tensors:
+            source = ChannelSVD._make(tensors[name] for name in SOURCE)
+        predictor = None
+        if "mlp.w1" in tensors:
+            predictor = Predictor._make(tensors[name] for name in PREDICTOR)
         return cls(
-            edit,
-            tensors["source_spectrum"],
-            tensors["target_spectrum"],
+            edit=ChannelSVD(tensors["edit.u"], tensors["edit.s"], tensors["edit.v"]),
+            source_spectrum=tensors["source_spectrum"],
+            target_spectrum=tensors["target_spectrum"],
+            sigma=numbers["sigma"],
+            target_sigma=numbers["target_sigma"],
             info=info,
             predictor=predictor,
             source=source,
-            **numbers,
         )

@@ -1,14 +1,14 @@
-"""Attribute Vector Integration (arXiv 2502.02225, section 4) with its closed-form predictor.
+"""Attribute Vector Integration (arXiv 2502.02225, section 4) with a predictor in closed form.
 
-A pair of codes from the same initial noise: x from the source prompt at step T_x, z from the target prompt at
+A pair of codes comes from the same initial noise: x from the source prompt at step T_x, z from the target prompt at
 T_x + delta. The k leading atoms of both are integrated with new singular values (a, b):
 
     y_c = (x_c - x_c[:k]) + sum_j a_j u^x_j v^x_j^T + sum_j b_j u^z_j v^z_j^T
     loss = target*|y - z|^2 + source*|y - x|^2 + target_spectrum*|b - s_z|^2 + source_spectrum*|a - s_x|^2
 
-With the bases fixed y is linear in (a, b), so the loss is a quadratic in 2k unknowns a channel. closed_form takes its
-minimum; the paper trains a small network for (a, b) instead (predictor.py) and publishes neither weights nor sizes; the
-defaults here are ours.
+With the bases fixed y is linear in (a, b), so the loss is quadratic in 2k unknowns a channel. closed_form takes its
+minimum. The paper trains a small network for (a, b) instead (predictor.py), and publishes neither its weights nor its
+sizes. The closed form and the default weights of the loss are ours.
 """
 
 from __future__ import annotations
@@ -26,14 +26,27 @@ from .svd import ChannelSVD, channel_svd, compose
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Of the four terms of the loss: let the attribute in, keep identity, keep the target's and the source's spectra."""
+    """Weights of the four terms of the loss, 0 or more each.
+
+    The defaults were chosen on the embedded model of drawn faces, by
+    ``python benchmarks/latent_svd.py ablation --first 60000``.
+
+    Attributes:
+        target: Pulls y to the target's code, so that the attribute comes in.
+        source: Pulls y to the source's code, so that the identity is kept.
+        target_spectrum: Keeps the target's singular values.
+        source_spectrum: Keeps the source's singular values.
+
+    Raises:
+        EditError: A weight is negative or not finite, or no weight pulls at anything.
+    """
 
     target: float = 1.0
     source: float = 0.05
     target_spectrum: float = 0.0
     source_spectrum: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not 0 <= value < float("inf"):
                 raise EditError(f"{name}_weight is {value}; zero or a positive number is accepted.")
@@ -42,9 +55,15 @@ class LossWeights:
 
 
 class QuadraticLoss(NamedTuple):
-    """The loss as a quadratic in values = (a, b) [B, C, 2k]: values^T matrix values - 2 right^T values + constant.
+    """The loss of each channel as a quadratic in values = (a, b), in float64 and free of autograd.
 
-    matrix: [B, C, 2k, 2k]; right, spectra = (s_x, s_z): [B, C, 2k]; constant: [B, C]. float64, free of autograd.
+    loss = values^T matrix values - 2 right^T values + constant
+
+    Attributes:
+        matrix: [B, C, 2k, 2k].
+        right: [B, C, 2k].
+        constant: [B, C].
+        spectra: The singular values of both codes, (s_x, s_z), [B, C, 2k].
     """
 
     matrix: Tensor
@@ -53,16 +72,26 @@ class QuadraticLoss(NamedTuple):
     spectra: Tensor
 
     def loss(self, values: Tensor) -> Tensor:
-        """Each channel's loss [B, C], differentiable in the values."""
-        curved = (self.matrix @ values[..., None])[..., 0]
-        return (values * (curved - 2 * self.right)).sum(-1) + self.constant
+        """Return each channel's loss [B, C] at values [B, C, 2k]; differentiable in them."""
+        product: Tensor = (self.matrix @ values[..., None])[..., 0]
+        return (values * (product - 2 * self.right)).sum(-1) + self.constant
 
 
+# The loss of pairs -> the new singular values (a, b), [B, C, 2k]
 Predict = Callable[[QuadraticLoss], Tensor]
 
 
 class Integration(NamedTuple):
-    """y: [B, C, H, W]; a, b: the new singular values [B, C, k] on the source's and the target's atoms; loss: [B, C]."""
+    """What integration makes of pairs of codes.
+
+    Attributes:
+        y: The codes with the attribute, [B, C, H, W].
+        a: New singular values on the source's atoms, [B, C, k].
+        b: New singular values on the target's atoms, [B, C, k].
+        source: Leading atoms of the source's codes, with their own singular values.
+        target: Leading atoms of the target's codes, likewise.
+        loss: The loss of each channel at y, [B, C].
+    """
 
     y: Tensor
     a: Tensor
@@ -72,48 +101,74 @@ class Integration(NamedTuple):
     loss: Tensor
 
 
-def closed_form(system: QuadraticLoss) -> Tensor:
-    """The exact minimum. The two sets of atoms may overlap or coincide: the minimum-norm solution is taken."""
-    return (torch.linalg.pinv(system.matrix, hermitian=True, rtol=1e-10) @ system.right[..., None])[..., 0]
+def closed_form(quadratic: QuadraticLoss) -> Tensor:
+    """Return the values (a, b) at the minimum of the loss, [B, C, 2k].
+
+    The two sets of atoms may overlap or coincide, so that many values reach the minimum; those of least norm are taken.
+    """
+    inverse: Tensor = torch.linalg.pinv(quadratic.matrix, hermitian=True, rtol=1e-10)
+    return (inverse @ quadratic.right[..., None])[..., 0]
 
 
 @torch.no_grad()
 def integrate(
     x: Tensor, z: Tensor, rank: int, weights: LossWeights = LossWeights(), predict: Predict = closed_form
 ) -> Integration:
-    """The y with the predicted singular values. x, z: [B, C, H, W] at unit variance, in any one space."""
+    """Integrate pairs of codes: x with the singular values of both sets of atoms chosen anew.
+
+    Args:
+        x: Codes of the source prompt, [B, C, H, W] at unit variance, in any one space.
+        z: Codes of the target prompt, like x.
+        rank: Leading atoms of each that take part, 1 or more; at most min(H, W) are used.
+        weights: Weights of the terms of the loss.
+        predict: Chooses the singular values: closed_form, or a Predictor.
+
+    Returns:
+        The integrated codes and how they came about.
+
+    Raises:
+        EditError: rank is below 1.
+    """
     if rank < 1:
         raise EditError(f"rank is {rank}; 1 or more is accepted.")
-    x64, z64 = x.double(), z.double()
-    source, target = channel_svd(x64, rank), channel_svd(z64, rank)
-    top = compose(source)
-    rest = x64 - top
-    system = _system(source, target, top, z64 - rest, weights)
-    values = predict(system)
+    x64 = x.double()
+    z64 = z.double()
+    source = channel_svd(x64, rank)
+    target = channel_svd(z64, rank)
+    leading = compose(source)
+    rest = x64 - leading
+    quadratic = _quadratic_loss(source, target, leading, z64 - rest, weights)
+    values = predict(quadratic)
     a, b = values.split(source.s.shape[-1], dim=-1)
     y = rest + compose(source._replace(s=a)) + compose(target._replace(s=b))
-    return Integration(y.to(x.dtype), a, b, source, target, system.loss(values))
+    return Integration(y.to(x.dtype), a, b, source, target, quadratic.loss(values))
 
 
-def _system(
+def _quadratic_loss(
     source: ChannelSVD, target: ChannelSVD, to_source: Tensor, to_target: Tensor, weights: LossWeights
 ) -> QuadraticLoss:
-    """to_source, to_target: x and z less the part of x that is kept, [B, C, H, W]. Atoms are never written out."""
+    """Write the loss as a quadratic; the atoms are never written out.
+
+    to_source and to_target are x and z less the part of x that is kept, [B, C, H, W].
+    """
     k = source.s.shape[-1]
-    u, v = torch.cat([source.u, target.u], dim=-1), torch.cat([source.v, target.v], dim=-1)
+    u = torch.cat([source.u, target.u], dim=-1)
+    v = torch.cat([source.v, target.v], dim=-1)
     spectra = torch.cat([source.s, target.s], dim=-1)
     stiffness = torch.tensor([weights.source_spectrum] * k + [weights.target_spectrum] * k).to(spectra)
-    # <u_i v_i^T, u_j v_j^T> = (u_i.u_j)(v_i.v_j), and <u_j v_j^T, M> = u_j^T M v_j.
+    # <u_i v_i^T, u_j v_j^T> = (u_i.u_j)(v_i.v_j)
     gram = (u.mT @ u) * (v.mT @ v)
-    pulled = weights.target * to_target + weights.source * to_source
+    # <u_j v_j^T, M> = u_j^T M v_j
+    pull = weights.target * to_target + weights.source * to_source
+    along_atoms = (u * (pull @ v)).sum(-2)
     constant = (
         weights.target * to_target.square().sum((-2, -1))
         + weights.source * to_source.square().sum((-2, -1))
         + (stiffness * spectra.square()).sum(-1)
     )
     return QuadraticLoss(
-        (weights.target + weights.source) * gram + torch.diag(stiffness),
-        (u * (pulled @ v)).sum(-2) + stiffness * spectra,
-        constant,
-        spectra,
+        matrix=(weights.target + weights.source) * gram + torch.diag(stiffness),
+        right=along_atoms + stiffness * spectra,
+        constant=constant,
+        spectra=spectra,
     )

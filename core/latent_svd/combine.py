@@ -1,4 +1,7 @@
-"""Several attributes as one: their edits added with weights, negative ones undo."""
+"""Combine several attributes into one: their edits are added with weights, and a negative weight removes.
+
+Ours, not the paper's.
+"""
 
 from __future__ import annotations
 
@@ -9,67 +12,91 @@ from .attribute import SVDAttribute
 from .svd import ChannelSVD, orthonormalise, resize_atoms, trim
 from .transfer_gain import FOREIGN_GAIN
 
+# Noise levels that differ by at most this share are the same one.
+SIGMA_TOLERANCE = 0.01
+
 
 @torch.no_grad()
 def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribute:
-    """The sum of weight * edit, at the resolution of the largest of them; smaller ones are interpolated.
+    """Add the edits of several attributes, each times its weight.
 
-    sigma is kept where all agree (to a percent), else it is unknown; so is the source where all are of one code, else
-    each comes in the size it has on a stranger's. Raises EditError for attributes of different
-    channel counts or latent formats, or when every weight is zero.
+    Args:
+        weighted: Weights and attributes, one or more; not all weights may be zero.
+
+    Returns:
+        The sum, at the resolution of the largest attribute; smaller ones are interpolated. Its sigmas are kept where
+        all agree, and unknown elsewhere. It has an own code where all attributes were learned from the same one;
+        elsewhere it has none, and each attribute enters at the size it has on another code.
+
+    Raises:
+        EditError: The channel counts or latent formats differ, a weight is not finite, or every weight is zero.
     """
+    _check_weighted(weighted)
+    weights = [weight for weight, _ in weighted]
+    attributes = [attribute for _, attribute in weighted]
+    source = attributes[0].source
+    if not all(_same_code(source, attribute.source) for attribute in attributes):
+        source = None
+
+    height = max(attribute.edit.u.shape[-2] for attribute in attributes)
+    width = max(attribute.edit.v.shape[-2] for attribute in attributes)
+    us = []
+    values = []
+    vs = []
+    for weight, attribute in weighted:
+        edit = resize_atoms(attribute.edit, height, width)
+        loses_own_code = attribute.source is not None and source is None
+        us.append(edit.u)
+        values.append(edit.s * (weight * (FOREIGN_GAIN if loses_own_code else 1)))
+        vs.append(edit.v)
+    together = ChannelSVD(
+        u=torch.cat(us, dim=-1).double(), s=torch.cat(values, dim=-1).double(), v=torch.cat(vs, dim=-1).double()
+    )
+
+    k = min(attribute.source_spectrum.shape[1] for attribute in attributes)
+    info = {"name": " ".join(f"{weight:+g} {one.name}" for weight, one in zip(weights, attributes, strict=True))}
+    formats = [one.info["latent_format"] for one in attributes if one.info.get("latent_format")]
+    if formats:
+        info["latent_format"] = formats[0]
+    return SVDAttribute(
+        edit=trim(orthonormalise(together)),
+        source_spectrum=torch.stack([attribute.source_spectrum[:, :k] for attribute in attributes]).mean(0),
+        target_spectrum=torch.stack([attribute.target_spectrum[:, :k] for attribute in attributes]).mean(0),
+        sigma=_common([attribute.sigma for attribute in attributes]),
+        target_sigma=_common([attribute.target_sigma for attribute in attributes]),
+        info=info,
+        source=source,
+    )
+
+
+def _check_weighted(weighted: list[tuple[float, SVDAttribute]]) -> None:
+    """Raise an EditError for attributes that do not combine."""
     if not any(weight for weight, _ in weighted):
         raise EditError("All weights are zero, so there is nothing to combine; give at least one attribute a weight.")
-    first = weighted[0][1]
+    _, first = weighted[0]
     for weight, attribute in weighted:
         if attribute.channels != first.channels:
             raise EditError(
-                f"attribute '{attribute.name}' has {attribute.channels} channels but '{first.name}' has {first.channels}; attributes of one model family combine."
+                f"attribute '{attribute.name}' has {attribute.channels} channels but '{first.name}' has "
+                f"{first.channels}; attributes of one model family combine."
             )
-        formats = {a.info.get("latent_format") for a in (attribute, first)} - {None, ""}
+        formats = {one.info.get("latent_format", "") for one in (attribute, first)} - {""}
         if len(formats) > 1:
             raise EditError(
-                f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' ({' and '.join(sorted(formats))}); attributes of one model family combine."
+                f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' "
+                f"({' and '.join(sorted(formats))}); attributes of one model family combine."
             )
         if not abs(weight) < float("inf"):
             raise EditError(f"the weight of '{attribute.name}' is {weight}; a finite number is accepted.")
-    height, width = (
-        max(basis.shape[-2] for basis in bases) for bases in zip(*((a.edit.u, a.edit.v) for _, a in weighted))
-    )
-    edits = [resize_atoms(attribute.edit, height, width) for _, attribute in weighted]
-    source = first.source if all(_same(first.source, attribute.source) for _, attribute in weighted) else None
-    sizes = [
-        weight * (FOREIGN_GAIN if attribute.source is not None and source is None else 1)
-        for weight, attribute in weighted
-    ]
-    scaled = [edit.s * size for edit, size in zip(edits, sizes)]
-    together = trim(
-        orthonormalise(
-            ChannelSVD(
-                *(
-                    torch.cat(tensors, dim=-1).double()
-                    for tensors in ([e.u for e in edits], scaled, [e.v for e in edits])
-                )
-            )
-        )
-    )
-    k = min(a.source_spectrum.shape[1] for _, a in weighted)
-    spectra = [
-        torch.stack([getattr(a, name)[:, :k] for _, a in weighted]).mean(0)
-        for name in ("source_spectrum", "target_spectrum")
-    ]
-    sigma, target_sigma = (_common([getattr(a, name) for _, a in weighted]) for name in ("sigma", "target_sigma"))
-    info = {"name": " ".join(f"{weight:+g} {attribute.name}" for weight, attribute in weighted)}
-    known = [attribute.info["latent_format"] for _, attribute in weighted if attribute.info.get("latent_format")]
-    info |= {"latent_format": known[0]} if known else {}
-    return SVDAttribute(together, *spectra, sigma, target_sigma, info, source=source)
 
 
 def _common(sigmas: list[float]) -> float:
-    return sigmas[0] if max(sigmas) - min(sigmas) <= 0.01 * max(sigmas) else 0.0
+    """Return the noise level that all agree on, 0 where they do not."""
+    return sigmas[0] if max(sigmas) - min(sigmas) <= SIGMA_TOLERANCE * max(sigmas) else 0.0
 
 
-def _same(one: ChannelSVD | None, other: ChannelSVD | None) -> bool:
-    return one is other or (
-        one is not None and other is not None and all(torch.equal(a, b) for a, b in zip(one, other))
-    )
+def _same_code(one: ChannelSVD | None, other: ChannelSVD | None) -> bool:
+    """Return whether two attributes were learned from the same code; two without an own code count as the same."""
+    if one is None or other is None:
+        return one is other
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

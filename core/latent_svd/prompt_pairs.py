@@ -1,15 +1,18 @@
-"""A pair of codes of one picture, with and without an attribute: two prompts that share a trajectory until they part.
+"""Sample a pair of codes of one picture, with and without an attribute, and choose when the two prompts branch.
 
-Two prompts from one noise make two pictures; while they share the first steps, where the layout forms, they make one
-picture twice. How long they may depends on the attribute, for coarse ones are decided at noisier steps (arXiv
-2502.02225, mobility in order), and on the picture: prompts that part early differ in what nobody asked for, and prompts
-that part late no longer in the attribute. So several partings are tried, and each picture keeps the latest one that
-still makes most of the change which the earliest makes.
+Two prompts from one noise make two pictures. If they share the first steps, where the layout forms, they make one
+picture twice. At the *branch step* the target prompt leaves the trajectory of the source prompt. If the prompts branch
+early, unrelated content changes too; if they branch late, the attribute no longer appears. How late is too late depends
+on the attribute, because coarse ones are decided at noisier steps (arXiv 2502.02225, section 3, mobility in order), and
+on the picture.
+
+So several branch steps are tried, and each picture takes the latest one that still makes MIN_CHANGE_RATIO of the change
+that the earliest makes. Choosing the branch step picture by picture is ours, not the paper's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,63 +21,103 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import EditError
 from ..saliency import saliency_weight
-from ..samplers import sample_euler
+from ..samplers import OnStep, Run, sample_euler
 
-MIN_CHANGE_RATIO = 0.6  # of the size of the earliest parting's change
+# Share of the earliest branch step's change that a later one must still make. Chosen by hand on the embedded model of
+# drawn faces; no benchmark varies it, and another model may want another value.
+MIN_CHANGE_RATIO = 0.6
 
 
 class PromptPair(NamedTuple):
-    """Codes [B, C, H, W] in model space, the source's at sigmas[step], the target's at sigmas[step + delta]; ``parted`` [B]: the step where each pair's prompts part."""
+    """Codes of the same pictures under two prompts.
+
+    Attributes:
+        source: Codes of the source prompt at sigmas[step], [B, C, H, W] in model space.
+        target: Codes of the target prompt at sigmas[step + delta], like source.
+        branch_step: The step where the prompts of each pair branch, [B] on the CPU.
+    """
 
     source: Tensor
     target: Tensor
-    parted: Tensor
+    branch_step: Tensor
 
 
 @torch.no_grad()
-def sample_prompt_pair(
+def sample_prompt_pair(  # noqa: PLR0913
     source: Denoiser,
     target: Denoiser,
     x: Tensor,
     sigmas: Tensor,
     step: int,
-    partings: Sequence[int],
+    *,
+    branch_steps: Sequence[int],
     delta: int = 0,
-    enough: float = MIN_CHANGE_RATIO,
-    callback: Callable[[], None] | None = None,
+    min_change_ratio: float = MIN_CHANGE_RATIO,
+    on_step: OnStep | None = None,
 ) -> PromptPair:
-    """From x [B, C, H, W] (model space, at sigmas[0]) to ``step`` under both prompts, by euler.
+    """Sample to one step under both prompts, by Euler; the prompts of each picture branch as late as they may.
 
-    partings: the steps tried, each from 0 to step; one alone is taken as it is. delta: steps that the target goes on for.
-    enough: how much of the earliest parting's change a later one must make, between 0 and 1, where the change is (core.focus).
-    callback() once a step of the sampler. Raises EditError for steps that are not there.
+    Args:
+        source: The model under the source prompt.
+        target: The model under the target prompt.
+        x: State at sigmas[0], [B, C, H, W] in model space; noise, or an inverted picture.
+        sigmas: Descending noise levels, [n + 1].
+        step: The step where the pair is taken, 1 to n.
+        branch_steps: The steps where the prompts may branch, each from 0 to step - 1, in any order; a single one is
+            taken as it is.
+        delta: Steps that the target code goes on for after ``step``.
+        min_change_ratio: Share of the earliest branch step's change that a later one must still make, 0 to 1; 0 takes
+            the latest branch step, 1 the earliest in most cases.
+        on_step: Called once for each sampling step of either prompt.
+
+    Returns:
+        The codes, and the step where the prompts of each pair branch.
+
+    Raises:
+        EditError: A step is not in the schedule, or a branch step is not before ``step``.
     """
     if not 0 < step < len(sigmas) or not 0 <= delta < len(sigmas) - step:
         raise EditError(
             f"the pair is to be at step {step} (target {step + delta}), but this schedule has {len(sigmas) - 1} steps."
         )
-    if not partings or not all(0 <= part < step for part in partings):
+    if not branch_steps or not all(0 <= branch_step < step for branch_step in branch_steps):
         raise EditError(
-            f"prompts are to part at {', '.join(map(str, partings)) or 'no step'}; steps from 0 to {step - 1} are accepted, before the pair is taken at step {step}."
+            f"prompts are to branch at {', '.join(map(str, branch_steps)) or 'no step'}; "
+            f"steps from 0 to {step - 1} are accepted, before the pair is taken at step {step}."
         )
-    tick = callback and (lambda *_: callback())
-    partings, states, at = sorted(partings), [], 0
-    for part in [*partings, step]:
-        x = sample_euler(source, x, sigmas[at : part + 1], tick)
+    branch_steps = sorted(branch_steps)
+    callback = Run(on_step=on_step).on_state
+
+    # The source prompt's trajectory, with its state at each branch step.
+    states = []
+    reached = 0
+    for branch_step in branch_steps:
+        x = sample_euler(source, x, sigmas[reached : branch_step + 1], callback)
         states.append(x)
-        at = part
-    plain = states.pop()
-    tried = torch.stack(
-        [sample_euler(target, state, sigmas[part : step + 1], tick) for part, state in zip(partings, states)]
-    )
-    sizes = torch.stack([_size(code - plain) for code in tried])
-    latest = len(partings) - 1 - (sizes >= enough * sizes[0]).flip(0).int().argmax(dim=0)
-    chosen = tried[latest, torch.arange(len(x), device=latest.device)]
+        reached = branch_step
+    source_code = sample_euler(source, x, sigmas[reached : step + 1], callback)
+
+    # The target prompt from each of these states.
+    candidates = []
+    for branch_step, state in zip(branch_steps, states, strict=True):
+        candidates.append(sample_euler(target, state, sigmas[branch_step : step + 1], callback))
+    target_codes = torch.stack(candidates)
+
+    # For each picture, the latest branch step whose change is large enough.
+    sizes = torch.stack([_change_size(code - source_code) for code in target_codes])
+    large_enough = sizes >= min_change_ratio * sizes[0]
+    chosen = len(branch_steps) - 1 - large_enough.flip(0).int().argmax(dim=0)
+    target_code = target_codes[chosen, torch.arange(len(x), device=chosen.device)]
+
     return PromptPair(
-        plain, sample_euler(target, chosen, sigmas[step : step + delta + 1], tick), torch.tensor(partings)[latest.cpu()]
+        source=source_code,
+        target=sample_euler(target, target_code, sigmas[step : step + delta + 1], callback),
+        branch_step=torch.tensor(branch_steps)[chosen.cpu()],
     )
 
 
-def _size(change: Tensor) -> Tensor:
-    """Of each sample's change [B, C, H, W], where it is: [B]."""
-    return (saliency_weight(change) * change).flatten(1).norm(dim=1)
+def _change_size(change: Tensor) -> Tensor:
+    """Return the size of each sample's change [B, C, H, W] where most of it lies, [B]."""
+    weighted = saliency_weight(change) * change
+    size: Tensor = weighted.flatten(1).norm(dim=1)
+    return size

@@ -1,37 +1,69 @@
-"""The contact sheet: one row a face, source, edits at rising strength, counterfactual."""
+"""The contact sheet: one row a face, with the picture, its edits at rising strength, and the true edited picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from ...core.recipes.defaults import H_STRENGTH
+from torch import Tensor
+
 from ..faces import counterfactuals
 from .score import psnr
+from .session import Session
+
+DPI = 100
+TILE = 1.25  # inches
 
 
-def contact_sheet(rows, strengths, path: Path) -> None:
-    """rows: (label, session, [pictures at each strength]); writes a PNG."""
+class SheetRows(NamedTuple):
+    """The rows of one edit, a row a face.
+
+    Attributes:
+        label: What stands beside the rows.
+        session: The faces.
+        edits: Their pictures at each strength, [B, 3, 64, 64] in [0, 1] each.
+    """
+
+    label: str
+    session: Session
+    edits: list[Tensor]
+
+
+def contact_sheet(rows: Sequence[SheetRows], strengths: Sequence[float], path: Path) -> None:
+    """Draw the contact sheet.
+
+    Args:
+        rows: What is shown, an edit each.
+        strengths: The strengths of each edit.
+        path: The PNG that is written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = sum(len(session.faces) for _, session, _ in rows)
-    columns = ["picture", *(f"strength {s:g}" for s in strengths), "counterfactual"]
-    figure = Figure(figsize=(1.25 * len(columns) + 1, 1.25 * count + 0.4), dpi=100, layout="constrained")
+    columns = ["picture", *(f"strength {strength:g}" for strength in strengths), "true edit"]
+    count = sum(len(row.session.faces) for row in rows)
+    size = (TILE * len(columns) + 1, TILE * count + 0.4)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(count, len(columns), squeeze=False)
-    line = 0
-    for label, session, edits in rows:
-        truths = counterfactuals(session.faces, session.attribute)
-        # Of a hat of any colour show the one nearest to the edit at the shipped strength.
-        nearest = psnr(truths, edits[strengths.index(H_STRENGTH)].cpu()).argmax(dim=0)
-        for face in range(len(session.faces)):
-            pictures = [session.pictures[face], *(edit[face] for edit in edits), truths[nearest[face], face]]
-            for axis, picture, title in zip(axes[line], pictures, columns):
-                axis.imshow(picture.detach().cpu().permute(1, 2, 0).numpy(), interpolation="nearest")
-                axis.set_xticks([])
-                axis.set_yticks([])
-                if line == 0:
-                    axis.set_title(title, fontsize=9)
-            axes[line][0].set_ylabel(label, fontsize=8)
-            line += 1
+    lines = iter(axes)
+    for row in rows:
+        truths = _nearest_truths(row)
+        for face in range(len(row.session.faces)):
+            tiles = [row.session.pictures[face], *(edit[face] for edit in row.edits), truths[face]]
+            line = next(lines)
+            for axis, tile in zip(line, tiles, strict=True):
+                axis.imshow(tile.detach().cpu().permute(1, 2, 0).numpy(), interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+            line[0].set_ylabel(row.label, fontsize=8)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
     figure.savefig(path)
+
+
+def _nearest_truths(row: SheetRows) -> list[Tensor]:
+    """Return each face's counterfactual: of a hat of any colour the one nearest to the strongest edit."""
+    truths = counterfactuals(row.session.faces, row.session.attribute)
+    nearest = psnr(truths, row.edits[-1].cpu()).argmax(dim=0)
+    return [truths[choice, face] for face, choice in enumerate(nearest)]

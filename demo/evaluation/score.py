@@ -1,4 +1,4 @@
-"""The judges of an edit: did the attribute come, did the others stay, how far is the true edited picture."""
+"""The judges of an edit: did the attribute come, did the others stay, how near is the true edited picture."""
 
 from __future__ import annotations
 
@@ -10,38 +10,51 @@ from torch import Tensor
 from ..faces import ATTRIBUTES, counterfactuals
 from .session import Session
 
+HEADER = f"{'':<34s} {'success':>7s} {'others':>7s} {'PSNR dB':>8s}"
+
 
 @dataclass(frozen=True)
 class Score:
-    """success, kept: shares of pictures (kept: of the other attributes, all pictures); psnr: mean dB to the counterfactual."""
+    """How good edits of some pictures are.
+
+    Attributes:
+        success: Share of the pictures in which the judge sees the attribute (or no longer sees it).
+        kept: Share of the other attributes that the judge sees as before.
+        psnr: Mean PSNR to the counterfactual, in dB.
+    """
 
     success: float
     kept: float
     psnr: float
 
     def row(self, label: str) -> str:
+        """Return a line of the table under HEADER."""
         return f"{label:<34s} {self.success:7.2f} {self.kept:7.2f} {self.psnr:8.1f}"
 
 
-HEADER = f"{'':<34s} {'success':>7s} {'others':>7s} {'PSNR dB':>8s}"
-
-
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
-    """DB per picture over the last three axes."""
+    """Return the peak signal-to-noise ratio in dB over the last three axes of a - b."""
     return 10 * torch.log10(peak**2 / (a - b).square().mean(dim=(-3, -2, -1)).clamp(min=1e-20))
 
 
-def score(s: Session, edited: Tensor, value: bool = True) -> Score:
-    """Of pictures [B, 3, 64, 64] that were meant to gain (or lose) the session's attribute.
+def others(attribute: str) -> list[int]:
+    """Return the columns of the attributes beside this one."""
+    return [i for i, name in enumerate(ATTRIBUTES) if name != attribute]
 
-    PSNR is to the closest counterfactual over the attribute's own parameters, such as the hat's colour.
+
+def score(s: Session, edited: Tensor, value: bool = True) -> Score:
+    """Judge edited pictures.
+
+    Args:
+        s: The session they were edited in.
+        edited: Pictures, [B, 3, 64, 64] in [0, 1].
+        value: Whether the pictures were meant to gain the session's attribute, or to lose it.
+
+    Returns:
+        The score. PSNR is to the closest counterfactual over the attribute's own parameters, such as the hat's colour.
     """
     seen = s.model.judged(edited).cpu()
-    index = ATTRIBUTES.index(s.attribute)
-    others = [i for i in range(len(ATTRIBUTES)) if i != index]
+    success = seen[:, ATTRIBUTES.index(s.attribute)] == value
+    kept = (seen == s.faces.attributes)[:, others(s.attribute)]
     closest = psnr(counterfactuals(s.faces, s.attribute, value), edited.cpu()).max(dim=0).values
-    return Score(
-        (seen[:, index] == value).float().mean().item(),
-        (seen == s.faces.attributes)[:, others].float().mean().item(),
-        closest.mean().item(),
-    )
+    return Score(success.float().mean().item(), kept.float().mean().item(), closest.mean().item())

@@ -1,4 +1,4 @@
-"""Tables over strength that the benchmarks of both editors print."""
+"""Tables over strength, which the benchmarks of both editors print."""
 
 from __future__ import annotations
 
@@ -8,47 +8,55 @@ import torch
 from torch import Tensor
 
 from ...core.hspace.properties import linearity
-from .. import faces
+from ..faces import ATTRIBUTES
 from .score import Score, score
 from .session import Session
 
-Edit = Callable[[Session, float], Tensor]  # pictures edited at a strength
+# A session and a strength to edited pictures, [B, 3, 64, 64] in [0, 1].
+Edit = Callable[[Session, float], Tensor]
 
 
 def logits(s: Session, pictures: Tensor) -> Tensor:
-    """How clearly the judge sees the attribute: [B]."""
-    return s.model.logits(pictures)[:, faces.ATTRIBUTES.index(s.attribute)].cpu()
+    """Return how clearly the judge sees the session's attribute, [B]; positive where it does."""
+    return s.model.logits(pictures)[:, ATTRIBUTES.index(s.attribute)].cpu()
 
 
-def courses(s: Session, strengths: tuple[float, ...], ways: dict[str, Edit]) -> dict[str, list[Score]]:
-    """Scores of each way at each strength, printed."""
+def strength_curves(s: Session, strengths: tuple[float, ...], ways: dict[str, Edit]) -> dict[str, list[Score]]:
+    """Print and return the scores of each way of editing at each strength."""
     print(f"\n{'success/others/PSNR dB at strength':<34s}" + "".join(f"{strength:>16g}" for strength in strengths))
-    rows = {label: [score(s, edit(s, strength)) for strength in strengths] for label, edit in ways.items()}
-    for label, scores in rows.items():
-        print(
-            f"{label:<34s}" + "".join(f"{f'{r.success:.2f}/{r.kept:.2f}/{r.psnr:.1f}':>16s}" for r in scores),
-            flush=True,
-        )
+    rows = {}
+    for label, edit in ways.items():
+        rows[label] = [score(s, edit(s, strength)) for strength in strengths]
+        cells = [f"{row.success:.2f}/{row.kept:.2f}/{row.psnr:.1f}" for row in rows[label]]
+        print(f"{label:<34s}" + "".join(f"{cell:>16s}" for cell in cells), flush=True)
     return rows
 
 
-def strength_monotonicity(without: Session, has_attribute: Session, edit: Edit) -> None:
-    """The judge's mean logit from strength -2 to 2: faces without the attribute can only gain it, faces with it only lose it."""
+def strength_monotonicity(without: Session, having: Session, edit: Edit) -> None:
+    """Print the judge's mean logit from strength -2 to 2, and its rank correlation with strength.
+
+    Faces without the attribute can only gain it and faces with it only lose it, so that each half of the range is
+    measured on the faces it can change.
+
+    Args:
+        without: Faces without the attribute.
+        having: The same faces with it.
+        edit: How they are edited.
+    """
     strengths = torch.linspace(-2, 2, 9)
-    scores = {
-        label: torch.stack([logits(s, edit(s, strength)) for strength in strengths.tolist()])
-        for label, s in (("without", without), ("with it", has_attribute))
-    }
-    both = torch.cat(list(scores.values()), dim=1)
+    scores = {}
+    for label, s in (("without", without), ("with it", having)):
+        scores[label] = torch.stack([logits(s, edit(s, strength)) for strength in strengths.tolist()])
+    ranges = {"without": slice(4, None), "with it": slice(0, 5), "both": slice(None)}
+    rows = {**scores, "both": torch.cat(list(scores.values()), dim=1)}
     print(f"\n{'mean logit at strength':<34s}" + "".join(f"{strength:>8g}" for strength in strengths.tolist()))
-    for label, values in {**scores, "both": both}.items():
-        half = slice(None) if label == "both" else slice(4, None) if label == "without" else slice(0, 5)
+    for label, values in rows.items():
+        part, over = values[ranges[label]], strengths[ranges[label]]
+        cells = "".join(f"{value:8.1f}" for value in values.mean(dim=1).tolist())
+        of_mean = linearity(part.mean(dim=1, keepdim=True), over)
         print(
-            f"{f'faces {label}':<34s}"
-            + "".join(f"{value:8.1f}" for value in values.mean(dim=1).tolist())
-            + f"   Spearman of the mean {linearity(values[half].mean(dim=1, keepdim=True), strengths[half]):.2f}, of each face {linearity(values[half], strengths[half]):.2f}"
+            f"{f'faces {label}':<34s}{cells}   "
+            f"Spearman of the mean {of_mean:.2f}, of each face {linearity(part, over):.2f}"
         )
-    print(
-        f"removed from {float((scores['with it'][1] < 0).float().mean()):.2f} of the faces that wear it, at strength {strengths[1]:g}\n",
-        flush=True,
-    )
+    removed = float((scores["with it"][1] < 0).float().mean())
+    print(f"removed from {removed:.2f} of the faces that have it, at strength {strengths[1]:g}\n", flush=True)

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from helpers.graph import Graph, relative
+from helpers.graph import Graph
+from helpers.tensors import noise, relative
 from singular_edit.backends.diffusers import normal_sigmas
 from singular_edit.core import sample_euler
+
+SHAPE = (2, 4, 16, 16)
 
 
 @pytest.fixture(scope="module")
@@ -20,84 +23,76 @@ def test_schedules_agree(graph, demo):
         assert demo.percent_to_sigma(percent) == pytest.approx(float(sampling.percent_to_sigma(percent)), rel=1e-4)
 
 
+def shifted(h):
+    return h + 0.3
+
+
+def predicted_in_comfyui(graph, x, sigma, cfg, h_edit):
+    """D under "a face with glasses", from ComfyUI's sampling session."""
+    from singular_edit.backends.comfyui.denoiser import ComfyDenoiser
+    from singular_edit.backends.comfyui.session import Prompts, run_in_session
+
+    def algorithm(model, extra_args, _, sigmas):
+        return ComfyDenoiser(model, extra_args)(x, sigmas[0], h_edit)
+
+    prompts = Prompts(graph.target, graph.negative, cfg)
+    return run_in_session(graph.model, prompts, torch.zeros_like(x), torch.tensor([sigma, 0.0]), algorithm)
+
+
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 @pytest.mark.parametrize("sigma", [14.6, 2.0, 0.1])
 def test_predictions_agree(graph, demo, cfg, sigma):
-    from singular_edit.backends.comfyui.denoiser import ComfyDenoiser
-    from singular_edit.backends.comfyui.session import run
-
-    x = sigma * torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    schedule = torch.tensor([sigma, 0.0])
-    shift = lambda h: h + 0.3
-    for edit in (None, shift):
-
-        def algorithm(model, extra_args, _, sigmas):
-            return ComfyDenoiser(model, extra_args)(x, sigmas[0], edit)
-
-        with torch.inference_mode():
-            ours = run(graph.model, graph.target, graph.negative, cfg, torch.zeros_like(x), schedule, algorithm)
-            theirs = demo.denoiser("a face with glasses", cfg=cfg)(x, schedule[0], edit)
-        assert relative(ours, theirs) < 1e-4
+    x = sigma * noise(SHAPE, 0)
+    denoise = demo.denoiser("a face with glasses", cfg=cfg)
     with torch.inference_mode():
-        assert relative(theirs, demo.denoiser("a face with glasses", cfg=cfg)(x, schedule[0])) > 1e-3  # the edit acts
+        plain = denoise(x, torch.tensor(sigma))
+        edited = denoise(x, torch.tensor(sigma), shifted)
+        assert relative(predicted_in_comfyui(graph, x, sigma, cfg, None), plain) < 1e-4
+        assert relative(predicted_in_comfyui(graph, x, sigma, cfg, shifted), edited) < 1e-4
+        assert relative(edited, plain) > 1e-3  # the edit acts
 
 
 def test_a_25_step_sample_agrees(graph, demo):
-    noise = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    start = noise(SHAPE, 1)
+    # KSampler draws its noise from torch.manual_seed(seed).
+    assert torch.equal(start, torch.randn(SHAPE, generator=torch.manual_seed(1)))
+    sigmas = demo.sigmas(25)
     with torch.inference_mode():
         theirs = sample_euler(
-            demo.denoiser("a face with glasses", cfg=2.0), noise * (1 + demo.sigmas(25)[0] ** 2) ** 0.5, demo.sigmas(25)
+            demo.denoiser("a face with glasses", cfg=2.0), start * (1 + sigmas[0] ** 2) ** 0.5, sigmas
         )
+        empty = {"samples": torch.zeros(SHAPE)}
         latent = graph.stock.common_ksampler(
-            graph.model,
-            _seed_of(noise),
-            25,
-            2.0,
-            "euler",
-            "normal",
-            graph.target,
-            graph.negative,
-            {"samples": torch.zeros(2, 4, 16, 16)},
-        )[0]["samples"]
-        ours = graph.model.model.process_latent_in(latent)
+            graph.model, 1, 25, 2.0, "euler", "normal", graph.target, graph.negative, empty
+        )[0]
+        ours = graph.model.model.process_latent_in(latent["samples"])
     assert relative(ours, theirs) < 1e-3
-
-
-def _seed_of(noise):
-    """KSampler draws its noise from torch.manual_seed(seed); ours was drawn from seed 1."""
-    assert torch.equal(noise, torch.randn(noise.shape, generator=torch.manual_seed(1)))
-    return 1
 
 
 def test_gradients_agree(graph, demo):
     """d loss / d dh through ComfyUI's decoder is that through diffusers'."""
     from singular_edit.backends.comfyui.denoiser import ComfyDenoiser, with_trainable_decoder
-    from singular_edit.backends.comfyui.session import run
+    from singular_edit.backends.comfyui.session import Prompts, run_in_session
 
-    x = 2.0 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    grads = []
+    x = 2.0 * noise((1, 4, 16, 16), 0)
 
-    def backward(denoise, sigma):
+    def gradient(denoise, sigma):
         dh = torch.zeros(1, 128, 4, 4, requires_grad=True)
         with torch.enable_grad():
             denoise(x.clone(), sigma.clone(), lambda h: h + dh).square().mean().backward()
-        grads.append(dh.grad)
+        return dh.grad
 
+    def algorithm(model, extra_args, _, sigmas):
+        return gradient(ComfyDenoiser(model, extra_args, differentiable=True), sigmas[0])
+
+    prompts = Prompts(graph.source, graph.negative, 2.0)
+    schedule = torch.tensor([2.0, 0.0])
     with torch.inference_mode(False):
-        run(
-            with_trainable_decoder(graph.model),
-            graph.source,
-            graph.negative,
-            2.0,
-            torch.zeros_like(x),
-            torch.tensor([2.0, 0.0]),
-            lambda model, extra_args, _, sigmas: backward(
-                ComfyDenoiser(model, extra_args, differentiable=True), sigmas[0]
-            ),
-        )
-    backward(demo.denoiser("a face", cfg=2.0), torch.tensor(2.0))
-    assert grads[0].norm() > 0
-    assert relative(grads[0], grads[1]) < 1e-3
+        wrapped = with_trainable_decoder(graph.model)
+        ours = run_in_session(wrapped, prompts, torch.zeros_like(x), schedule, algorithm)
+    theirs = gradient(demo.denoiser("a face", cfg=2.0), torch.tensor(2.0))
+    assert ours.norm() > 0
+    assert relative(ours, theirs) < 1e-3
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
@@ -106,23 +101,18 @@ def test_a_readout_edits_alike(graph, demo, cfg):
     from singular_edit.core import EditWindow, Readout, sample_asyrp
     from singular_edit.core.hspace.strength import bind_edit
 
-    readout = Readout.fresh(128, 4, 4, 1.0, demo.sigmas(12)[2:-1], torch.Generator().manual_seed(0), {})
+    sigmas = demo.sigmas(12)
+    generator = torch.Generator().manual_seed(0)
+    readout = Readout.fresh(128, 4, 4, 1.0, sigmas[2:-1], generator=generator, info={})
     readout.tensors["out.weight"].normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
-    sigmas, noise = demo.sigmas(12), torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
-    start = noise * (1 + sigmas[0] ** 2) ** 0.5
+    start = noise(SHAPE, 1) * (1 + sigmas[0] ** 2) ** 0.5
+    denoise = demo.denoiser("a face", cfg=cfg)
+    window = EditWindow(demo.percent_to_sigma(0.9), edit_from=readout.start)
     with torch.inference_mode():
-        denoise, window = (
-            demo.denoiser("a face", cfg=cfg),
-            EditWindow(demo.percent_to_sigma(0.9), edit_from=readout.start),
-        )
-        edit, amount, reading = bind_edit(readout, 1.2, sigmas, window)
-        theirs, plain = (
-            sample_asyrp(denoise, start, sigmas, edit, window, amount=amount, reading=reading),
-            sample_euler(denoise, start, sigmas),
-        )
+        theirs = sample_asyrp(denoise, start, sigmas, bind_edit(readout, 1.2, sigmas, window), window)
+        plain = sample_euler(denoise, start, sigmas)
         code = {"samples": graph.model.model.process_latent_out(start)}
-        ours = graph.model.model.process_latent_in(
-            graph.sample(code, graph.run("AsyrpSampler", direction=readout, strength=1.2)[0], cfg=cfg, sigmas=sigmas)
-        )
+        sampler = graph.run("AsyrpSampler", direction=readout, strength=1.2)[0]
+        ours = graph.model.model.process_latent_in(graph.sample(code, sampler, cfg=cfg, sigmas=sigmas))
     assert relative(ours, theirs) < 1e-3
     assert relative(theirs, plain) > 0.05

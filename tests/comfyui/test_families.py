@@ -3,7 +3,8 @@
 import pytest
 import torch
 from helpers.families import FAMILIES, conditioning, latent, tiny
-from helpers.graph import Graph, relative
+from helpers.graph import Graph
+from helpers.tensors import relative
 
 FLOW = ("sd3", "flux", "wan")
 
@@ -15,38 +16,40 @@ def graph(pack_nodes):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request):
+    """A family's name and MODEL."""
     with torch.inference_mode():
         return request.param, tiny(request.param)
 
 
-def there_and_back(graph, name, model, cfg, sampler="euler", steps=8, size=(8, 6)):
-    sigmas, picture = graph.schedule(steps, model), latent(name, size)
-    positive, negative = conditioning(name, 1), conditioning(name, 2)
-    stock = graph.custom.KSamplerSelect().get_sampler(sampler)[0]
-    code, noise, report, matched = graph.run(
-        "LatentInvert",
+def there_and_back(graph, name, model, *, cfg=1.0, sampler="euler", steps=8):
+    """The error of a round trip, relative, and the report of the inversion."""
+    picture = latent(name, (8, 6))
+    positive = conditioning(name, 1)
+    negative = conditioning(name, 2)
+    stock = graph.sampler(sampler)
+    code, noise, report, matched = graph.invert(
+        picture,
         model=model,
         positive=positive,
         negative=negative,
-        latent_image=picture,
-        sigmas=sigmas,
+        sigmas=graph.schedule(steps, model),
         cfg=cfg,
         sampler=stock,
     )
     with torch.inference_mode():
         guider = graph.custom.CFGGuider().get_guider(model, positive, negative, cfg)[0]
-        back = graph.custom.SamplerCustomAdvanced().sample(noise, guider, stock, matched, picture)[0]["samples"]
+        advanced = graph.custom.SamplerCustomAdvanced()
+        back = advanced.sample(noise, guider, stock, matched, picture)[0]["samples"]
         if name not in FLOW:
-            plain = graph.custom.SamplerCustom().sample(model, False, 0, cfg, positive, negative, stock, matched, code)[
-                0
-            ]["samples"]
-            assert relative(plain, back) < 1e-3, report
+            plain = graph.custom.SamplerCustom()
+            same = plain.sample(model, False, 0, cfg, positive, negative, stock, matched, code)[0]["samples"]
+            assert relative(same, back) < 1e-3, report
     return relative(back, picture["samples"]), report
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_the_stock_sampler_returns_the_latent(graph, family, cfg):
-    error, report = there_and_back(graph, *family, cfg)
+    error, report = there_and_back(graph, *family, cfg=cfg)
     assert error < 1e-3, report
     assert "not solved" not in report
 
@@ -54,31 +57,35 @@ def test_the_stock_sampler_returns_the_latent(graph, family, cfg):
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m"])
 def test_other_samplers_come_back_or_say_that_they_do_not(graph, family, sampler):
     """dpmpp_2m's trajectory can be beyond solving, as it is for the random Flux; it must never be so in silence."""
-    error, report = there_and_back(graph, *family, 1.0, sampler, steps=6)
+    error, report = there_and_back(graph, *family, sampler=sampler, steps=6)
     assert (error < 1e-3) == ("not solved" not in report), report
     assert error < 1e-3 or (family[0], sampler) == ("flux", "dpmpp_2m"), report
 
 
 def test_flow_latent_says_where_to_look(graph, family):
     name, model = family
-    if name in FLOW:
-        code = graph.run(
-            "LatentInvert",
-            model=model,
-            positive=conditioning(name, 1),
-            negative=conditioning(name, 2),
-            latent_image=latent(name),
-            sigmas=graph.schedule(4, model),
-            cfg=1.0,
-        )[0]
-        assert "NOISE output" in code.message
+    if name not in FLOW:
+        return
+    code = graph.invert(
+        latent(name),
+        model=model,
+        positive=conditioning(name, 1),
+        negative=conditioning(name, 2),
+        sigmas=graph.schedule(4, model),
+        cfg=1.0,
+    )[0]
+    assert "NOISE output" in code.message
 
 
-def test_edm_and_zero_terminal_snr(graph):
+def test_edm_comes_back(graph):
     with torch.inference_mode():
-        model = tiny("sd15")
-        edm = graph.advanced.ModelSamplingContinuousEDM().patch(model, "edm", 120.0, 0.002)[0]
-        zsnr = graph.advanced.ModelSamplingDiscrete().patch(tiny("sd2_v"), "v_prediction", True)[0]
-    for name, patched in (("sd15", edm), ("sd2_v", zsnr)):
-        error, report = there_and_back(graph, name, patched, 1.0)
-        assert error < 1e-3, report
+        model = graph.advanced.ModelSamplingContinuousEDM().patch(tiny("sd15"), "edm", 120.0, 0.002)[0]
+    error, report = there_and_back(graph, "sd15", model)
+    assert error < 1e-3, report
+
+
+def test_zero_terminal_snr_comes_back(graph):
+    with torch.inference_mode():
+        model = graph.advanced.ModelSamplingDiscrete().patch(tiny("sd2_v"), "v_prediction", True)[0]
+    error, report = there_and_back(graph, "sd2_v", model)
+    assert error < 1e-3, report

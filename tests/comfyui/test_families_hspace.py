@@ -1,12 +1,31 @@
-"""h-space on the real model families (small random networks): learn, derive, combine, edit; and models without a U-Net."""
+"""h-space on the real model families (small random networks), and on models without a U-Net."""
+
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helpers.families import conditioning, latent, tiny
-from helpers.graph import Graph
+from helpers.families import UNETS, conditioning, latent, tiny
+from helpers.graph import Graph, assert_unchanged, weights
 from singular_edit.core import EditError
+from singular_edit.core.hspace.direction import TableDirection
 
-UNETS = ("sd15", "sd2_v", "sdxl")
+
+class Family(NamedTuple):
+    """A family's name and MODEL, and its schedule."""
+
+    name: str
+    model: Any
+    sigmas: torch.Tensor
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What every node that samples is given."""
+        return dict(
+            model=self.model,
+            negative=conditioning(self.name, 2),
+            latent_image=latent(self.name),
+            sigmas=self.sigmas,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -14,116 +33,111 @@ def graph(pack_nodes):
     return Graph(pack_nodes)
 
 
-@pytest.fixture(scope="module", params=UNETS)
-def family(request, graph):
-    """A family's name, MODEL, shared node inputs and a direction learned on it."""
-    name = request.param
+def family_of(graph, name):
     with torch.inference_mode():
         model = tiny(name)
-    shared = dict(
-        model=model, negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(5, model)
-    )
-    return name, model, shared
+    return Family(name, model, graph.schedule(5, model))
 
 
-def learn(graph, name, shared, method, **inputs):
-    return graph.run(
-        "HDirectionLearn",
-        **{
-            **shared,
-            **dict(
-                source=conditioning(name, 1), target=conditioning(name, 3), method=method, samples=4, steps=8, cfg=1.0
-            ),
-            **inputs,
-        },
-    )[0]
+@pytest.fixture(scope="module", params=UNETS)
+def family(request, graph):
+    return family_of(graph, request.param)
 
 
-def sample(graph, name, model, sampler, cfg=3.0, picture=None):
+@pytest.fixture(scope="module")
+def stock(graph, family):
+    return sample(graph, family, graph.euler)
+
+
+def learn(graph, family, method):
+    name = family.name
+    prompts = dict(source=conditioning(name, 1), target=conditioning(name, 3))
+    return graph.learn(method, **family.inputs, **prompts, samples=4, cfg=1.0)[0]
+
+
+def sample(graph, family, sampler, *, cfg=3.0, picture=None):
+    name = family.name
+    stock = graph.custom.SamplerCustom()
+    positive = conditioning(name, 1)
+    negative = conditioning(name, 2)
+    start = picture or latent(name)
     with torch.inference_mode():
-        return graph.custom.SamplerCustom().sample(
-            model,
-            True,
-            5,
-            cfg,
-            conditioning(name, 1),
-            conditioning(name, 2),
-            sampler,
-            graph.schedule(5, model),
-            picture or latent(name),
-        )[0]["samples"]
+        out = stock.sample(family.model, True, 5, cfg, positive, negative, sampler, family.sigmas, start)
+    return out[0]["samples"]
 
 
-def state(model):
-    return {key: value.clone() for key, value in model.model.state_dict().items()}
+def edit(graph, family, direction, *, picture=None, **inputs):
+    return sample(graph, family, graph.asyrp(direction, **inputs), picture=picture)
 
 
 @pytest.mark.parametrize("method", ["readout", "combined", "vector"])
-def test_learning_and_editing_leave_nothing_behind(graph, family, method):
-    name, model, shared = family
-    before, options, stock = state(model), repr(model.model_options), sample(graph, name, model, graph.euler)
-    direction = learn(graph, name, shared, method)
-    edited = sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0])
+def test_learning_and_editing_leave_nothing_behind(graph, family, stock, method):
+    before = weights(family.model)
+    options = repr(family.model.model_options)
+    direction = learn(graph, family, method)
+    edited = edit(graph, family, direction)
     assert torch.isfinite(edited).all()
     assert not torch.equal(edited, stock)
     # Other sizes too: a vector fits, a map is resized.
-    other = latent(name, (16, 8))
-    assert (
-        sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0], picture=other).shape
-        == other["samples"].shape
-    )
+    other = latent(family.name, (16, 8))
+    assert edit(graph, family, direction, picture=other).shape == other["samples"].shape
     for inputs in (
         dict(strength=0.0),
         dict(edit_percent=0.0),
         dict(strength=0.0, symmetric=True, mask=torch.ones(8, 8)),
     ):
-        still = graph.run("AsyrpSampler", direction=direction, **inputs)[0]
-        assert torch.equal(sample(graph, name, model, still), stock)
-    assert torch.equal(sample(graph, name, model, graph.euler), stock)
-    after = state(model)
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    assert repr(model.model_options) == options
-    assert not any(getattr(module, "weight_function", []) for module in model.model.modules())
+        assert torch.equal(edit(graph, family, direction, **inputs), stock)
+    assert torch.equal(sample(graph, family, graph.euler), stock)
+    assert_unchanged(family.model, before, options)
 
 
-def test_derived_directions(graph, family):
-    name, model, shared = family
-    direction, inputs = learn(graph, name, shared, "implicit"), {**shared, "positive": conditioning(name, 1)}
+def test_derived_directions(graph, family, stock):
+    direction = learn(graph, family, "implicit")
+    inputs = dict(**family.inputs, positive=conditioning(family.name, 1))
     mean = graph.run("HDirectionAverage", direction=direction, samples=4, **inputs)[0]
     principal = graph.run("HDirectionPCA", samples=5, component=1, **inputs)[0]
     both = graph.run("CombineH", direction_1=mean, direction_2=principal, weight_2=-0.5)[0]
-    stock = sample(graph, name, model, graph.euler)
     for made in (mean, principal, both):
-        edited = sample(graph, name, model, graph.run("AsyrpSampler", direction=made)[0])
+        edited = edit(graph, family, made)
         assert torch.isfinite(edited).all()
         assert not torch.equal(edited, stock)
 
 
+def table(sigmas, channels):
+    """A direction that was learned on a bottleneck of this width."""
+    return TableDirection(sigmas, {"table": torch.ones(1, channels, 1, 1)}, {"name": "hat"})
+
+
 def test_a_direction_of_another_width_gets_a_sentence(graph, family):
-    from singular_edit.core.hspace.direction import TableDirection
-
-    name, model, _ = family
-    foreign = TableDirection(torch.tensor([14.0, 1.0]), {"table": torch.ones(1, 1280, 1, 1)}, {"name": "hat"})
+    foreign = table(torch.tensor([14.0, 1.0]), 1280)
     with pytest.raises(EditError, match="'hat' was learned on a bottleneck of 1280 channels but this model has 64"):
-        sample(graph, name, model, graph.run("AsyrpSampler", direction=foreign)[0])
+        edit(graph, family, foreign)
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux"])
-def test_without_a_bottleneck_every_node_says_so(graph, name):
-    from singular_edit.core.hspace.direction import TableDirection
+@pytest.fixture(scope="module", params=["sd3", "flux"])
+def transformer(request, graph):
+    """A family without a U-Net."""
+    return family_of(graph, request.param)
 
-    with torch.inference_mode():
-        model = tiny(name)
-    shared = dict(
-        model=model, negative=conditioning(name, 2), latent_image=latent(name), sigmas=graph.schedule(4, model)
-    )
-    direction = TableDirection(graph.schedule(4, model)[:-1], {"table": torch.ones(1, 64, 1, 1)}, {"name": "hat"})
-    words = "no U-Net bottleneck.*use a U-Net model .*or Latent SVD Edit"
-    with pytest.raises(EditError, match=words):
-        learn(graph, name, shared, "vector")
-    for node, inputs in (("HDirectionPCA", {}), ("HDirectionAverage", dict(direction=direction))):
-        with pytest.raises(EditError, match=words):
-            graph.run(node, positive=conditioning(name, 1), **shared, **inputs)
-    with pytest.raises(EditError, match=words):
-        sample(graph, name, model, graph.run("AsyrpSampler", direction=direction)[0], cfg=1.0)
+
+NO_BOTTLENECK = "no U-Net bottleneck.*use a U-Net model .*or Latent SVD Edit"
+
+
+def test_learning_without_a_bottleneck_gets_a_sentence(graph, transformer):
+    with pytest.raises(EditError, match=NO_BOTTLENECK):
+        learn(graph, transformer, "vector")
+
+
+@pytest.mark.parametrize("node", ["HDirectionPCA", "HDirectionAverage"])
+def test_deriving_without_a_bottleneck_gets_a_sentence(graph, transformer, node):
+    inputs = dict(**transformer.inputs, positive=conditioning(transformer.name, 1))
+    if node == "HDirectionAverage":
+        inputs["direction"] = table(transformer.sigmas[:-1], 64)
+    with pytest.raises(EditError, match=NO_BOTTLENECK):
+        graph.run(node, **inputs)
+
+
+def test_editing_without_a_bottleneck_gets_a_sentence(graph, transformer):
+    sampler = graph.asyrp(table(transformer.sigmas[:-1], 64))
+    with pytest.raises(EditError, match=NO_BOTTLENECK):
+        sample(graph, transformer, sampler, cfg=1.0)

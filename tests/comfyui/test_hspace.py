@@ -1,14 +1,19 @@
 """Sums, means, PCA, masks and the automatic schedule of h-space inside a real ComfyUI, on the demo model."""
 
+import sys
+import types
+
 import pytest
 import torch
-from helpers.graph import Graph, relative
+from helpers.graph import Graph, empty_latent
+from helpers.tensors import noise, relative
+from singular_edit.backends.perceptual import distance_named
 from singular_edit.core import EditError
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.hspace.networks import CombinedDirection, ImplicitDirection
 
-EMPTY = {"samples": torch.zeros(4, 4, 16, 16)}
 STEPS = 5
+SIGMA_MAX = 14.6
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +24,7 @@ def graph(pack_nodes):
 @pytest.fixture(scope="module")
 def code(graph):
     """Two codes to start from, at full noise, in LATENT space."""
-    noise = 14.6 * torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(3))
-    return {"samples": graph.model.model.process_latent_out(noise)}
+    return {"samples": graph.model.model.process_latent_out(SIGMA_MAX * noise((2, 4, 16, 16), seed=3))}
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +33,21 @@ def stock(graph, code):
 
 
 @pytest.fixture(scope="module")
-def learned(graph):
-    """Two directions as learning leaves them: a map with a network, and a map a step. Random: what they draw does not matter here."""
-    generator, sigmas = torch.Generator().manual_seed(0), graph.schedule(STEPS)[:-1]
+def glasses(graph):
+    """A map with a network, as learning leaves it. Random: what it draws does not matter here."""
+    generator = torch.Generator().manual_seed(0)
+    sigmas = graph.schedule(STEPS)[:-1]
     network = ImplicitDirection.fresh(128, sigmas, generator, {})
     network.tensors["out.weight"].normal_(std=0.02, generator=generator)
     table = 0.5 * torch.randn(1, 128, 4, 4, generator=generator)
-    return {
-        "glasses": CombinedDirection(
-            sigmas[1:], {**network.tensors, "table": table}, {"name": "glasses", "method": "combined"}
-        ),
-        "hat": TableDirection(
-            sigmas, {"table": 0.5 * torch.randn(STEPS, 128, 4, 4, generator=generator)}, {"name": "hat"}
-        ),
-    }
+    return CombinedDirection(sigmas[1:], {**network.tensors, "table": table}, {"name": "glasses", "method": "combined"})
+
+
+@pytest.fixture(scope="module")
+def hat(graph):
+    """A map a step, likewise."""
+    table = 0.5 * noise((STEPS, 128, 4, 4), seed=1)
+    return TableDirection(graph.schedule(STEPS)[:-1], {"table": table}, {"name": "hat"})
 
 
 def sample(graph, code, sampler=None):
@@ -50,103 +55,114 @@ def sample(graph, code, sampler=None):
 
 
 def edit(graph, code, direction, **inputs):
-    return sample(graph, code, graph.run("AsyrpSampler", direction=direction, **inputs)[0])
+    return sample(graph, code, graph.asyrp(direction, **inputs))
 
 
-def shared(graph, **inputs):
-    return dict(
+def run(graph, node, **inputs):
+    """A node that samples on its own."""
+    defaults = dict(
         model=graph.model,
         positive=graph.source,
         negative=graph.negative,
-        latent_image=EMPTY,
+        latent_image=empty_latent(4),
         sigmas=graph.schedule(STEPS),
-        **inputs,
     )
+    return graph.run(node, **{**defaults, **inputs})
 
 
-def test_a_sum_edits_saves_loads_and_undoes(graph, code, learned, stock):
-    both = graph.run("CombineH", direction_1=learned["glasses"], weight_2=-0.5, direction_2=learned["hat"])[0]
+def cosine(a, b):
+    return torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0)
+
+
+def test_a_sum_edits_saves_loads_and_undoes(graph, code, glasses, hat, stock):
+    both = graph.run("CombineH", direction_1=glasses, weight_2=-0.5, direction_2=hat)[0]
     edited = edit(graph, code, both)
-    assert not torch.equal(edited, edit(graph, code, learned["glasses"]))
+    only_glasses = edit(graph, code, glasses)
+    assert not torch.equal(edited, only_glasses)
     assert torch.isfinite(edited).all()
     path = graph.run("SaveAttribute", attribute=both, filename_prefix="test/sum")[0]
-    assert torch.allclose(edit(graph, code, graph.run("LoadHDirection", file=path)[0]), edited, atol=1e-4)
-    alone = graph.run("CombineH", direction_1=learned["glasses"])[0]
-    assert torch.equal(edit(graph, code, alone), edit(graph, code, learned["glasses"]))
-    nothing = graph.run("CombineH", direction_1=learned["hat"], weight_1=0.0)[0]
+    loaded = graph.run("LoadHDirection", file=path)[0]
+    assert torch.allclose(edit(graph, code, loaded), edited, atol=1e-4)
+    single = graph.run("CombineH", direction_1=glasses)[0]
+    assert torch.equal(edit(graph, code, single), only_glasses)
+    nothing = graph.run("CombineH", direction_1=hat, weight_1=0.0)[0]
     assert torch.equal(edit(graph, code, nothing), stock)
     with pytest.raises(EditError, match="direction_3 is a dict"):
-        graph.run("CombineH", direction_1=learned["hat"], direction_3=code)
+        graph.run("CombineH", direction_1=hat, direction_3=code)
 
 
-def test_the_mean_is_a_table_that_edits_nearly_alike(graph, code, learned, stock):
-    per_step, plot = graph.run("HDirectionAverage", direction=learned["glasses"], samples=3, **shared(graph))
-    flat, _ = graph.run("HDirectionAverage", direction=learned["glasses"], samples=4, method="global", **shared(graph))
+def test_the_mean_is_a_table_that_edits_nearly_alike(graph, code, glasses, stock):
+    per_step, plot = run(graph, "HDirectionAverage", direction=glasses, samples=3)
+    flat, _ = run(graph, "HDirectionAverage", direction=glasses, samples=4, method="global")
     assert plot.shape[-1] == 3
     assert isinstance(per_step, TableDirection)
-    assert len(per_step.tensors["table"]) == len(per_step.sigmas) > 1 == len(flat.tensors["table"])
-    wanted = edit(graph, code, learned["glasses"])
+    assert len(per_step.sigmas) > 1
+    assert len(per_step.tensors["table"]) == len(per_step.sigmas)
+    assert len(flat.tensors["table"]) == 1
+    wanted = edit(graph, code, glasses) - stock
     for direction in (per_step, flat):
-        got = edit(graph, code, direction)
-        cosine = torch.nn.functional.cosine_similarity((got - stock).flatten(), (wanted - stock).flatten(), 0)
-        assert cosine > 0.8
+        assert cosine(edit(graph, code, direction) - stock, wanted) > 0.8
 
 
 def test_principal_directions_have_two_ends_and_repeat(graph, code, stock):
-    run = lambda component: graph.run("HDirectionPCA", samples=6, component=component, **shared(graph))
-    (first, plot), (second, _) = run(0), run(1)
+    first, plot = run(graph, "HDirectionPCA", samples=6, component=0)
+    second, _ = run(graph, "HDirectionPCA", samples=6, component=1)
+    again, _ = run(graph, "HDirectionPCA", samples=6, component=0)
     assert plot.shape[-1] == 3
-    assert torch.equal(first.tensors["table"], run(0)[0].tensors["table"])
-    flat = lambda d: torch.nn.functional.normalize(d.tensors["table"].flatten(1), dim=1)
-    assert (flat(first) * flat(second)).sum(dim=1).abs().max() < 1e-3  # orthogonal at every step
-    up, down = (edit(graph, code, first, strength=s) - stock for s in (0.5, -0.5))
-    assert torch.nn.functional.cosine_similarity(up.flatten(), down.flatten(), 0) < -0.5
+    assert torch.equal(first.tensors["table"], again.tensors["table"])
+    cosines = torch.nn.functional.cosine_similarity(
+        first.tensors["table"].flatten(1), second.tensors["table"].flatten(1), dim=1
+    )
+    assert cosines.abs().max() < 1e-3  # orthogonal at every step
+    up = edit(graph, code, first, strength=0.5) - stock
+    down = edit(graph, code, first, strength=-0.5) - stock
+    assert cosine(up, down) < -0.5
     with pytest.raises(EditError, match="samples is 6; component 5 needs at least 8"):
-        run(5)
+        run(graph, "HDirectionPCA", samples=6, component=5)
 
 
-def test_a_mask_keeps_the_edit_inside(graph, code, learned, stock):
+def test_a_mask_keeps_the_edit_inside(graph, code, hat, stock):
     mask = torch.zeros(1, 64, 64)
     mask[:, :24] = 1
-    whole = edit(graph, code, learned["hat"], strength=3.0)
-    inside = edit(graph, code, learned["hat"], strength=3.0, mask=mask) - stock
-    top, bottom = inside[..., :6, :].square().mean(), inside[..., 8:, :].square().mean()
+    whole = edit(graph, code, hat, strength=3.0)
+    inside = edit(graph, code, hat, strength=3.0, mask=mask) - stock
+    top = inside[..., :6, :].square().mean()
+    bottom = inside[..., 8:, :].square().mean()
     assert bottom < 0.25 * (whole - stock)[..., 8:, :].square().mean()
     assert top > 2 * bottom
-    assert torch.equal(edit(graph, code, learned["hat"], mask=torch.zeros(64, 64)), stock)
-    ones = edit(graph, code, learned["hat"], strength=3.0, mask=torch.ones(2, 64, 64))
+    assert torch.equal(edit(graph, code, hat, mask=torch.zeros(64, 64)), stock)
+    ones = edit(graph, code, hat, strength=3.0, mask=torch.ones(2, 64, 64))
     assert torch.allclose(ones, whole, atol=1e-3)
-    # One mask a picture: only the second picture is edited.
-    second = edit(graph, code, learned["hat"], mask=torch.stack([torch.zeros(64, 64), torch.ones(64, 64)]))
+
+
+def test_a_batch_takes_a_mask_for_each_picture(graph, code, hat, stock):
+    masks = torch.stack([torch.zeros(64, 64), torch.ones(64, 64)])
+    second = edit(graph, code, hat, mask=masks)
     assert torch.allclose(second[0], stock[0], atol=1e-4)
     assert relative(second[1], stock[1]) > 1e-3
 
 
-def test_symmetric_does_less(graph, code, learned, stock):
-    plain, symmetric = (relative(edit(graph, code, learned["hat"], symmetric=s), stock) for s in (False, True))
+def test_symmetric_does_less(graph, code, hat, stock):
+    plain = relative(edit(graph, code, hat), stock)
+    symmetric = relative(edit(graph, code, hat, symmetric=True), stock)
     assert 0 < symmetric < 0.7 * plain
-    assert torch.equal(edit(graph, code, learned["hat"], symmetric=True, strength=0.0), stock)
+    assert torch.equal(edit(graph, code, hat, symmetric=True, strength=0.0), stock)
 
 
 def test_the_automatic_schedule_of_a_picture(graph):
-    inputs = {**shared(graph), "latent_image": graph.faces([11, 12]), "vae": graph.vae, "cfg": 1.0}
-    edit_percent, boost_percent, plot = graph.run("AsyrpSchedule", **inputs)
+    inputs = dict(latent_image=graph.faces([11, 12]), vae=graph.vae, cfg=1.0)
+    edit_percent, boost_percent, plot = run(graph, "AsyrpSchedule", **inputs)
     assert 0.2 < edit_percent < 1
     assert 0.2 < boost_percent <= 1
     assert plot.shape[-1] == 3
-    longer = graph.run("AsyrpSchedule", **inputs, strength_threshold=0.005, quality_threshold=10.0)
-    assert longer[0] > edit_percent
-    assert longer[1] == 0
+    longer, from_the_start, _ = run(graph, "AsyrpSchedule", **inputs, strength_threshold=0.005, quality_threshold=10.0)
+    assert longer > edit_percent
+    assert from_the_start == 0
     with pytest.raises(EditError, match="latent_image is an empty latent"):
-        graph.run("AsyrpSchedule", **shared(graph), vae=graph.vae)
+        run(graph, "AsyrpSchedule", vae=graph.vae)
 
 
-def test_lpips_says_what_it_lacks(graph, monkeypatch, tmp_path):
-    import sys
-    import types
-
-    from singular_edit.backends.perceptual import distance_named
-
+def test_lpips_says_what_it_lacks(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(EditError, match="pip install lpips, or use ms-ssim"):
         distance_named("lpips")
@@ -156,15 +172,14 @@ def test_lpips_says_what_it_lacks(graph, monkeypatch, tmp_path):
         distance_named("lpips")
 
 
-def test_the_distance_is_one(pack_nodes):
-    from singular_edit.backends.perceptual import distance_named
-
+@pytest.mark.parametrize("size", [24, 64, 200])
+def test_the_distance_is_one(comfy, size):
     measure = distance_named("ms-ssim")
-    for size in (24, 64, 200):
-        a, b = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(0))
-        assert measure(a, a).abs().max() < 1e-5
-        assert (measure(a, b) > 0.5).all()
-        assert measure(a, b).shape == (3,)
-        nearer = measure(a, a.lerp(b, 0.1))
-        assert (nearer > 0).all()
-        assert (nearer < measure(a, b)).all()
+    a, b = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    far = measure(a, b)
+    nearer = measure(a, a.lerp(b, 0.1))
+    assert measure(a, a).abs().max() < 1e-5
+    assert far.shape == (3,)
+    assert (far > 0.5).all()
+    assert (nearer > 0).all()
+    assert (nearer < far).all()

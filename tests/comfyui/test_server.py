@@ -1,98 +1,42 @@
-"""An unmodified ComfyUI server with the pack in custom_nodes: the example workflows run to the end through /prompt."""
+"""The pack as it is published, in an unmodified ComfyUI server: the example workflows run to the end."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.server import PACK, Server, comfy_cli, copied_pack
 
-PACK = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((PACK / "workflows" / "api").glob("*.json"))
-
-
-class Server:
-    def __init__(self, comfyui: Path, base: Path, folder: str = "singular-edit"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        (base / "custom_nodes").mkdir(parents=True)
-        (base / "custom_nodes" / folder).symlink_to(PACK, target_is_directory=True)
-        self.base, self.log = base, base / "server.log"
-        command = [
-            sys.executable,
-            "main.py",
-            "--cpu",
-            "--base-directory",
-            str(base),
-            "--port",
-            self.url.rsplit(":", 1)[1],
-            "--disable-auto-launch",
-        ]
-        self.process = subprocess.Popen(
-            command,
-            cwd=comfyui,
-            stdout=self.log.open("w"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        )
-        for _ in range(240):
-            try:
-                self.get("/system_stats")
-                return
-            except (urllib.error.URLError, ConnectionError):
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.5)
-        raise RuntimeError("ComfyUI did not start:\n" + self.log.read_text()[-3000:])
-
-    def get(self, path: str):
-        with urllib.request.urlopen(self.url + path) as response:
-            return json.load(response)
-
-    def picture(self, image: dict) -> np.ndarray:
-        from PIL import Image
-
-        query = "&".join(f"{k}={v}" for k, v in image.items())
-        with urllib.request.urlopen(f"{self.url}/view?{query}") as response:
-            return np.asarray(Image.open(io.BytesIO(response.read())).convert("RGB"), dtype=float)
-
-    def queue(self, prompt: dict) -> dict:
-        """Queue an API workflow and wait, long enough for a busy machine; the entry of /history, or what /prompt refused it with."""
-        request = urllib.request.Request(
-            f"{self.url}/prompt", json.dumps({"prompt": prompt}).encode(), {"Content-Type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request) as response:
-                key = json.load(response)["prompt_id"]
-        except urllib.error.HTTPError as error:
-            return json.load(error)
-        for _ in range(3600):
-            history = self.get(f"/history/{key}")
-            if history:
-                return history[key]
-            time.sleep(0.25)
-        raise TimeoutError(self.log.read_text()[-3000:])
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=20)
+FOLDER = "ComfyUI-any.name"  # a folder of any name
 
 
 @pytest.fixture(scope="module")
-def server(comfyui_path, tmp_path_factory):
-    # A folder of any name.
-    server = Server(comfyui_path, tmp_path_factory.mktemp("comfy") / "base", "ComfyUI-any.name")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    return copied_pack(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="module")
+def archive(repository, home) -> Path:
+    """The pack as comfy-cli packs it for the registry."""
+    packed = comfy_cli("node", "pack", cwd=repository, home=home)
+    assert packed.returncode == 0, packed.stdout + packed.stderr
+    return repository / "node.zip"
+
+
+@pytest.fixture(scope="module")
+def server(comfyui_path, archive, tmp_path_factory):
+    server = Server(comfyui_path, tmp_path_factory.mktemp("comfy") / "base", archive, FOLDER)
     yield server
     server.stop()
 
@@ -127,7 +71,32 @@ def done(server):
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
 def test_workflow_runs_to_the_end(done, name):
     _, entry = done(name)
-    assert entry.get("status", {}).get("status_str") == "success", error(entry) if "status" in entry else entry
+    found = error(entry) if "status" in entry else entry
+    assert entry.get("status", {}).get("status_str") == "success", found
+
+
+def test_the_registrys_checks_pass(repository, home):
+    checked = comfy_cli("node", "validate", cwd=repository, home=home)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "passed" in checked.stdout
+
+
+def test_the_archive_holds_what_users_need_and_nothing_else(archive):
+    with zipfile.ZipFile(archive) as packed:
+        names = set(packed.namelist())
+    assert {"__init__.py", "pyproject.toml", "README.md", "LICENSE"} <= names
+    for folder in ("core/recipes", "nodes", "backends/comfyui", "demo/weights", "web/docs", "workflows/api", "docs"):
+        assert any(name.startswith(f"{folder}/") for name in names), folder
+    unwanted = ("tests/", "benchmarks/", ".", "workflows/build", "demo/train", "CONTRIBUTING")
+    assert [name for name in names if name.startswith(unwanted)] == []
+    assert archive.stat().st_size < 20e6
+
+
+def test_comfy_run_runs_a_workflow(server, home):
+    workflow = str(PACK / "workflows" / "api" / "invert_and_rebuild.json")
+    where = ("--host", "127.0.0.1", "--port", str(server.port))
+    ran = comfy_cli("run", "--workflow", workflow, "--wait", "--timeout", "300", *where, cwd=home, home=home)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_pack_loads_clean(server):
@@ -141,25 +110,23 @@ def test_the_pack_loads_clean(server):
 
 
 def test_templates_and_help_pages_are_served(server):
-    templates = server.get("/workflow_templates")["ComfyUI-any.name"]
+    templates = server.get("/workflow_templates")[FOLDER]
     assert sorted(templates) == sorted(path.stem for path in WORKFLOWS)
-    with urllib.request.urlopen(f"{server.url}/extensions/ComfyUI-any.name/docs/SingularEditLatentInvert.md") as page:
+    with urllib.request.urlopen(f"{server.url}/extensions/{FOLDER}/docs/SingularEditLatentInvert.md") as page:
         assert page.read().startswith(b"# Latent Invert")
 
 
 def test_the_rebuilt_picture_is_the_picture(server, done):
     """Down to what the VAE loses (30 dB); without an inversion it would be another face."""
     prompt, entry = done("invert_and_rebuild")
-    original, rebuilt = (
-        images(server, prompt, entry, "The picture"),
-        images(server, prompt, entry, "The same picture, rebuilt from noise"),
-    )
+    original = images(server, prompt, entry, "The picture")
+    rebuilt = images(server, prompt, entry, "The same picture, rebuilt from noise")
     assert 10 * np.log10(255**2 / np.square(original - rebuilt).mean()) > 25
     assert "model calls" in entry["outputs"][node(prompt, "Report of the inversion")]["text"][0]
 
 
 @pytest.mark.parametrize(
-    "workflow, before, after, attribute",
+    ("workflow", "before", "after", "attribute"),
     [
         ("svd_attribute", "That face, unedited", "That face, edited", "hat"),
         ("svd_attribute", "The other face, unedited", "The other face, edited", "hat"),
@@ -177,7 +144,8 @@ def test_the_edit_shows(server, done, workflow, before, after, attribute):
     prompt, entry = done(workflow)
 
     def sees(title):
-        picture = torch.from_numpy(images(server, prompt, entry, title)[::4, ::4] / 255).float().permute(2, 0, 1)[None]
+        shown = images(server, prompt, entry, title)[::4, ::4] / 255
+        picture = torch.from_numpy(shown).float().permute(2, 0, 1)[None]
         return (judge(picture) > 0)[0, faces.ATTRIBUTES.index(attribute)].item()
 
     assert not sees(before)
@@ -185,16 +153,18 @@ def test_the_edit_shows(server, done, workflow, before, after, attribute):
 
 
 def test_saved_files_are_listed_and_load_in_another_graph(server, done):
-    done("svd_attribute"), done("asyrp_edit")
+    done("svd_attribute")
+    done("asyrp_edit")
     info = server.get("/object_info")
-    for loader, kind in (("LoadSVDAttribute", "hat"), ("LoadHDirection", "glasses")):
+    for loader, kind, other in (("LoadSVDAttribute", "hat", "glasses"), ("LoadHDirection", "glasses", "hat")):
         options = info[f"SingularEdit{loader}"]["input"]["required"]["file"]
         files = options[1]["options"] if isinstance(options[0], str) else options[0]
-        assert [f for f in files if f.startswith(kind)]
-        assert not [f for f in files if f.startswith({"hat": "glasses", "glasses": "hat"}[kind])]
+        assert [file for file in files if file.startswith(kind)]
+        assert not [file for file in files if file.startswith(other)]
+    save = {"attribute": ["1", 0], "filename_prefix": "again"}
     prompt = {
         "1": {"class_type": "SingularEditLoadHDirection", "inputs": {"file": files[0]}},
-        "2": {"class_type": "SingularEditSaveAttribute", "inputs": {"attribute": ["1", 0], "filename_prefix": "again"}},
+        "2": {"class_type": "SingularEditSaveAttribute", "inputs": save},
     }
     assert server.queue(prompt)["status"]["status_str"] == "success"
 
@@ -205,10 +175,11 @@ def test_bad_input_reaches_the_user_as_one_sentence(server):
     message = error(server.queue(prompt))
     assert message.startswith("stop_at_step is 999")
     assert message.strip().count("\n") == 0
+    save = {"attribute": ["1", 0], "filename_prefix": "x"}
     refused = server.queue(
         {
             "1": {"class_type": "SingularEditLoadSVDAttribute", "inputs": {"file": "nothing.safetensors"}},
-            "2": {"class_type": "SingularEditSaveAttribute", "inputs": {"attribute": ["1", 0], "filename_prefix": "x"}},
+            "2": {"class_type": "SingularEditSaveAttribute", "inputs": save},
         }
     )
     assert "node_errors" in refused

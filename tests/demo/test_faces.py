@@ -10,22 +10,24 @@ from singular_edit.demo import faces, words
 def test_a_seed_is_a_face():
     assert torch.equal(faces.render(7), faces.render(7))
     assert not torch.equal(faces.render(7), faces.render(8))
-    drawn = faces.sample(range(5))
-    assert torch.equal(faces.render(drawn)[3:4], faces.render(3))
-    assert faces.render(drawn).shape == (5, 3, 64, 64)
-    assert faces.render(drawn).min() >= 0
-    assert faces.render(drawn).max() <= 1
+    pictures = faces.render(faces.sample(range(5)))
+    assert torch.equal(pictures[3:4], faces.render(3))
+    assert pictures.shape == (5, 3, 64, 64)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
 
 
 @pytest.mark.parametrize("name", faces.ATTRIBUTES)
 def test_switching_an_attribute_leaves_the_rest_of_the_face(name):
+    rows = {"smile": slice(32, 64), "glasses": slice(18, 48), "hat": slice(0, 34), "beard": slice(28, 64)}[name]
     drawn = faces.sample(range(30))
-    off, on = (faces.render(drawn.with_attributes(**{name: value})) for value in (False, True))
+    off = faces.render(drawn.with_attributes(**{name: False}))
+    on = faces.render(drawn.with_attributes(**{name: True}))
     changed = (off - on).abs().amax(dim=1) > 0.02
-    assert changed.flatten(1).float().mean(dim=1).min() > 0.01
-    where = {"smile": slice(32, 64), "glasses": slice(18, 48), "hat": slice(0, 34), "beard": slice(28, 64)}[name]
+    share_of_picture = changed.flatten(1).float().mean(dim=1)
+    assert share_of_picture.min() > 0.01
     outside = changed.clone()
-    outside[:, where] = False
+    outside[:, rows] = False
     assert not outside.any()
 
 
@@ -57,7 +59,7 @@ def test_word_order_and_filler_do_not_matter():
 
 
 def test_an_unknown_word_is_named_once(caplog):
-    words._warned.clear()
+    words._reported.clear()
     with caplog.at_level(logging.WARNING):
         assert words.tokenize("a face with a moustache") == words.tokenize("a face")
         words.tokenize("moustache")

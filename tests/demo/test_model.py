@@ -8,42 +8,69 @@ from singular_edit.demo.evaluation.session import starting_noise
 from singular_edit.demo.loader import WEIGHTS
 from singular_edit.demo.words import caption
 
+STEPS = 25
 
-def draw(demo, prompt, count, cfg=2.0, steps=25):
-    sigmas = demo.sigmas(steps)
-    return demo.decode(sample_euler(demo.denoiser(prompt, cfg=cfg), starting_noise(demo, count, 7, sigmas), sigmas))
+
+@pytest.fixture(scope="module")
+def held_out():
+    return faces.sample(range(200))
+
+
+@pytest.fixture(scope="module")
+def renders(held_out):
+    return faces.render(held_out)
+
+
+@pytest.fixture(scope="module")
+def latents(demo, renders):
+    return demo.encode(renders)
+
+
+@pytest.fixture(scope="module")
+def noise(demo):
+    return starting_noise(demo, 32, 7, demo.sigmas(STEPS))
+
+
+def share_seen(demo, prompt, noise):
+    """Draw a picture from each noise at guidance 2; the share in which the judge sees each attribute, [4]."""
+    sampled = sample_euler(demo.denoiser(prompt, cfg=2.0), noise, demo.sigmas(STEPS))
+    return demo.judged(demo.decode(sampled)).float().mean(0)
 
 
 def test_weights_are_small():
-    assert sum(file.stat().st_size for file in WEIGHTS.glob("*.safetensors")) < 20e6
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.safetensors")) < 20e6
 
 
-def test_vae_and_judge_on_held_out_faces(demo):
-    drawn = faces.sample(range(400))
-    renders = faces.render(drawn)
-    rebuilt = demo.decode(demo.encode(renders))
+def test_vae_and_judge_on_held_out_faces(demo, held_out, renders, latents):
+    rebuilt = demo.decode(latents)
     assert psnr(rebuilt, renders).mean() > 30
-    assert (demo.judged(renders) == drawn.attributes).float().mean(0).min() >= 0.99
-    assert (demo.judged(rebuilt) == drawn.attributes).float().mean(0).min() >= 0.98
+    assert (demo.judged(renders) == held_out.attributes).float().mean(0).min() >= 0.99
+    assert (demo.judged(rebuilt) == held_out.attributes).float().mean(0).min() >= 0.98
 
 
 @pytest.mark.parametrize("name", faces.ATTRIBUTES)
-def test_text_is_obeyed(demo, name):
-    seen = demo.judged(draw(demo, caption([name]), 32)).float().mean(0)
+def test_text_is_obeyed(demo, noise, name):
+    """At least 15 of 16; a model that obeyed three times out of four would pass one time in sixteen."""
+    seen = share_seen(demo, caption([name]), noise[:16])
     assert seen[faces.ATTRIBUTES.index(name)] > 0.9
 
 
-def test_a_face_is_neutral_not_a_denial(demo):
-    seen = demo.judged(draw(demo, "a face", 64)).float().mean(0)
+def test_a_face_is_neutral_not_a_denial(demo, noise):
+    """At least 2 of 32, where a model that denied what is not mentioned would show none."""
+    seen = share_seen(demo, "a face", noise)
     assert (seen > 0.06).all()
     assert (seen < 0.5).all()
 
 
-@pytest.mark.parametrize("cfg, bar", [(1.0, 60), (5.0, 50)])
-def test_round_trip_of_held_out_renders(demo, cfg, bar):
-    latents = demo.encode(faces.render(faces.sample(range(16))))
-    sigmas, denoise = demo.sigmas(25), demo.denoiser("a face with glasses", cfg=cfg)
-    code, report = fixed_point_inversion(denoise, latents, sigmas)
-    exact = psnr(sample_euler(denoise, code, sigmas), latents, 4.0).mean()
-    drifted = psnr(sample_euler(denoise, ddim_inversion(denoise, latents, sigmas)[0], sigmas), latents, 4.0).mean()
-    assert exact > bar and exact > drifted + 20, report.text()
+@pytest.mark.parametrize(("cfg", "bar"), [(1.0, 60), (5.0, 50)])
+def test_round_trip_of_held_out_renders(demo, latents, cfg, bar):
+    """On four pictures; their round trips have 91 and 79 dB on average, those of ddim 31 and 26 dB."""
+    pictures = latents[:4]
+    sigmas = demo.sigmas(STEPS)
+    denoise = demo.denoiser("a face with glasses", cfg=cfg)
+    code, report = fixed_point_inversion(denoise, pictures, sigmas)
+    explicit_code, _ = ddim_inversion(denoise, pictures, sigmas)
+    exact = psnr(sample_euler(denoise, code, sigmas), pictures, 4.0).mean()
+    drifted = psnr(sample_euler(denoise, explicit_code, sigmas), pictures, 4.0).mean()
+    assert exact > bar, report.text()
+    assert exact > drifted + 20, report.text()

@@ -7,10 +7,16 @@ from torch import Tensor
 
 
 class GaussianDenoiser:
-    """The exact denoiser of data ~ N(mean, variance) under x = x0 + sigma*n: D = (variance*x + sigma^2*mean)/(variance + sigma^2)."""
+    """The exact denoiser of data ~ N(mean, variance) under x = x0 + sigma*n; it counts its calls.
 
-    def __init__(self, mean: float = 0.3, variance: float = 0.8):
-        self.mean, self.variance, self.calls = mean, variance, 0
+    D = (variance*x + sigma^2*mean) / (variance + sigma^2). ``flow`` is only what it says of itself.
+    """
+
+    def __init__(self, mean: float = 0.3, variance: float = 0.8, flow: bool = False):
+        self.mean = mean
+        self.variance = variance
+        self.flow = flow
+        self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit=None) -> Tensor:
         self.calls += 1
@@ -18,10 +24,16 @@ class GaussianDenoiser:
 
 
 class LinearBottleneck:
-    """D = base(x) + W h with h = x averaged to 2x2: differentiable in h, so directions have known answers."""
+    """D = base(x) + gain * h with h = x averaged to 2x2: differentiable in h, so directions have known answers.
 
-    def __init__(self, shift: float = 0.0, gain: float = 0.5, base=None):
-        self.shift, self.gain, self.base = shift, gain, base or GaussianDenoiser()
+    ``flow`` is only what it says of itself.
+    """
+
+    def __init__(self, shift: float = 0.0, gain: float = 0.5, base=None, flow: bool = False):
+        self.shift = shift
+        self.gain = gain
+        self.base = base or GaussianDenoiser()
+        self.flow = flow
         self.edited_calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit=None) -> Tensor:
@@ -34,6 +46,7 @@ class LinearBottleneck:
 
 
 def karras(n: int = 20, low: float = 0.03, high: float = 14.6, rho: float = 7.0) -> Tensor:
+    """The noise levels of n steps in Karras' spacing, and 0."""
     ramp = torch.linspace(0, 1, n)
     sigmas = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     return torch.cat([sigmas, torch.zeros(1)])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
+import torch
+from torch import Tensor
+
+# Text width and pooled width.
 CONTEXT = {
     "sd15": (64, 16),
     "sd2_v": (64, 16),
@@ -11,8 +15,11 @@ CONTEXT = {
     "sd3": (64, 32),
     "flux": (64, 32),
     "wan": (64, 16),
-}  # text width, pooled width
+}
 FAMILIES = tuple(CONTEXT)
+UNETS = ("sd15", "sd2_v", "sdxl")
+VIDEO_FRAMES = 3
+
 UNET = {
     "image_size": 32,
     "in_channels": 4,
@@ -32,117 +39,128 @@ UNET = {
     "use_temporal_attention": False,
     "use_linear_in_transformer": False,
 }
+SD2 = {**UNET, "use_linear_in_transformer": True}
+SDXL = {**SD2, "adm_in_channels": 2816, "num_classes": "sequential"}
+SD3 = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "depth": 2,
+    "input_size": None,
+    "adm_in_channels": 32,
+    "qk_norm": None,
+    "pos_embed_max_size": 64,
+    "num_patches": 4096,
+    "pos_embed_scaling_factor": None,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128}},
+}
+FLUX = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 32,
+    "context_in_dim": 64,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 4,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [4, 6, 6],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
+WAN = {
+    "image_model": "wan2.1",
+    "model_type": "t2v",
+    "dim": 48,
+    "ffn_dim": 96,
+    "num_heads": 4,
+    "num_layers": 1,
+    "in_dim": 16,
+    "out_dim": 16,
+    "freq_dim": 32,
+    "text_dim": 64,
+    "text_len": 16,
+    "patch_size": (1, 2, 2),
+    "qk_norm": True,
+    "cross_attn_norm": True,
+    "eps": 1e-6,
+    "window_size": (-1, -1),
+}
+
+
+def _known(family: str) -> tuple[type, dict[str, Any]]:
+    """ComfyUI's class of this family, and the configuration of a small network."""
+    import comfy.supported_models as known
+    from comfy.ldm.flux.model import FluxParams
+
+    newer = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__dataclass_fields__ else {}
+    return {
+        "sd15": (known.SD15, UNET),
+        "sd2_v": (known.SD20, SD2),
+        "sdxl": (known.SDXL, SDXL),
+        "sd3": (known.SD3, SD3),
+        "flux": (known.Flux, {**FLUX, **newer}),
+        "wan": (known.WAN21_T2V, WAN),
+    }[family]
+
+
+def patcher(model):
+    """A BaseModel as a MODEL."""
+    import comfy.model_management
+    import comfy.model_patcher
+
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
 def tiny(family: str, seed: int = 0):
     """A MODEL of this family with a small random network, in float32."""
     import comfy.model_base
-    import comfy.model_management
-    import comfy.model_patcher
-    import comfy.supported_models as known
-    from comfy.ldm.flux.model import FluxParams
 
-    newer = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__dataclass_fields__ else {}
-    cls, config = {
-        "sd15": (known.SD15, UNET),
-        "sd2_v": (known.SD20, {**UNET, "use_linear_in_transformer": True}),
-        "sdxl": (
-            known.SDXL,
-            {**UNET, "use_linear_in_transformer": True, "adm_in_channels": 2816, "num_classes": "sequential"},
-        ),
-        "sd3": (
-            known.SD3,
-            {
-                "in_channels": 16,
-                "out_channels": 16,
-                "patch_size": 2,
-                "depth": 2,
-                "input_size": None,
-                "adm_in_channels": 32,
-                "qk_norm": None,
-                "pos_embed_max_size": 64,
-                "num_patches": 4096,
-                "pos_embed_scaling_factor": None,
-                "context_embedder_config": {
-                    "target": "torch.nn.Linear",
-                    "params": {"in_features": 64, "out_features": 128},
-                },
-            },
-        ),
-        "flux": (
-            known.Flux,
-            {
-                "image_model": "flux",
-                "in_channels": 16,
-                "out_channels": 16,
-                "vec_in_dim": 32,
-                "context_in_dim": 64,
-                "hidden_size": 64,
-                "mlp_ratio": 2.0,
-                "num_heads": 4,
-                "depth": 1,
-                "depth_single_blocks": 1,
-                "axes_dim": [4, 6, 6],
-                "theta": 10000,
-                "patch_size": 2,
-                "qkv_bias": True,
-                "guidance_embed": True,
-                **newer,
-            },
-        ),
-        "wan": (
-            known.WAN21_T2V,
-            {
-                "image_model": "wan2.1",
-                "model_type": "t2v",
-                "dim": 48,
-                "ffn_dim": 96,
-                "num_heads": 4,
-                "num_layers": 1,
-                "in_dim": 16,
-                "out_dim": 16,
-                "freq_dim": 32,
-                "text_dim": 64,
-                "text_len": 16,
-                "patch_size": (1, 2, 2),
-                "qk_norm": True,
-                "cross_attn_norm": True,
-                "eps": 1e-6,
-                "window_size": (-1, -1),
-            },
-        ),
-    }[family]
-    config = type("Tiny" + family, (cls,), {"unet_extra_config": {}})(dict(config))
+    known, settings = _known(family)
+    config = type("Tiny" + family, (known,), {"unet_extra_config": {}})(dict(settings))
     # These two read their kind from the weights.
-    kind = {"sd2_v": comfy.model_base.ModelType.V_PREDICTION, "sdxl": comfy.model_base.ModelType.EPS}.get(family)
-    if kind is not None:
-        config.model_type = lambda state_dict, prefix="": kind
+    kinds = {"sd2_v": comfy.model_base.ModelType.V_PREDICTION, "sdxl": comfy.model_base.ModelType.EPS}
+    if family in kinds:
+
+        def model_type(state_dict, prefix=""):
+            return kinds[family]
+
+        config.model_type = model_type
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu")).float()
+    _fill(model.diffusion_model, seed)
+    return patcher(model)
+
+
+def _fill(network: torch.nn.Module, seed: int) -> None:
+    """Draw every weight; of the buffers too, because SD3's position table is allocated and left as it is."""
     generator = torch.Generator().manual_seed(seed)
-    # Buffers too: SD3's position table is left as it was allocated until a checkpoint fills it.
-    for name, weight in (*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()):
-        fan = weight[0].numel() if weight.ndim > 1 else 1
-        value = torch.randn(weight.shape, generator=generator) * (0.5 / fan**0.5 if weight.ndim > 1 else 0.02)
-        weight.requires_grad_(False).copy_(
-            value + (1.0 if weight.ndim == 1 and "norm" in name and name.endswith(("weight", "scale")) else 0.0)
-        )
-    return comfy.model_patcher.ModelPatcher(
-        model, load_device=comfy.model_management.get_torch_device(), offload_device=torch.device("cpu")
-    )
+    for name, weight in (*network.named_parameters(), *network.named_buffers()):
+        drawn = torch.randn(weight.shape, generator=generator)
+        if weight.ndim > 1:
+            value = drawn * (0.5 / weight[0].numel() ** 0.5)
+        else:
+            value = drawn * 0.02
+            if "norm" in name and name.endswith(("weight", "scale")):
+                value = value + 1.0
+        weight.requires_grad_(False).copy_(value)
 
 
 def conditioning(family: str, seed: int) -> list:
+    """A random CONDITIONING."""
     generator = torch.Generator().manual_seed(seed)
     text, pooled = CONTEXT[family]
-    return [
-        [torch.randn(1, 8, text, generator=generator), {"pooled_output": torch.randn(1, pooled, generator=generator)}]
-    ]
+    tokens = torch.randn(1, 8, text, generator=generator)
+    return [[tokens, {"pooled_output": torch.randn(1, pooled, generator=generator)}]]
 
 
-def latent(family: str, size: tuple[int, int] = (12, 16), seed: int = 0) -> dict:
+def latent(family: str, size: tuple[int, int] = (12, 16), seed: int = 0) -> dict[str, Tensor]:
     """A batch of two; of odd proportions. Video for video models."""
     generator = torch.Generator().manual_seed(seed)
-    channels = 4 if family in ("sd15", "sd2_v", "sdxl") else 16
-    frames = (3,) if family == "wan" else ()
+    channels = 4 if family in UNETS else 16
+    frames = (VIDEO_FRAMES,) if family == "wan" else ()
     return {"samples": torch.randn(2, channels, *frames, *size, generator=generator)}

@@ -2,70 +2,104 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
+from torch import Tensor
+
+SIZE = (4, 16, 16)  # of the demo model's latents
+
+
+def empty_latent(count: int) -> dict[str, Tensor]:
+    """A LATENT of the demo model's size, all zeros."""
+    return {"samples": torch.zeros(count, *SIZE)}
 
 
 class Graph:
     """The demo model in ComfyUI, its prompts, its schedule, and the stock nodes around them."""
 
-    def __init__(self, pack_nodes: dict):
+    def __init__(self, pack_nodes: dict[str, Any]) -> None:
         from comfy_extras import nodes_custom_sampler, nodes_model_advanced
 
         import nodes
 
-        self.stock, self.custom, self.advanced, self.pack = (
-            nodes,
-            nodes_custom_sampler,
-            nodes_model_advanced,
-            pack_nodes,
-        )
-        with torch.inference_mode():
-            self.model, self.clip, self.vae = self.run("DemoModel")
-            self.source, self.negative = self.prompt("a face"), self.prompt("")
-            self.target = self.prompt("a face with glasses")
+        self.stock = nodes
+        self.custom = nodes_custom_sampler
+        self.advanced = nodes_model_advanced
+        self.pack = pack_nodes
+        self.model, self.clip, self.vae = self.run("DemoModel")
+        self.source = self.prompt("a face")
+        self.target = self.prompt("a face with glasses")
+        self.negative = self.prompt("")
         self.sigmas = self.schedule()
-        self.euler = nodes_custom_sampler.KSamplerSelect().get_sampler("euler")[0]
+        self.euler = self.sampler("euler")
 
-    def run(self, node: str, **inputs):
+    def run(self, node: str, /, **inputs) -> tuple:
         """A node of the pack, with schema defaults for widgets left out, as ComfyUI runs it: in inference mode."""
         schema = self.pack[node].define_schema()
         defaults = {i.id: i.default for i in schema.inputs if getattr(i, "default", None) is not None}
         with torch.inference_mode():
             return self.pack[node].execute(**{**defaults, **inputs}).args
 
-    def prompt(self, text: str):
+    def prompt(self, text: str) -> list:
         with torch.inference_mode():
             return self.stock.CLIPTextEncode().encode(self.clip, text)[0]
 
-    def schedule(self, steps: int = 25, model=None):
-        return self.custom.BasicScheduler().get_sigmas(model or self.model, "normal", steps, 1.0)[0]
+    def schedule(self, steps: int = 25, model=None, scheduler: str = "normal", denoise: float = 1.0) -> Tensor:
+        return self.custom.BasicScheduler().get_sigmas(model or self.model, scheduler, steps, denoise)[0]
 
-    def faces(self, seeds, **attributes) -> dict:
+    def sampler(self, name: str):
+        return self.custom.KSamplerSelect().get_sampler(name)[0]
+
+    def random_noise(self, seed: int = 0):
+        return self.custom.RandomNoise().get_noise(seed)[0]
+
+    def faces(self, seeds, **attributes) -> dict[str, Tensor]:
         """A LATENT of demo faces."""
+        pictures = torch.cat([self.run("DemoFace", seed=seed, **attributes)[0] for seed in seeds])
         with torch.inference_mode():
-            pictures = torch.cat([self.run("DemoFace", seed=seed, **attributes)[0] for seed in seeds])
             return self.stock.VAEEncode().encode(self.vae, pictures)[0]
 
-    def invert(self, latent: dict, **inputs):
-        return self.run(
-            "LatentInvert",
-            **{
-                **dict(
-                    model=self.model,
-                    positive=self.source,
-                    negative=self.negative,
-                    latent_image=latent,
-                    sigmas=self.sigmas,
-                ),
-                **inputs,
-            },
+    def invert(self, latent: dict, **inputs) -> tuple:
+        """Latent Invert: (latent, noise, report, sigmas)."""
+        defaults = dict(model=self.model, positive=self.source, negative=self.negative, sigmas=self.sigmas)
+        return self.run("LatentInvert", **{**defaults, **inputs}, latent_image=latent)
+
+    def learn(self, method: str, **inputs) -> tuple:
+        """h-Space Direction Learn at little cost: (direction, plot, report)."""
+        defaults = dict(
+            model=self.model,
+            source=self.source,
+            target=self.target,
+            negative=self.negative,
+            latent_image=empty_latent(2),
+            sigmas=self.schedule(8),
+            samples=2,
+            steps=8,
+            name="glasses",
         )
+        return self.run("HDirectionLearn", **{**defaults, **inputs}, method=method)
+
+    def pair(self, **inputs) -> tuple:
+        """Latent Pair of two new faces: (source, target, sigmas, sigma, report)."""
+        defaults = dict(
+            model=self.model,
+            source=self.source,
+            target=self.target,
+            negative=self.negative,
+            noise=self.random_noise(),
+            latent_image=empty_latent(2),
+            sigmas=self.sigmas,
+        )
+        return self.run("LatentPair", **{**defaults, **inputs})
+
+    def asyrp(self, direction, **inputs):
+        """The SAMPLER of Asyrp Sampler."""
+        return self.run("AsyrpSampler", direction=direction, **inputs)[0]
 
     def sample(
-        self, latent: dict, sampler=None, cfg: float = 1.0, positive=None, model=None, sigmas=None
-    ) -> torch.Tensor:
+        self, latent: dict, sampler=None, cfg: float = 1.0, positive=None, model=None, sigmas: Tensor | None = None
+    ) -> Tensor:
         """SamplerCustom with add_noise off."""
         with torch.inference_mode():
             return self.custom.SamplerCustom().sample(
@@ -81,8 +115,8 @@ class Graph:
             )[0]["samples"]
 
     def sample_noise(
-        self, noise, latent: dict, cfg: float = 1.0, model=None, sampler=None, sigmas=None
-    ) -> torch.Tensor:
+        self, noise, latent: dict, cfg: float = 1.0, model=None, sampler=None, sigmas: Tensor | None = None
+    ) -> Tensor:
         """SamplerCustomAdvanced with a CFGGuider."""
         with torch.inference_mode():
             guider = self.custom.CFGGuider().get_guider(model or self.model, self.source, self.negative, cfg)[0]
@@ -92,7 +126,7 @@ class Graph:
 
     def ksampler(
         self, latent: dict, positive=None, start: int = 0, end: int = 25, seed: int = 0, cfg: float = 2.0, model=None
-    ) -> dict:
+    ) -> dict[str, Tensor]:
         """KSampler (Advanced): noise is added at step 0, leftover noise returned before the last."""
         with torch.inference_mode():
             return self.stock.KSamplerAdvanced().sample(
@@ -112,9 +146,15 @@ class Graph:
             )[0]
 
 
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
+def weights(model) -> dict[str, Tensor]:
+    """A copy of a MODEL's weights."""
+    return {name: value.clone() for name, value in model.model.state_dict().items()}
 
 
-def psnr(a: torch.Tensor, b: torch.Tensor, peak: float = 4.0) -> float:
-    return 10 * math.log10(peak**2 / max((a - b).square().mean().item(), 1e-20))
+def assert_unchanged(model, before: dict[str, Tensor], options: str) -> None:
+    """A MODEL has these weights and these model_options, and none of its layers is patched."""
+    after = weights(model)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert repr(model.model_options) == options
+    assert not any(getattr(module, "weight_function", []) for module in model.model.modules())

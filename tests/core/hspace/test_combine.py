@@ -3,27 +3,27 @@
 import pytest
 import torch
 from helpers.denoisers import LinearBottleneck, karras
+from helpers.tensors import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from singular_edit.core import EditError, EditWindow, RandomDirection, combine_directions, load_hdirection, sample_asyrp
-from singular_edit.core.hspace.direction import TableDirection
+from singular_edit.core.hspace.direction import DeltaDirection, TableDirection
 from singular_edit.core.hspace.networks import ImplicitDirection
-from singular_edit.core.hspace.strength import bottleneck_edit
+from singular_edit.core.hspace.strength import BoundEdit, bottleneck_delta, bottleneck_edit
 
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0])
+SCHEDULE = torch.cat([SIGMAS, torch.zeros(1)])
 
 
 def h(rows=2, channels=32, size=2, seed=0):
-    return torch.randn(rows, channels, size, size, generator=torch.Generator().manual_seed(seed))
+    return noise((rows, channels, size, size), seed)
 
 
 def table(value=1.0, sigmas=SIGMAS, channels=32, name="map"):
-    generator = torch.Generator().manual_seed(int(value * 100))
-    return TableDirection(
-        sigmas, {"table": value * torch.randn(len(sigmas), channels, 2, 2, generator=generator)}, {"name": name}
-    )
+    maps = value * noise((len(sigmas), channels, 2, 2), int(value * 100))
+    return TableDirection(sigmas, {"table": maps}, {"name": name})
 
 
 def network(name="network"):
@@ -32,38 +32,54 @@ def network(name="network"):
     return direction
 
 
+def delta_of(direction, x, sigma):
+    """The dh of a sum on the schedule that its members were learned on, where S / S' is 1."""
+    return bottleneck_delta(direction, 1.0, SCHEDULE, EditWindow())(x, sigma)
+
+
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=4), st.floats(-2, 2), st.sampled_from([8.0, 3.0, 1.0]))
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_weighted_sum(weights, strength, sigma):
     parts = [table(1.0 + i) for i in range(len(weights))]
-    both = combine_directions(list(zip(weights, parts)))
-    edit, x, sigma = (
-        bottleneck_edit(both, strength, torch.cat([SIGMAS, torch.zeros(1)]), EditWindow(edit_from=both.start)),
-        h(),
-        torch.tensor(sigma),
-    )
-    wanted = x + strength * sum(w * part.delta(x, sigma) for w, part in zip(weights, parts))
-    assert torch.allclose(x if edit is None else edit(x, sigma), wanted, atol=1e-4)
-    assert torch.allclose(
-        both.delta(x, sigma), wanted.sub(x) / strength if strength > 1e-3 else both.delta(x, sigma), atol=1e-2
-    )
+    both = combine_directions(list(zip(weights, parts, strict=True)))
+    x = h()
+    sigma = torch.tensor(sigma)
+    dh = sum(weight * part.delta(x, sigma) for weight, part in zip(weights, parts, strict=True))
+    edit = bottleneck_edit(both, strength, SCHEDULE, EditWindow(edit_from=both.start))
+    edited = x if edit is None else edit(x, sigma)
+    assert torch.allclose(edited, x + strength * dh, atol=1e-4)
+    delta = bottleneck_delta(both, 1.0, SCHEDULE, EditWindow())
+    added = torch.zeros_like(x) if delta is None else delta(x, sigma)
+    assert torch.allclose(added, dh, atol=1e-4)
 
 
 def test_a_direction_minus_itself_and_weights_of_zero():
-    x, schedule = h(), torch.cat([SIGMAS, torch.zeros(1)])
     undone = combine_directions([(1.0, network()), (-1.0, network())])
-    assert undone.delta(x, SIGMAS[2]).abs().max() < 1e-6
-    assert bottleneck_edit(combine_directions([(0.0, table()), (0.0, network())]), 1.0, schedule, EditWindow()) is None
+    assert delta_of(undone, h(), SIGMAS[2]).abs().max() < 1e-6
+    nothing = combine_directions([(0.0, table()), (0.0, network())])
+    assert bottleneck_edit(nothing, 1.0, SCHEDULE, EditWindow()) is None
+
+
+def test_a_sum_has_no_dh_of_its_own():
+    """What a sum adds depends on the sampler's steps, and some of its members may add nothing to h."""
+    total = combine_directions([(1.0, table()), (1.0, network())])
+    assert not isinstance(total, DeltaDirection)
+    with pytest.raises(EditError, match="is a readout or a sum"):
+        RandomDirection.like(total, 0)
 
 
 def test_each_keeps_its_own_start_and_its_own_count_of_steps():
     schedule = karras(10)
-    early, late = table(sigmas=karras(20)[:-1]), table(2.0, sigmas=schedule[4:-1])
+    early = table(sigmas=karras(20)[:-1])
+    late = table(2.0, sigmas=schedule[4:-1])
     both = combine_directions([(1.0, early), (-2.0, late)])
     assert both.start == early.start
-    window, x = EditWindow(edit_until=float(schedule[8]), edit_from=both.start), h()
-    edit, alone = (bottleneck_edit(d, 1.0, schedule, window) for d in (both, early))
-    assert torch.equal(edit(x, schedule[2]), alone(x, schedule[2]))  # above the late one's start
+    window = EditWindow(edit_until=float(schedule[8]), edit_from=both.start)
+    x = h()
+    edit = bottleneck_edit(both, 1.0, schedule, window)
+    early_edit = bottleneck_edit(early, 1.0, schedule, window)
+    above_late_start = schedule[2]
+    assert torch.equal(edit(x, above_late_start), early_edit(x, above_late_start))
     ratio = int((early.sigmas > schedule[8]).sum()) / 8
     wanted = x + ratio * early.delta(x, schedule[6]) - 2 * late.delta(x, schedule[6])
     assert torch.allclose(edit(x, schedule[6]), wanted, atol=1e-4)
@@ -71,25 +87,30 @@ def test_each_keeps_its_own_start_and_its_own_count_of_steps():
 
 def test_two_at_once_move_the_picture_as_far_as_each_alone():
     """A linear model: edits add up exactly."""
-    schedule, denoise = karras(10), LinearBottleneck(gain=0.1)
-    x = 14 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    one, two = table(1.0, schedule[:-1], 4), table(2.0, schedule[:-1], 4)
+    schedule = karras(10)
+    denoise = LinearBottleneck(gain=0.1)
+    x = 14 * noise()
+    one = table(1.0, schedule[:-1], 4)
+    two = table(2.0, schedule[:-1], 4)
     window = EditWindow(edit_until=1.0)
-    run = lambda d: sample_asyrp(denoise, x, schedule, bottleneck_edit(d, 1.0, schedule, window), window)
+
+    def run(direction):
+        edit = BoundEdit(bottleneck_edit(direction, 1.0, schedule, window))
+        return sample_asyrp(denoise, x, schedule, edit, window)
+
     stock = run(combine_directions([(0.0, one)]))
-    assert torch.allclose(
-        run(combine_directions([(1.0, one), (0.5, two)])) - stock,
-        (run(one) - stock) + 0.5 * (run(two) - stock),
-        atol=1e-3,
-    )
+    together = run(combine_directions([(1.0, one), (0.5, two)])) - stock
+    apart = (run(one) - stock) + 0.5 * (run(two) - stock)
+    assert torch.allclose(together, apart, atol=1e-3)
 
 
 def test_sums_of_sums_are_flat_and_scale():
     inner = combine_directions([(1.0, table()), (2.0, network())])
     outer = combine_directions([(0.5, inner), (1.0, table(3.0))])
-    assert [w for w, _ in outer.parts] == [0.5, 1.0, 1.0]
-    assert torch.allclose(outer.scaled(-2).delta(h(), SIGMAS[2]), -2 * outer.delta(h(), SIGMAS[2]), atol=1e-4)
-    assert [w for w, _ in outer.scaled(2).parts] == [1.0, 2.0, 2.0]
+    assert [weight for weight, _ in outer.parts] == [0.5, 1.0, 1.0]
+    assert [weight for weight, _ in outer.scaled(2).parts] == [1.0, 2.0, 2.0]
+    dh = delta_of(outer, h(), SIGMAS[2])
+    assert torch.allclose(delta_of(outer.scaled(-2), h(), SIGMAS[2]), -2 * dh, atol=1e-4)
 
 
 def test_other_widths_are_refused():
@@ -107,16 +128,20 @@ def saved(tmp_path):
 def test_a_file_holds_all_of_it(saved):
     both, path = saved
     again = load_hdirection(path)
-    assert again.name == both.name == "+1 hat -0.5 beard"
-    assert [p.name for _, p in again.parts] == ["hat", "beard"]
-    for sigma in (8.0, 4.0, 1.5):
-        assert torch.allclose(again.delta(h(), torch.tensor(sigma)), both.delta(h(), torch.tensor(sigma)), atol=1e-5)
+    assert both.name == "+1 hat -0.5 beard"
+    assert again.name == both.name
+    assert [part.name for _, part in again.parts] == ["hat", "beard"]
+    for sigma in (torch.tensor(8.0), torch.tensor(4.0), torch.tensor(1.5)):
+        assert torch.allclose(delta_of(again, h(), sigma), delta_of(both, h(), sigma), atol=1e-5)
+
+
+def test_a_random_direction_is_not_saved_in_a_sum(tmp_path):
     with pytest.raises(EditError, match="random direction is a baseline"):
-        combine_directions([(1.0, RandomDirection(table(), 0))]).save(path)
+        combine_directions([(1.0, RandomDirection.like(table(), 0))]).save(tmp_path / "sum.safetensors")
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    ("change", "words"),
     [
         ({"info": '{"members": "["}'}, "damaged header"),
         ({"info": "{}"}, "damaged header"),
@@ -136,8 +161,10 @@ def test_a_damaged_file_is_refused(saved, change, words):
         header |= change
     elif change == "1.out.bias":
         del tensors[change]
+    elif change == "0.table":
+        tensors[change] = tensors[change] * float("nan")
     else:
-        tensors[change] = tensors[change] * float("nan") if change == "0.table" else tensors[change][:3]
+        tensors[change] = tensors[change][:3]
     save_file(tensors, path, header)
     with pytest.raises(EditError, match=words):
         load_hdirection(path)

@@ -1,37 +1,43 @@
 """Directional CLIP loss: in closed form, and through small random CLIP models inside ComfyUI."""
 
+from __future__ import annotations
+
 import json
 
 import pytest
 import torch
 from helpers.denoisers import LinearBottleneck, karras
-from helpers.graph import Graph, relative
-from singular_edit.core import EditError, record_trajectories
-from singular_edit.core.hspace.learn_clip import directional_loss, learn_clip_direction
+from helpers.graph import Graph
+from helpers.tensors import noise, relative
+from singular_edit.core import EditError, Training, record_trajectories
+from singular_edit.core.hspace.learn_clip import ClipObjective, directional_loss, learn_clip_direction
 
 
 def test_the_loss_is_an_angle():
-    source, text = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([-1.0, 1.0, 0.0])
-    towards, away = torch.tensor([[0.0, 3.0, 0.0]]), torch.tensor([[0.0, -2.0, 0.0]])
+    source = torch.tensor([[1.0, 0.0, 0.0]])
+    text = torch.tensor([-1.0, 1.0, 0.0])
+    towards = torch.tensor([[0.0, 3.0, 0.0]])
+    away = torch.tensor([[0.0, -2.0, 0.0]])
     assert float(directional_loss(towards, source, text)) == pytest.approx(0, abs=1e-5)
     assert float(directional_loss(away, source, text)) == pytest.approx(1)
     assert float(directional_loss(towards, source, -text)) == pytest.approx(2)
     assert float(directional_loss(source, source, text)) == pytest.approx(1)
 
 
+def channel_means(pictures):
+    """Embed a picture as the mean of each channel and a 1, so that the text's direction is known in pictures too."""
+    return torch.cat([pictures.mean(dim=(2, 3)), torch.ones(len(pictures), 1)], dim=1)
+
+
 def test_learning_moves_the_pictures_along_the_text_and_identity_holds_them():
-    """The embedding is the mean of each channel, so the text's direction is known in pictures too."""
-    sigmas = karras(8)
     denoise = LinearBottleneck(gain=0.5)
-    noise = 14 * torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    t = record_trajectories(denoise, denoise, noise, sigmas)
-    embed = lambda x: torch.cat([x.mean(dim=(2, 3)), torch.ones(len(x), 1)], dim=1)
+    trajectories = record_trajectories(denoise, denoise, 14 * noise((6, 4, 8, 8)), karras(8))
     text = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0])
+    training = Training(steps=160, learning_rate=0.02, batch=4)
 
     def learn(identity):
-        direction, losses = learn_clip_direction(
-            denoise, t, embed, text, "global", steps=160, batch=4, learning_rate=0.02, identity=identity, end=0.5
-        )
+        objective = ClipObjective(channel_means, text, identity)
+        direction, losses = learn_clip_direction(denoise, trajectories, objective, "global", training, end_sigma=0.5)
         return direction.tensors["table"][0].mean(dim=(1, 2)), losses
 
     free, losses = learn(0.0)
@@ -40,11 +46,18 @@ def test_learning_moves_the_pictures_along_the_text_and_identity_holds_them():
     assert free[0] > 0.05
     assert free[1] < -0.05
     held, _ = learn(10.0)
-    assert (
-        held[0] > 0.05 and held[1] < -0.05 and held[2:].abs().max() < 0.3 * free[2:].abs().max()
-    )  # nothing beside the text
+    assert held[0] > 0.05
+    assert held[1] < -0.05
+    beside_the_text = free[2:].abs().max()
+    assert held[2:].abs().max() < 0.3 * beside_the_text
+
+
+def test_equal_texts_get_a_sentence():
+    denoise = LinearBottleneck(gain=0.5)
+    trajectories = record_trajectories(denoise, denoise, 14 * noise((6, 4, 8, 8)), karras(8))
+    objective = ClipObjective(channel_means, torch.zeros(5))
     with pytest.raises(EditError, match="same CLIP embedding"):
-        learn_clip_direction(denoise, t, embed, torch.zeros(5), "global")
+        learn_clip_direction(denoise, trajectories, objective, "global", Training(steps=1, learning_rate=0.02))
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +106,17 @@ def text_encoder(projection=True):
     }
 
     class Small(comfy.sd1_clip.SDClipModel):
-        def __init__(self, device="cpu", dtype=None, model_options={}):
+        def __init__(self, device="cpu", dtype=None, model_options=None):
             super().__init__(
-                device=device, textmodel_json_config=dict(config), dtype=dtype, model_options=model_options
+                device=device,
+                textmodel_json_config=dict(config),
+                dtype=dtype,
+                model_options=model_options or {},
             )
 
     class Model(comfy.sd1_clip.SD1ClipModel):
-        def __init__(self, device="cpu", dtype=None, model_options={}):
-            super().__init__(device=device, dtype=dtype, model_options=model_options, clip_model=Small)
+        def __init__(self, device="cpu", dtype=None, model_options=None):
+            super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=Small)
 
     class Tokenizer(comfy.sd1_clip.SD1Tokenizer):
         pass
@@ -118,47 +134,57 @@ def text_encoder(projection=True):
 
 
 def randomise(module):
+    """Draw weights in place: norms near 1, biases near 0, all others by their width."""
     generator = torch.Generator().manual_seed(0)
     for name, weight in module.named_parameters():
-        value = torch.randn(weight.shape, generator=generator) * (
-            0.5 / weight[0].numel() ** 0.5 if weight.ndim > 1 else 0.02
-        )
-        weight.copy_(value + (1.0 if weight.ndim == 1 and "norm" in name and name.endswith("weight") else 0.0))
+        deviation = 0.5 / weight[0].numel() ** 0.5 if weight.ndim > 1 else 0.02
+        is_norm = weight.ndim == 1 and "norm" in name and name.endswith("weight")
+        weight.copy_(deviation * torch.randn(weight.shape, generator=generator) + (1.0 if is_norm else 0.0))
 
 
 @pytest.fixture(scope="module")
 def parts(graph, tmp_path_factory):
-    return dict(
-        vae=graph.vae,
-        clip_vision=vision(tmp_path_factory.mktemp("clip")),
-        clip=text_encoder(),
-        source_text="face",
-        target_text="smiling face",
-    )
+    """The inputs that method clip needs beside the others."""
+    return {
+        "vae": graph.vae,
+        "clip_vision": vision(tmp_path_factory.mktemp("clip")),
+        "clip": text_encoder(),
+        "source_text": "face",
+        "target_text": "smiling face",
+    }
 
 
 @pytest.fixture(scope="module")
 def learn(graph):
-    return lambda **inputs: graph.run(
-        "HDirectionLearn",
-        model=graph.model,
-        source=graph.source,
-        target=graph.target,
-        negative=graph.negative,
-        method="clip",
-        latent_image={"samples": torch.zeros(2, 4, 16, 16)},
-        sigmas=graph.schedule(4),
-        name="smile",
-        **{**dict(samples=2, steps=6), **inputs},
-    )
+    """H-Direction Learn of method clip, on two noises in four steps."""
+    fixed = {
+        "model": graph.model,
+        "source": graph.source,
+        "target": graph.target,
+        "negative": graph.negative,
+        "method": "clip",
+        "latent_image": {"samples": torch.zeros(2, 4, 16, 16)},
+        "sigmas": graph.schedule(4),
+        "name": "smile",
+        "samples": 2,
+        "steps": 6,
+    }
+
+    def run(**inputs):
+        return graph.run("HDirectionLearn", **{**fixed, **inputs})
+
+    return run
 
 
 def test_it_learns_inside_comfyui_and_leaves_nothing_behind(graph, parts, learn):
-    states = lambda: [
-        value.clone()
-        for module in (graph.model.model, graph.vae.first_stage_model, parts["clip_vision"].model)
-        for value in module.state_dict().values()
-    ]
+    modules = (graph.model.model, graph.vae.first_stage_model, parts["clip_vision"].model)
+
+    def states():
+        values = []
+        for module in modules:
+            values += [value.clone() for value in module.state_dict().values()]
+        return values
+
     before = states()
     direction, plot, report = learn(**parts)
     assert "clip" in direction.info["method"]
@@ -166,18 +192,15 @@ def test_it_learns_inside_comfyui_and_leaves_nothing_behind(graph, parts, learn)
     assert "strength is as learned" in report
     assert all(torch.isfinite(tensor).all() for tensor in direction.tensors.values())
     assert direction.tensors["out.weight"].abs().max() > 0
-    assert all(torch.equal(a, b) for a, b in zip(before, states()))
+    assert all(torch.equal(a, b) for a, b in zip(before, states(), strict=True))
     again = learn(**parts)[0]
-    assert all(torch.equal(direction.tensors[name], again.tensors[name]) for name in direction.tensors)
-    code = {
-        "samples": graph.model.model.process_latent_out(
-            14.6 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
-        )
-    }
-    edited, stock = (
-        graph.sample(code, sampler, sigmas=graph.schedule(4))
-        for sampler in (graph.run("AsyrpSampler", direction=direction, strength=1.0)[0], graph.euler)
-    )
+    assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in direction.tensors.items())
+
+    sigmas = graph.schedule(4)
+    code = {"samples": graph.model.model.process_latent_out(14.6 * noise((1, 4, 16, 16), seed=1))}
+    sampler = graph.run("AsyrpSampler", direction=direction, strength=1.0)[0]
+    edited = graph.sample(code, sampler, sigmas=sigmas)
+    stock = graph.sample(code, graph.euler, sigmas=sigmas)
     assert torch.isfinite(edited).all()
     assert relative(edited, stock) > 1e-5
 
@@ -189,10 +212,12 @@ def test_the_embedding_is_comfyuis_own(graph, parts):
     with torch.inference_mode():
         latent = graph.faces([3])["samples"]
         wanted = parts["clip_vision"].encode_image(graph.vae.decode(latent))["image_embeds"]
-    embed = PictureEmbedding(graph.vae, parts["clip_vision"], graph.model.model.process_latent_out, torch.device("cpu"))
-    x = graph.model.model.process_latent_in(latent.clone()).clone().requires_grad_()
+    model = graph.model.model
+    embed = PictureEmbedding(graph.vae, parts["clip_vision"], model.process_latent_out, torch.device("cpu"))
+    x = model.process_latent_in(latent.clone()).clone().requires_grad_()
     ours = embed(x)
-    assert relative(ours.detach(), wanted.clone()) < 0.02  # theirs is clamped and rounded to 8 bits
+    # ComfyUI's picture is clamped and rounded to 8 bits.
+    assert relative(ours.detach(), wanted.clone()) < 0.02
     ours.sum().backward()
     assert x.grad.abs().max() > 0
 
@@ -219,10 +244,9 @@ def test_gradients_pass_stable_diffusions_own_vae(parts):
     with torch.inference_mode():
         network = AutoencoderKL(ddconfig=config, embed_dim=4).eval()
         randomise(network)
-    embed = PictureEmbedding(
-        SimpleNamespace(first_stage_model=network), parts["clip_vision"], lambda x: x, torch.device("cpu")
-    )
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    vae = SimpleNamespace(first_stage_model=network)
+    embed = PictureEmbedding(vae, parts["clip_vision"], lambda x: x, torch.device("cpu"))
+    x = noise((1, 4, 8, 8)).requires_grad_()
     embed(x).square().sum().backward()
     assert torch.isfinite(x.grad).all()
     assert (x.grad != 0).all()
@@ -231,7 +255,7 @@ def test_gradients_pass_stable_diffusions_own_vae(parts):
 def test_what_is_missing_or_does_not_fit_gets_a_sentence(parts, learn, tmp_path):
     with pytest.raises(EditError, match="method clip lacks vae, target_text"):
         learn(**{**parts, "vae": None, "target_text": ""})
-    with pytest.raises(EditError, match="clip has no text projection.*SD 1.5's own text encoder has none"):
+    with pytest.raises(EditError, match=r"clip has no text projection.*SD 1\.5's own text encoder has none"):
         learn(**{**parts, "clip": text_encoder(projection=False)})
     with pytest.raises(EditError, match="clip's texts have 16 numbers but clip_vision's pictures have 24"):
         learn(**{**parts, "clip_vision": vision(tmp_path, 24)})

@@ -1,0 +1,236 @@
+"""Learn a direction or a readout from two prompts, and edit with it.
+
+This is the one recipe of nodes, command line, library, tests and benchmarks. Learning is three stages: record what the
+model does under both prompts, fit, and measure the unit of strength on finished pictures. Percents are sampling
+progress, as ControlNet's are: 0 before the first step, 1 after the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..denoiser import Denoiser, PromptDenoisers
+from ..errors import EditError
+from ..hspace.asyrp import Boost, sample_asyrp
+from ..hspace.calibration import MAX_ROUNDS, calibrate
+from ..hspace.direction import HDirection
+from ..hspace.learn_clip import ClipObjective, learn_clip_direction
+from ..hspace.learn_direction import learn_direction
+from ..hspace.learn_readout import STRIDE, learn_readout, record_prediction_changes
+from ..hspace.strength import bind_edit
+from ..hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints
+from ..hspace.window import EditWindow
+from ..samplers import OnState, Run, Schedule
+from . import defaults
+from .settings import CLIP, READOUT, EditSettings, LearnSettings
+
+
+class Learned(NamedTuple):
+    """What was learned and how well.
+
+    Attributes:
+        direction: The direction or readout, at its unit of strength, on the CPU.
+        losses: The loss of every training step.
+        scale: What the unit of strength multiplied it by; None for method clip, whose unit is not measured.
+        progress: The share of the way that was measured there; None for method clip.
+    """
+
+    direction: HDirection
+    losses: list[float]
+    scale: float | None = None
+    progress: float | None = None
+
+
+def learn_from_prompts(
+    prompts: PromptDenoisers,
+    noise: Tensor,
+    schedule: Schedule,
+    settings: LearnSettings,
+    *,
+    objective: ClipObjective | None = None,
+    info: dict[str, str] | None = None,
+    run: Run = Run(),
+) -> Learned:
+    """Learn a direction or a readout from two prompts.
+
+    Args:
+        prompts: The model under both prompts.
+        noise: Starting noises at the first sigma, [settings.samples, C, H, W] in model space.
+        schedule: The schedule to learn on.
+        settings: How to learn.
+        objective: What CLIP asks for; read by method clip only.
+        info: Free text that the direction carries, such as its name.
+        run: on_step is called for each sampling step of each batch and for each training step.
+
+    Returns:
+        The direction or readout with its losses and its unit of strength.
+
+    Raises:
+        EditError: The method is unknown, the prompts predict the same, or no step of the schedule lies in the window.
+    """
+    source, target, _ = prompts
+    sigmas = schedule.sigmas
+    branch_sigma = schedule.sigma_at(settings.start_percent)
+    if settings.method != READOUT:
+        trajectories = record_trajectories(source, target, noise, sigmas, branch_sigma=branch_sigma, run=run)
+        return learn_from_trajectories(
+            prompts.student, trajectories, schedule, settings, objective=objective, info=info, run=run
+        )
+    end_sigma = schedule.sigma_at(settings.end_percent)
+    changes = record_prediction_changes(
+        source,
+        target,
+        noise,
+        sigmas,
+        branch_sigma=branch_sigma,
+        end_sigma=end_sigma,
+        seed=settings.training.seed,
+        run=run,
+    )
+    readout, losses = learn_readout(
+        changes, settings.training, info=info, device=run.device, callback=lambda step, loss: run.tick()
+    )
+    measured = noise[: settings.measured]
+    endpoints = sample_endpoints(source, target, measured, sigmas, branch_sigma=branch_sigma, run=run)
+    window = EditWindow(end_sigma, edit_from=readout.start)
+    calibration = calibrate(prompts.student, readout, endpoints, window, run=run)
+    return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
+
+
+def learn_from_trajectories(
+    student: Denoiser,
+    trajectories: Trajectories,
+    schedule: Schedule,
+    settings: LearnSettings,
+    *,
+    gain: str = "step",
+    objective: ClipObjective | None = None,
+    info: dict[str, str] | None = None,
+    run: Run = Run(),
+) -> Learned:
+    """Learn a direction that moves h from recorded trajectories, which several directions may share.
+
+    Args:
+        student: The model under the source prompt, differentiable in its bottleneck.
+        trajectories: What record_trajectories returned.
+        schedule: The schedule to learn on.
+        settings: How to learn; any method but readout.
+        gain: As learn_direction takes it.
+        objective: What CLIP asks for; read by method clip only.
+        info: Free text that the direction carries.
+        run: As learn_from_prompts takes it.
+
+    Returns:
+        The direction with its losses and, but for method clip, its unit of strength.
+
+    Raises:
+        EditError: The method is unknown, method clip has no objective, or the prompts predict the same.
+    """
+    end_sigma = schedule.sigma_at(settings.end_percent)
+    if settings.method == CLIP:
+        if objective is None:
+            raise EditError("method clip lacks an objective; a ClipObjective of an embedding and a text is needed.")
+        clip_direction, losses = learn_clip_direction(
+            student,
+            trajectories,
+            objective,
+            defaults.CLIP_DIRECTION,
+            settings.training,
+            end_sigma=end_sigma,
+            info=info,
+            device=run.device,
+            callback=lambda step, loss: run.tick(),
+        )
+        return Learned(clip_direction, losses)
+    direction, losses = learn_direction(
+        student,
+        trajectories,
+        settings.method,
+        settings.training,
+        gain=gain,
+        end_sigma=end_sigma,
+        info=info,
+        device=run.device,
+        callback=lambda step, loss: run.tick(),
+    )
+    endpoints = Endpoints.of(trajectories, settings.measured)
+    window = EditWindow(end_sigma, edit_from=direction.start)
+    calibration = calibrate(student, direction, endpoints, window, run=run)
+    return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
+
+
+def step_count(settings: LearnSettings, schedule: Schedule, batch: int) -> int:
+    """Count how often learn_from_prompts calls on_step, at most: the total of a progress bar.
+
+    Args:
+        settings: How to learn.
+        schedule: The schedule to learn on.
+        batch: Noises that are sampled at once.
+
+    Returns:
+        Sampling steps of each batch, and training steps.
+    """
+    steps = len(schedule.sigmas) - 1
+    shared = int((schedule.sigmas > schedule.sigma_at(settings.start_percent)).sum())
+    both_prompts = shared + 2 * (steps - shared)
+    training_steps = 0 if settings.method == "difference" else settings.training.steps
+    if settings.method == READOUT:
+        recorded = 2 + steps // STRIDE
+        measured = both_prompts + MAX_ROUNDS * (steps - shared)
+    else:
+        recorded = both_prompts
+        measured = MAX_ROUNDS * (steps - shared)
+    return recorded * _batches(settings.samples, batch) + training_steps + measured * _batches(settings.measured, batch)
+
+
+def _batches(count: int, batch: int) -> int:
+    return -(-count // batch)
+
+
+@torch.no_grad()
+def edit(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: Schedule,
+    direction: HDirection,
+    settings: EditSettings = EditSettings(),
+    *,
+    noise: Callable[[Tensor], Tensor] | None = None,
+    mask: Tensor | None = None,
+    callback: OnState | None = None,
+) -> Tensor:
+    """Sample with a direction or a readout applied: Asyrp (arXiv 2210.10960).
+
+    Args:
+        denoise: The model under the source prompt.
+        x: State at sigmas[0], an inverted picture's code or noise, [B, C, H, W] in model space.
+        schedule: The sampler's own.
+        direction: What to edit along.
+        settings: How strongly, and until when.
+        noise: Draws noise like its argument, for boosted steps; None for no boost.
+        mask: Where to edit, broadcastable to x, 0 to 1.
+        callback: Called with (step, state, denoised) once a step.
+
+    Returns:
+        The state at sigmas[-1], like x. At strength 0 it is bit for bit what sample_euler returns.
+    """
+    window = EditWindow(
+        edit_until=schedule.sigma_at(settings.edit_percent),
+        boost_from=schedule.sigma_at(settings.boost_percent),
+        edit_from=direction.start,
+    )
+    return sample_asyrp(
+        denoise,
+        x,
+        schedule.sigmas,
+        bind_edit(direction, settings.strength, schedule.sigmas, window),
+        window,
+        boost=None if noise is None else Boost(settings.eta, noise),
+        symmetric=settings.symmetric,
+        mask=mask,
+        callback=callback,
+    )

@@ -1,0 +1,271 @@
+"""``singular-edit evaluate``: every edit and its baselines on held-out faces, an attribute at a time, resumable.
+
+What is learned and every finished row is written at once, so that a run which was stopped goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...core import (
+    Denoiser,
+    EditError,
+    HDirection,
+    InversionReport,
+    RandomDirection,
+    SVDAttribute,
+    ddim_inversion,
+    fixed_point_inversion,
+    load_hdirection,
+    sample_euler,
+)
+from ...core.recipes import defaults
+from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
+from ..faces import render, sample
+from ..loader import DemoModel, load
+from ..words import caption
+from . import edits
+from .contact_sheet import SheetRows, contact_sheet
+from .score import HEADER, Score, psnr, score
+from .session import HELD_OUT, Session
+
+SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
+ROUND_TRIP_FACES = 16
+STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
+SHOWN = 2  # faces an attribute on the contact sheet
+LATENT_PEAK = 4.0
+ROWS = 11
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured.
+
+    Attributes:
+        count: Held-out faces an attribute.
+        share: Share of the shipped noises, training steps and pairs that is learned from; below 1 for a quick look.
+        seed: Seed of everything that is drawn.
+    """
+
+    count: int = 48
+    share: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 < self.share <= 1:
+            raise EditError(
+                f"count is {self.count} and share is {self.share:g}; 1 or more and a number above 0, "
+                "at most 1, are accepted."
+            )
+
+    def of(self, number: int) -> int:
+        """Return this share of a shipped number, 1 at least."""
+        return max(1, round(self.share * number))
+
+    def learning(self, method: str) -> LearnSettings:
+        """Return the share of a method's shipped settings."""
+        shipped = LearnSettings.for_method(method)
+        training = replace(shipped.training, steps=self.of(shipped.training.steps))
+        return replace(shipped, samples=self.of(shipped.samples), training=training)
+
+
+def run(
+    output: Path,
+    attributes: list[str],
+    settings: EvaluationSettings = EvaluationSettings(),
+) -> None:
+    """Measure edits of these attributes and leave a table, a contact sheet and the attribute files.
+
+    Args:
+        output: The folder for everything; what it holds of an earlier run with the same settings is not made again.
+        attributes: Names of the embedded model's attributes.
+        settings: What is measured.
+
+    Raises:
+        EditError: The folder holds an evaluation with other settings.
+    """
+    began = time.perf_counter()
+    results = Results(output / "evaluation.json", settings)
+    model = load()
+    lines = [_setting(settings), *_round_trips(results, model), ""]
+    print("\n".join(lines))
+    rows: list[SheetRows] = []
+    with tqdm(total=len(attributes) * (ROWS + 2), unit="row") as bar:
+        for name in attributes:
+            bar.set_description(name)
+            table, shown = _attribute(output, results, model, name, bar)
+            lines += [*table, ""]
+            rows += shown
+            tqdm.write("\n".join([*table, ""]))
+    contact_sheet(rows, STRENGTHS, output / "contact_sheet.png")
+    (output / "table.txt").write_text("\n".join(lines))
+    print(
+        f"{output / 'contact_sheet.png'} and {output / 'table.txt'} written after {time.perf_counter() - began:.0f} s"
+    )
+
+
+class Results:
+    """Finished rows by attribute and label, kept in a file.
+
+    Args:
+        path: The JSON file.
+        settings: What is measured; part of the file.
+
+    Raises:
+        EditError: The file is of other settings, or is not one of ours.
+    """
+
+    def __init__(self, path: Path, settings: EvaluationSettings) -> None:
+        self.path = path
+        self.settings = settings
+        self.rows: dict[str, list[float]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            return
+        try:
+            stored = json.loads(path.read_text())
+            found = EvaluationSettings(**stored["settings"])
+            self.rows = stored["rows"]
+        except (ValueError, KeyError, TypeError):
+            raise EditError(f"'{path}' is not an evaluation; delete it, or choose another --output.") from None
+        if found != settings:
+            raise EditError(
+                f"'{path}' holds an evaluation with count {found.count}, share {found.share:g} and seed {found.seed}; "
+                "give the same ones, delete it, or choose another --output."
+            )
+
+    def get(self, key: str, make: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+        """Return the numbers under a key, made and written where they are not there yet."""
+        if key not in self.rows:
+            self.rows[key] = list(make())
+            whole = self.path.with_suffix(".tmp")
+            whole.write_text(json.dumps({"settings": asdict(self.settings), "rows": self.rows}, indent=1))
+            whole.replace(self.path)
+        return tuple(self.rows[key])
+
+
+def _setting(settings: EvaluationSettings) -> str:
+    return (
+        f"{settings.count} held-out faces an attribute, drawn without it, inverted and edited: euler, {defaults.STEPS} "
+        f"steps, guidance {defaults.EDIT_GUIDANCE:g}.\nsuccess: the judge sees the attribute; others: share of the "
+        "other attributes kept; PSNR: to the face's own counterfactual.\n"
+    )
+
+
+def _round_trips(results: Results, model: DemoModel) -> list[str]:
+    """Return a line an inversion and guidance: how well held-out renders come back under their own captions."""
+    count = min(ROUND_TRIP_FACES, results.settings.count)
+    drawn = sample(range(HELD_OUT, HELD_OUT + count))
+    latents = model.encode(render(drawn))
+    sigmas = model.sigmas(defaults.STEPS)
+    context = torch.cat([model.context(caption(names)) for names in drawn.names()])
+    lines = []
+    for cfg in (1.0, 5.0):
+        denoise = model.denoiser("", cfg=cfg)
+        denoise.context = context
+        for name, invert in (("fixed_point", fixed_point_inversion), ("ddim", ddim_inversion)):
+            measure = partial(_round_trip, invert, denoise, latents, sigmas)
+            decibels, calls = results.get(f"round trip, {name}, {cfg:g}", measure)
+            lines.append(
+                f"round trip, guidance {cfg:g}, {name:<12s} {decibels:5.1f} dB latent PSNR at "
+                f"{calls:.2f} model calls a step"
+            )
+    return lines
+
+
+def _round_trip(
+    invert: Callable[..., tuple[Tensor, InversionReport]], denoise: Denoiser, latents: Tensor, sigmas: Tensor
+) -> tuple[float, float]:
+    """Return the latent PSNR of a round trip, and the model calls a step that its inversion took."""
+    code, report = invert(denoise, latents, sigmas)
+    back = sample_euler(denoise, code, sigmas)
+    return float(psnr(back, latents, LATENT_PEAK).mean()), report.calls / report.steps
+
+
+@dataclass(frozen=True)
+class LearnedFiles:
+    """Everything that is learned of one attribute."""
+
+    svd: SVDAttribute
+    singles: list[SVDAttribute]
+    readout: HDirection
+    direction: HDirection
+    difference: HDirection
+
+
+def _learned(output: Path, settings: EvaluationSettings, model: DemoModel, name: str) -> LearnedFiles:
+    """Load what was learned of an attribute, or learn and save it."""
+
+    def path(kind: str) -> Path:
+        return output / f"{name}.{kind}.safetensors"
+
+    pairs = PairSettings(count=settings.of(defaults.PAIRS))
+    if not path("svd").exists():
+        edits.svd_attribute(model, name, settings.seed, pairs).save(path("svd"))
+    count = min(SINGLE_PAIRS, pairs.count)
+    singles = [path(f"pair{i}") for i in range(count)]
+    if not all(file.exists() for file in singles):
+        for file, attribute in zip(singles, edits.single_pairs(model, name, count, settings.seed + 1), strict=True):
+            attribute.save(file)
+    if not path("readout").exists():
+        edits.readout(model, name, settings.learning(READOUT), seed=settings.seed).save(path("readout"))
+    if not (path("h").exists() and path("difference").exists()):
+        learning = settings.learning("combined")
+        recorded = edits.trajectories(model, name, learning, settings.seed)
+        for kind, method in (("difference", "difference"), ("h", "combined")):
+            direction = edits.h_direction(model, name, recorded, replace(learning, method=method), seed=settings.seed)
+            direction.save(path(kind))
+    return LearnedFiles(
+        SVDAttribute.load(path("svd")),
+        [SVDAttribute.load(file) for file in singles],
+        load_hdirection(path("readout")),
+        load_hdirection(path("h")),
+        load_hdirection(path("difference")),
+    )
+
+
+def _attribute(
+    output: Path, results: Results, model: DemoModel, name: str, bar: tqdm
+) -> tuple[list[str], list[SheetRows]]:
+    """Measure one attribute: the lines of its table, and its rows of the contact sheet."""
+    settings = results.settings
+    s = Session(model, sample(range(HELD_OUT, HELD_OUT + settings.count)), name)
+    learned = _learned(output, settings, model, name)
+    bar.update()
+    symmetric = replace(EditSettings(), symmetric=True)
+    random = RandomDirection.like(learned.direction, settings.seed)
+    ways: dict[str, Callable[[], Tensor]] = {
+        "unedited": lambda: edits.unedited(s),
+        "prompt swap from T": lambda: edits.prompt_swap(s),
+        f"prompt swap from step {defaults.SWAP_STEP}": lambda: edits.prompt_swap(s, defaults.SWAP_STEP),
+        "Latent SVD, own pair": lambda: edits.svd_own_pair(s),
+        "Latent SVD, one foreign pair": lambda: edits.svd_one_foreign_pair(s, learned.singles),
+        f"Latent SVD, mean of {settings.of(defaults.PAIRS)} pairs": lambda: edits.svd_apply(s, learned.svd),
+        "Asyrp, readout": lambda: edits.asyrp(s, learned.readout),
+        "Asyrp, learned dh": lambda: edits.asyrp(s, learned.direction),
+        "Asyrp, difference dh": lambda: edits.asyrp(s, learned.difference),
+        "Asyrp, learned dh, symmetric": lambda: edits.asyrp(s, learned.direction, symmetric),
+        "Asyrp, random dh": lambda: edits.asyrp(s, random),
+    }
+    table = [f"{name:<34s}" + HEADER[34:]]
+    for label, edit in ways.items():
+
+        def measure(edit: Callable[[], Tensor] = edit) -> tuple[float, ...]:
+            return astuple(score(s, edit()))
+
+        table.append(Score(*results.get(f"{name}, {label}", measure)).row(label))
+        bar.update()
+    few = Session(model, s.faces[:SHOWN], name)
+    by_svd = [edits.svd_apply(few, learned.svd, strength) for strength in STRENGTHS]
+    by_readout = [edits.asyrp(few, learned.readout, EditSettings(strength)) for strength in STRENGTHS]
+    bar.update()
+    return table, [SheetRows(f"{name}\nLatent SVD", few, by_svd), SheetRows(f"{name}\nreadout", few, by_readout)]

@@ -1,0 +1,58 @@
+"""What h-Space Direction Learn shows of what it learned: a plot and a report."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..core.hspace.calibration import unit_of
+from ..core.recipes.hspace import Learned
+from ..core.recipes.settings import CLIP, READOUT, LearnSettings
+from . import plots
+
+# The report says what may help when the direction comes less than this share of the way.
+ENOUGH = 0.5
+LOSS_MEANING = {
+    CLIP: "CLIP and identity together; strength is as learned",
+    READOUT: "1 = nothing read, 0 = all that the target prompt would change",
+}
+OTHER_LOSS_MEANING = "1 = no edit, 0 = every step as under the target prompt"
+
+
+def plot_learned(learned: Learned, name: str) -> Tensor:
+    """Plot the learning curve; without training, the size of the direction at each step."""
+    if learned.losses:
+        return plots.losses(learned.losses, name)
+    norms = learned.direction.tensors["table"].flatten(1).norm(dim=1)
+    labels = [f"{sigma:.2f}" for sigma in learned.direction.sigmas.tolist()]
+    return plots.bars(norms, labels, f"{name}: size of the direction at each sigma", "norm")
+
+
+def report_learned(learned: Learned, settings: LearnSettings) -> str:
+    """Return in a few lines what was learned, how well, and what its unit of strength is."""
+    direction = learned.direction
+    lines = [
+        f"{direction.name}: {settings.method}, {settings.samples} noises, {len(direction.sigmas)} steps "
+        f"from sigma {direction.sigmas[0]:.4g}, cfg {settings.cfg:g}",
+        _loss_line(learned.losses, settings.method),
+    ]
+    if learned.scale is not None and learned.progress is not None:
+        strength = 1 / unit_of(direction).times
+        lines.append(
+            f"scaled by {learned.scale:.2f}: strength {strength:.2g} makes {learned.progress:.0%} of the way from the "
+            f"source prompt's picture to the target prompt's (mean of {settings.measured} noises)"
+        )
+        if learned.progress < ENOUGH:
+            lines.append(
+                "It comes less than half of the way: the bottleneck alone cannot make this change. "
+                "An earlier start_percent or more samples may help."
+            )
+    return "\n".join(lines)
+
+
+def _loss_line(losses: list[float], method: str) -> str:
+    """Return the mean loss of the last tenth of training, and what it means."""
+    if not losses:
+        return "difference of the two prompts' bottlenecks; nothing was trained"
+    last = losses[-max(1, len(losses) // 10) :]
+    meaning = LOSS_MEANING.get(method, OTHER_LOSS_MEANING)
+    return f"loss {sum(last) / len(last):.3f} at the end ({meaning})"

@@ -1,0 +1,76 @@
+"""``singular-edit demo`` and ``singular-edit evaluate``, on less than they ship with."""
+
+import pytest
+from singular_edit import cli
+from singular_edit.core import SVDAttribute, load_hdirection
+from singular_edit.demo import faces, loader, showcase
+from singular_edit.demo.evaluation import edits
+
+
+@pytest.fixture
+def no_loading(demo, monkeypatch):
+    """The model that the tests share, in place of one loaded anew."""
+    monkeypatch.setattr(showcase, "load", lambda: demo)
+    monkeypatch.setattr("singular_edit.demo.evaluation.run.load", lambda: demo)
+
+
+def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(showcase, "EFFORT", showcase.Effort(pairs=2, samples=8, training_steps=20))
+    assert cli.main(["demo", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    table = (tmp_path / "table.txt").read_text()
+    assert table.strip() in printed
+    assert "fixed_point" in table
+    assert "ddim" in table
+    for name in faces.ATTRIBUTES:
+        assert f"{name}, Latent SVD" in table
+        assert f"{name}, readout" in table
+    assert str(tmp_path / "contact_sheet.png") in printed
+    assert "singular-edit evaluate" in printed.splitlines()[-1]
+    assert (tmp_path / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert SVDAttribute.load(tmp_path / "glasses.svd.safetensors").name == "glasses"
+    assert load_hdirection(tmp_path / "glasses.readout.safetensors").name == "glasses"
+
+
+def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(no_loading, tmp_path, capsys, monkeypatch):
+    command = ["evaluate", "--output", str(tmp_path), "--count", "2", "--share", "0.03", "--attributes", "glasses"]
+    monkeypatch.setattr(edits, "prompt_swap", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(command)
+    assert "glasses, unedited" in (tmp_path / "evaluation.json").read_text()
+    monkeypatch.undo()
+    monkeypatch.setattr("singular_edit.demo.evaluation.run.load", lambda: loader.load("cpu"))
+    for learn in ("svd_attribute", "single_pairs", "readout", "trajectories", "unedited"):
+        monkeypatch.setattr(edits, learn, interrupted)  # learned and measured before
+    monkeypatch.setattr(edits, "unedited", interrupted)
+    assert cli.main(command) == 0
+    table = (tmp_path / "table.txt").read_text()
+    rows = (
+        "unedited",
+        "prompt swap from T",
+        "own pair",
+        "one foreign pair",
+        "mean of 1 pairs",
+        "readout",
+        "learned dh",
+    )
+    for row in (*rows, "difference dh", "symmetric", "random dh", "round trip"):
+        assert row in table
+    assert (tmp_path / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert cli.main([*command, "--seed", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "count 2, share 0.03 and seed 0" in said
+    assert said.count("\n") == 1
+
+
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_bad_numbers_get_a_sentence(no_loading, tmp_path, capsys):
+    assert cli.main(["evaluate", "--output", str(tmp_path), "--share", "0"]) == 2
+    assert "share is 0" in capsys.readouterr().err
+    (tmp_path / "evaluation.json").write_text("{}")
+    assert cli.main(["evaluate", "--output", str(tmp_path)]) == 2
+    assert "is not an evaluation" in capsys.readouterr().err

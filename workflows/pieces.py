@@ -1,0 +1,168 @@
+"""What the example workflows are described with: nodes in columns, and the pieces that several workflows have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from singular_edit.core.recipes.defaults import EDIT_GUIDANCE, LEARN_GUIDANCE, STEPS
+
+# Output ``slot`` of the node with this name.
+Link = tuple[str, int]
+MODEL: Link = ("demo", 0)
+CLIP: Link = ("demo", 1)
+VAE: Link = ("demo", 2)
+# Prompts of every workflow.
+SOURCE: Link = ("source", 0)
+NEGATIVE: Link = ("negative", 0)
+SIGMAS: Link = ("sigmas", 0)
+
+PLOT_HEIGHT = 300
+REPORT_HEIGHT = 140
+PICTURE_HEIGHT = 320
+
+
+@dataclass
+class Node:
+    """A node of a workflow.
+
+    Attributes:
+        name: What links call it.
+        type: Its node id.
+        column: The column it stands in.
+        group: Title of the group that is drawn around it.
+        title: Title of the node.
+        inputs: Widget values, or Links. Widgets left out take their defaults.
+        height: Its height; 0 chooses one that fits.
+    """
+
+    name: str
+    type: str
+    column: int
+    group: str
+    title: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column of a group, which makes the nodes that stand in it."""
+
+    column: int
+    group: str
+
+    def node(self, name: str, type_: str, title: str, height: int = 0, /, **inputs: Any) -> Node:
+        """Return a node with these inputs."""
+        return Node(name, type_, self.column, self.group, title, inputs, height)
+
+    def note(self, text: str, height: int = 200) -> Node:
+        """Return a note for the reader."""
+        return self.node(f"note {self.group}", "MarkdownNote", "Read me", height, text=text)
+
+    def plot(self, name: str, title: str, image: Link) -> Node:
+        """Return a preview of a plot."""
+        return self.node(name, "PreviewImage", title, PLOT_HEIGHT, images=image)
+
+    def report(self, name: str, title: str, text: Link) -> Node:
+        """Return a preview of a text."""
+        return self.node(name, "PreviewAny", title, REPORT_HEIGHT, source=text)
+
+    def model(self, *prompts: tuple[str, str]) -> list[Node]:
+        """Return the demo model, and a CLIP Text Encode for each (name, text)."""
+        nodes = [self.node("demo", "SingularEditDemoModel", "Demo Face Model (or your checkpoint loader)")]
+        for name, text in prompts:
+            nodes.append(self.node(name, "CLIPTextEncode", f'{name}: "{text}"', 130, text=text, clip=CLIP))
+        return nodes
+
+    def show(self, name: str, image: Link, title: str) -> list[Node]:
+        """Return a preview of a picture, enlarged without smoothing."""
+        large = self.node(
+            f"{name} large",
+            "ImageScale",
+            "4 times larger",
+            0,
+            image=image,
+            upscale_method="nearest-exact",
+            width=256,
+            height=256,
+            crop="disabled",
+        )
+        return [large, self.node(name, "PreviewImage", title, PICTURE_HEIGHT, images=(large.name, 0))]
+
+    def decode(self, name: str, samples: Link, title: str) -> list[Node]:
+        """Return VAE Decode and a preview of what it gives."""
+        decoded = self.node(f"{name} decode", "VAEDecode", "VAE Decode", samples=samples, vae=VAE)
+        return [decoded, *self.show(name, (decoded.name, 0), title)]
+
+    def picture(self, seed: int, **attributes: str) -> list[Node]:
+        """Return a demo face, its latent and its preview."""
+        return [
+            self.node("face", "SingularEditDemoFace", "Demo Face (or Load Image)", seed=seed, **attributes),
+            self.node("encode", "VAEEncode", "VAE Encode", pixels=("face", 0), vae=VAE),
+            *self.show("original", ("face", 0), "The picture"),
+        ]
+
+    def schedule(self) -> Node:
+        """Return the sampler's schedule."""
+        title = "The sampler's own sigmas"
+        return self.node("sigmas", "BasicScheduler", title, model=MODEL, scheduler="normal", steps=STEPS, denoise=1.0)
+
+    def invert(self, **inputs: Any) -> list[Node]:
+        """Return the inversion of the picture, and its report."""
+        inverted = self.node(
+            "invert",
+            "SingularEditLatentInvert",
+            "Latent Invert",
+            model=MODEL,
+            positive=SOURCE,
+            negative=NEGATIVE,
+            latent_image=("encode", 0),
+            sigmas=SIGMAS,
+            cfg=EDIT_GUIDANCE,
+            **inputs,
+        )
+        return [inverted, self.report("report", "Report of the inversion", ("invert", 2))]
+
+    def sample(self, name: str, title: str, sampler: Link, sigmas: Link, latent: Link) -> Node:
+        """Return the way back from a code, without noise."""
+        return self.node(
+            name,
+            "SamplerCustom",
+            title,
+            model=MODEL,
+            add_noise=False,
+            noise_seed=0,
+            cfg=EDIT_GUIDANCE,
+            positive=SOURCE,
+            negative=NEGATIVE,
+            sampler=sampler,
+            sigmas=sigmas,
+            latent_image=latent,
+        )
+
+    def ksampler(self, name: str, title: str, seed: int, latent: Link, *, start: int = 0, end: int = STEPS) -> Node:
+        """Return a KSampler (Advanced) under the source prompt, which adds noise at step 0."""
+        return self.node(
+            name,
+            "KSamplerAdvanced",
+            title,
+            model=MODEL,
+            add_noise="enable" if start == 0 else "disable",
+            noise_seed=seed,
+            steps=STEPS,
+            cfg=LEARN_GUIDANCE,
+            sampler_name="euler",
+            scheduler="normal",
+            positive=SOURCE,
+            negative=NEGATIVE,
+            latent_image=latent,
+            start_at_step=start,
+            end_at_step=end,
+            return_with_leftover_noise="enable" if end < STEPS else "disable",
+        )
+
+    def save(self, attribute: Link, prefix: str) -> Node:
+        """Return Save Attribute."""
+        title = "Save Attribute"
+        return self.node("save", "SingularEditSaveAttribute", title, attribute=attribute, filename_prefix=prefix)
