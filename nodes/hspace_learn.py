@@ -27,8 +27,6 @@ from .hspace_report import plot_learned, report_learned
 from .inputs import CATEGORY, HDirectionType, cfg_input, percent_input, seed_input, size_input
 
 SHIPPED = LearnSettings.for_method(READOUT)
-# What the tooltips advise for the methods that add to the bottleneck.
-ADDING = LearnSettings.for_method("combined")
 IDENTITY_WEIGHT: float = ClipObjective._field_defaults["identity"]
 
 
@@ -84,8 +82,8 @@ class HDirectionLearn(io.ComfyNode):
                     max=4096,
                     tooltip=(
                         "How many noises to learn from. "
-                        "readout learns better from more. "
-                        f"The other methods use more steps of each noise; for them {ADDING.samples} are enough."
+                        "With few, attributes that happen to differ among them leak in. "
+                        "Methods other than readout record more of each noise, so fewer save them more time."
                     ),
                 ),
                 io.Int.Input(
@@ -123,8 +121,7 @@ class HDirectionLearn(io.ComfyNode):
                     SHIPPED.start_percent,
                     (
                         "Sampling progress at which the two prompts branch and the edit begins. "
-                        "A later start keeps more of the layout and brings less of the attribute. "
-                        f"Methods other than readout keep more at {ADDING.start_percent:g}."
+                        "A later start keeps more of the layout and brings less of the attribute."
                     ),
                     highest=0.95,
                 ),

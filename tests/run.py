@@ -53,7 +53,8 @@ def _environment(comfyui: Path | None) -> Path:
     stamp = home / "installed"
     fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     if not stamp.exists() or stamp.read_text() != fingerprint:
-        venv.create(home, with_pip=True)
+        if not scripts.exists():
+            venv.create(home, with_pip=True)
         for arguments in wanted:
             subprocess.run([scripts / "python", "-m", "pip", "install", "-q", *arguments], check=True)
         stamp.write_text(fingerprint)

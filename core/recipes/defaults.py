@@ -9,7 +9,7 @@ from __future__ import annotations
 
 STEPS = 25  # sampling steps of an edit
 
-# Guidance of an inversion and of the way back: python benchmarks/inversion_edits.py
+# Guidance of an inversion and of the way back; by hand: enough for prompts to be heard, little enough to invert.
 EDIT_GUIDANCE = 1.5
 # Guidance of both prompts where new pictures are drawn to learn from; an attribute comes more surely than at 1.5.
 LEARN_GUIDANCE = 2.0

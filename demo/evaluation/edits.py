@@ -100,7 +100,9 @@ def accepted_pairs(
     )
 
 
-def svd_attribute(model: DemoModel, attribute: str, seed: int, pair: PairSettings = PairSettings()) -> SVDAttribute:
+def svd_attribute(
+    model: DemoModel, attribute: str, seed: int, pair: PairSettings = PairSettings(), *, batch: int = BATCH
+) -> SVDAttribute:
     """Learn an attribute from pairs of codes that are sampled from noise: the mean edit of pair.count foreign faces."""
     return latent_svd.learn_from_prompts(
         prompts(model, attribute, defaults.LEARN_GUIDANCE),
@@ -114,7 +116,7 @@ def svd_attribute(model: DemoModel, attribute: str, seed: int, pair: PairSetting
             "source_prompt": SOURCE,
             "target_prompt": caption([attribute]),
         },
-        run=Run(BATCH, model.device),
+        run=Run(batch, model.device),
     )
 
 

@@ -74,8 +74,12 @@ class EvaluationSettings:
     def learning(self, method: str) -> LearnSettings:
         """Return the share of a method's shipped settings."""
         shipped = LearnSettings.for_method(method)
-        training = replace(shipped.training, steps=self.of(shipped.training.steps))
-        return replace(shipped, samples=self.of(shipped.samples), training=training)
+        return replace(
+            shipped,
+            samples=self.of(shipped.samples),
+            training=replace(shipped.training, steps=self.of(shipped.training.steps)),
+            calibration_noises=self.of(shipped.calibration_noises),
+        )
 
 
 def run(

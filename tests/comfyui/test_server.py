@@ -78,7 +78,8 @@ def test_workflow_runs_to_the_end(done, name):
 def test_the_registrys_checks_pass(repository, home):
     checked = comfy_cli("node", "validate", cwd=repository, home=home)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "passed" in checked.stdout
+    assert "passed" in checked.stdout + checked.stderr
+    assert "will be an error" not in checked.stdout + checked.stderr
 
 
 def test_the_archive_holds_what_users_need_and_nothing_else(archive):
@@ -87,8 +88,9 @@ def test_the_archive_holds_what_users_need_and_nothing_else(archive):
     assert {"__init__.py", "pyproject.toml", "README.md", "LICENSE"} <= names
     for folder in ("core/recipes", "nodes", "backends/comfyui", "demo/weights", "web/docs", "workflows/api", "docs"):
         assert any(name.startswith(f"{folder}/") for name in names), folder
-    unwanted = ("tests/", "benchmarks/", ".", "workflows/build", "demo/train", "CONTRIBUTING")
+    unwanted = ("tests/", "benchmarks/", ".", "demo/train", "CONTRIBUTING")
     assert [name for name in names if name.startswith(unwanted)] == []
+    assert [name for name in names if name.startswith("workflows/") and name.endswith(".py")] == []
     assert archive.stat().st_size < 20e6
 
 

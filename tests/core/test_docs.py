@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,9 +135,9 @@ def test_the_api_page_names_what_the_core_exports():
 def test_the_examples_of_the_api_page_run_as_they_stand(tmp_path, monkeypatch):
     pytest.importorskip("diffusers")
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for example in EXAMPLE.findall((ROOT / "docs" / "api.md").read_text()):
-        exec(compile(example, "docs/api.md", "exec"), names)
+    script = tmp_path.with_suffix(".py")
+    script.write_text("\n".join(EXAMPLE.findall((ROOT / "docs" / "api.md").read_text())))
+    names = runpy.run_path(str(script))
     assert bool(names["model"].judged(names["pictures"])[0, names["faces"].ATTRIBUTES.index("glasses")])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "glasses.readout.safetensors",

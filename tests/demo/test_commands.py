@@ -3,19 +3,21 @@
 import pytest
 from singular_edit import cli
 from singular_edit.core import SVDAttribute, load_hdirection
-from singular_edit.demo import faces, loader, showcase
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo import faces, showcase
+from singular_edit.demo.evaluation import edits, run
 
 
 @pytest.fixture
 def no_loading(demo, monkeypatch):
     """The model that the tests share, in place of one loaded anew."""
     monkeypatch.setattr(showcase, "load", lambda: demo)
-    monkeypatch.setattr("singular_edit.demo.evaluation.run.load", lambda: demo)
+    monkeypatch.setattr(run, "load", lambda: demo)
 
 
 def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(showcase, "EFFORT", showcase.Effort(pairs=2, samples=8, training_steps=20))
+    monkeypatch.setattr(showcase, "EFFORT", showcase.Effort(pairs=1, samples=4, training_steps=20))
+    monkeypatch.setattr(showcase, "SEEDS", showcase.SEEDS[:1])
+    monkeypatch.setattr(showcase, "STRENGTHS", (1.0, 1.5))
     assert cli.main(["demo", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     table = (tmp_path / "table.txt").read_text()
@@ -33,16 +35,17 @@ def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys
 
 
 def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(no_loading, tmp_path, capsys, monkeypatch):
-    command = ["evaluate", "--output", str(tmp_path), "--count", "2", "--share", "0.03", "--attributes", "glasses"]
+    command = ["evaluate", "--output", str(tmp_path), "--count", "1", "--share", "0.01", "--attributes", "glasses"]
+    monkeypatch.setattr(run, "STRENGTHS", (0.0, 1.5))
+    prompt_swap, pair_noise = edits.prompt_swap, edits.pair_noise
+    monkeypatch.setattr(edits, "pair_noise", lambda model, count, seed: pair_noise(model, count, seed)[:4])
     monkeypatch.setattr(edits, "prompt_swap", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cli.main(command)
     assert "glasses, unedited" in (tmp_path / "evaluation.json").read_text()
-    monkeypatch.undo()
-    monkeypatch.setattr("singular_edit.demo.evaluation.run.load", lambda: loader.load("cpu"))
-    for learn in ("svd_attribute", "single_pairs", "readout", "trajectories", "unedited"):
-        monkeypatch.setattr(edits, learn, interrupted)  # learned and measured before
-    monkeypatch.setattr(edits, "unedited", interrupted)
+    monkeypatch.setattr(edits, "prompt_swap", prompt_swap)
+    for done in ("svd_attribute", "single_pairs", "readout", "trajectories", "unedited"):
+        monkeypatch.setattr(edits, done, interrupted)
     assert cli.main(command) == 0
     table = (tmp_path / "table.txt").read_text()
     rows = (
@@ -60,7 +63,7 @@ def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(no_loading, tmp_
     capsys.readouterr()
     assert cli.main([*command, "--seed", "1"]) == 2
     said = capsys.readouterr().err
-    assert "count 2, share 0.03 and seed 0" in said
+    assert "count 1, share 0.01 and seed 0" in said
     assert said.count("\n") == 1
 
 
