@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from latent_svd_properties import figure
-from singular_edit.core import LossWeights, SVDAttribute, Training, apply_attribute, learn_attribute
+from singular_edit.core import LossWeights, SVDAttribute, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.atoms import swap_atoms
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.latent_svd.svd import ChannelSVD, channel_norm, compose, standardise
@@ -236,7 +236,7 @@ def variants() -> dict[str, Variant]:
     rows |= {f"delta {delta}": Variant(PairSettings(delta=delta)) for delta in (1, 2, 3)}
     rows |= {f"strength {strength:g}": Variant(strength=strength) for strength in (0.7, 1.4, 2.0)}
     # The defaults of the node SVD Attribute Learn.
-    mlp = Training(steps=1000, learning_rate=1e-2)
+    mlp = defaults.PREDICTOR_TRAINING
     return rows | {"mlp": Variant(learning=replace(default, training=mlp))}
 
 

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from singular_edit.core import Training, apply_attribute, channel_svd, learn_attribute
+from singular_edit.core import apply_attribute, channel_svd, learn_attribute
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.latent_svd.svd import compose
+from singular_edit.core.recipes import defaults
 from torch import Tensor
 
 SHAPES = {
@@ -27,8 +28,6 @@ SHAPES = {
 }
 RANK = 12
 ROUNDS = 5
-# The defaults of the node SVD Attribute Learn.
-MLP = Training(steps=1000, learning_rate=1e-2)
 
 
 def best(work: Callable[[], object], rounds: int = ROUNDS) -> float:
@@ -68,7 +67,7 @@ def row(label: str, shape: tuple[int, ...]) -> str:
     learn = best(lambda: learn_attribute(x, z, settings))
     edit = best(lambda: apply_attribute(x, attribute, 1.0))
     edit_larger = best(lambda: apply_attribute(larger, attribute, 1.0))
-    by_mlp = AttributeSettings(rank=RANK, training=MLP)
+    by_mlp = AttributeSettings(rank=RANK, training=defaults.PREDICTOR_TRAINING)
     trained = best(lambda: learn_attribute(x, z, by_mlp), rounds=1) / 1e3
 
     return (

@@ -19,7 +19,7 @@ from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.denoiser import PromptDenoisers
 from ..core.errors import EditError, check_sigmas
 from ..core.fitting import Training
-from ..core.hspace.learn_clip import ClipObjective
+from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
 from ..core.recipes.hspace import Learned, learn_from_prompts, step_count
 from ..core.recipes.settings import CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
 from ..core.samplers import Run, Schedule
@@ -27,7 +27,6 @@ from .hspace_report import plot_learned, report_learned
 from .inputs import CATEGORY, HDirectionType, cfg_input, percent_input, seed_input, size_input
 
 SHIPPED = LearnSettings.for_method(READOUT)
-IDENTITY_WEIGHT: float = ClipObjective._field_defaults["identity"]
 
 
 class HDirectionLearn(io.ComfyNode):

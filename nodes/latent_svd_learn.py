@@ -13,13 +13,13 @@ from ..core.fitting import Training
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.avi import LossWeights
 from ..core.latent_svd.learn import AttributeSettings, learn_attribute
+from ..core.recipes import defaults
 from . import plots
 from .inputs import CATEGORY, SVDAttributeType, seed_input
 
 DEFAULTS = AttributeSettings()
 # Training of the predictor mlp, which comes near the closed form in a second or two:
 # python benchmarks/latent_svd_speed.py
-MLP_TRAINING = Training(steps=1000, learning_rate=1e-2)
 # The report of mlp asks for more training steps above this multiple of the closed form's loss.
 NEAR_CLOSED_FORM = 1.05
 
@@ -101,14 +101,14 @@ class SVDAttributeLearn(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=MLP_TRAINING.steps,
+                    default=defaults.PREDICTOR_TRAINING.steps,
                     min=1,
                     max=100000,
                     tooltip="Training steps of mlp. closed_form has none.",
                 ),
                 io.Float.Input(
                     "learning_rate",
-                    default=MLP_TRAINING.learning_rate,
+                    default=defaults.PREDICTOR_TRAINING.learning_rate,
                     min=1e-6,
                     max=1.0,
                     step=1e-4,

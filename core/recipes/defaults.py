@@ -7,6 +7,8 @@ Defaults were chosen on the embedded model of drawn faces, on seeds 60000 and up
 
 from __future__ import annotations
 
+from ..fitting import Training
+
 STEPS = 25  # sampling steps of an edit
 
 # Guidance of an inversion and of the way back; by hand: enough for prompts to be heard, little enough to invert.
@@ -24,6 +26,8 @@ BRANCH_STEPS = (4, 6, 8, 10, 12)
 SWAP_STEP = 6
 # Strength of an SVD attribute: 1 is the whole attribute, on its own code and on others.
 SVD_STRENGTH = 1.0
+# Training of the paper's network predictor, where it is asked for in place of the closed form.
+PREDICTOR_TRAINING = Training(steps=1000, learning_rate=1e-2)
 # Pairs that an attribute is learned from where many can be drawn.
 PAIRS = 24
 
