@@ -33,7 +33,7 @@ from singular_edit.core import (
 )
 from singular_edit.core.denoiser import HEdit
 from singular_edit.demo import faces, loader
-from singular_edit.demo.evaluation.score import psnr
+from singular_edit.demo.evaluation.score import LATENT_PEAK, psnr
 from singular_edit.demo.evaluation.session import HELD_OUT, SOURCE, starting_noise
 from singular_edit.demo.words import caption
 from torch import Tensor
@@ -258,7 +258,7 @@ def row(s: Setting, method: Method, latents: Tensor, renders: Tensor) -> str:
     returned = way_back()
     drawn = method.draw(s, noise)
     distance = code_recovery(method.invert(s, drawn)[1], noise).mean()
-    trip = psnr(returned, latents, 4)
+    trip = psnr(returned, latents, LATENT_PEAK)
     pictures = psnr(s.model.decode(returned).cpu(), renders)
     return f"{calls:10.2f}{trip.mean():11.1f}{trip.min():10.1f}{pictures.mean():12.1f}{distance:12.4f}"
 

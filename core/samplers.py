@@ -70,6 +70,10 @@ class Run:
         if self.on_step is not None:
             self.on_step()
 
+    def on_training_step(self, step: int, loss: float) -> None:
+        """Call on_step for a training step: the callback of fit."""
+        self.tick()
+
 
 def to_float64(x: Tensor) -> Tensor:
     """Return x in float64, or in float32 on Apple's GPUs, which have no float64."""

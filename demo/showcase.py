@@ -12,23 +12,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..core import HDirection, SVDAttribute, ddim_inversion, fixed_point_inversion, load_hdirection, sample_euler
+from ..core import HDirection, SVDAttribute, ddim_inversion, fixed_point_inversion, load_hdirection
 from ..core.recipes import defaults, hspace
 from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ..core.samplers import Run
 from .attributes import readout_path, svd_path
 from .evaluation import edits
-from .evaluation.contact_sheet import SheetRows, contact_sheet
-from .evaluation.score import HEADER, psnr, score
+from .evaluation.contact_sheet import STRENGTHS, SheetRows, contact_sheet
+from .evaluation.score import HEADER, round_trip, score
 from .evaluation.session import Session
 from .faces import ATTRIBUTES, sample
 from .loader import DemoModel, load
 
-STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 LIVE = "glasses"  # learned while one watches; the others come from files
 SEEDS = (50_015, 50_021)  # held-out faces whose hair is dark enough for a beard to show
-PAIR_BATCH = 12  # noises that pairs are drawn from at once; about six in ten pairs show the attribute
-LATENT_PEAK = 4.0  # peak to peak of a latent, for its PSNR
+PAIR_BATCH = 12  # noises that pairs are drawn from at once; a pair that does not show the attribute is refused
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,8 @@ def _round_trips(model: DemoModel, bar: tqdm) -> list[str]:
     bar.set_description("invert")
     lines = [f"{len(SEEDS)} held-out faces, inverted and rebuilt by {s.steps} euler steps at guidance {s.cfg:g}:"]
     for name, invert in (("fixed_point", fixed_point_inversion), ("ddim", ddim_inversion)):
-        code, report = invert(s.denoiser(), s.latents, s.sigmas)
-        rebuilt = sample_euler(s.denoiser(), code, s.sigmas)
-        decibels = psnr(rebuilt, s.latents, LATENT_PEAK).mean()
-        lines.append(f"  {name:<12s}{decibels:6.1f} dB   {report.calls / report.steps:.2f} model calls a step")
+        decibels, calls = round_trip(invert, s.denoiser(), s.latents, s.sigmas)
+        lines.append(f"  {name:<12s}{decibels:6.1f} dB   {calls:.2f} model calls a step")
         bar.update()
     return lines
 

@@ -92,7 +92,7 @@ def learn_from_prompts(
         run=run,
     )
     readout, losses = learn_readout(
-        changes, settings.training, info=info, device=run.device, callback=lambda step, loss: run.tick()
+        changes, settings.training, info=info, device=run.device, callback=run.on_training_step
     )
     measured = noise[: settings.measured]
     endpoints = sample_endpoints(source, target, measured, sigmas, branch_sigma=branch_sigma, run=run)
@@ -143,7 +143,7 @@ def learn_from_trajectories(
             end_sigma=end_sigma,
             info=info,
             device=run.device,
-            callback=lambda step, loss: run.tick(),
+            callback=run.on_training_step,
         )
         return Learned(clip_direction, losses)
     direction, losses = learn_direction(
@@ -155,7 +155,7 @@ def learn_from_trajectories(
         end_sigma=end_sigma,
         info=info,
         device=run.device,
-        callback=lambda step, loss: run.tick(),
+        callback=run.on_training_step,
     )
     endpoints = Endpoints.of(trajectories, settings.measured)
     window = EditWindow(end_sigma, edit_from=direction.start)

@@ -17,16 +17,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...core import (
-    Denoiser,
     EditError,
     HDirection,
-    InversionReport,
     RandomDirection,
     SVDAttribute,
     ddim_inversion,
     fixed_point_inversion,
     load_hdirection,
-    sample_euler,
 )
 from ...core.recipes import defaults
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
@@ -34,15 +31,13 @@ from ..faces import render, sample
 from ..loader import DemoModel, load
 from ..words import caption
 from . import edits
-from .contact_sheet import SheetRows, contact_sheet
-from .score import HEADER, Score, psnr, score
+from .contact_sheet import STRENGTHS, SheetRows, contact_sheet
+from .score import HEADER, Score, round_trip, score
 from .session import HELD_OUT, Session
 
 SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
 ROUND_TRIP_FACES = 16
-STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 SHOWN = 2  # faces an attribute on the contact sheet
-LATENT_PEAK = 4.0
 ROWS = 11
 
 
@@ -177,22 +172,13 @@ def _round_trips(results: Results, model: DemoModel) -> list[str]:
         denoise = model.denoiser("", cfg=cfg)
         denoise.context = context
         for name, invert in (("fixed_point", fixed_point_inversion), ("ddim", ddim_inversion)):
-            measure = partial(_round_trip, invert, denoise, latents, sigmas)
+            measure = partial(round_trip, invert, denoise, latents, sigmas)
             decibels, calls = results.get(f"round trip, {name}, {cfg:g}", measure)
             lines.append(
                 f"round trip, guidance {cfg:g}, {name:<12s} {decibels:5.1f} dB latent PSNR at "
                 f"{calls:.2f} model calls a step"
             )
     return lines
-
-
-def _round_trip(
-    invert: Callable[..., tuple[Tensor, InversionReport]], denoise: Denoiser, latents: Tensor, sigmas: Tensor
-) -> tuple[float, float]:
-    """Return the latent PSNR of a round trip, and the model calls a step that its inversion took."""
-    code, report = invert(denoise, latents, sigmas)
-    back = sample_euler(denoise, code, sigmas)
-    return float(psnr(back, latents, LATENT_PEAK).mean()), report.calls / report.steps
 
 
 @dataclass(frozen=True)

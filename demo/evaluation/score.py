@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ...core import Denoiser, InversionReport, sample_euler
 from ..faces import ATTRIBUTES, counterfactuals
 from .session import Session
 
+LATENT_PEAK = 4.0  # peak to peak of a latent, for its PSNR
+# (denoise, latents, sigmas) -> (code, report)
+Invert = Callable[[Denoiser, Tensor, Tensor], tuple[Tensor, InversionReport]]
 HEADER = f"{'':<34s} {'success':>7s} {'others':>7s} {'PSNR dB':>8s}"
 
 
@@ -35,6 +40,23 @@ class Score:
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     """Return the peak signal-to-noise ratio in dB over the last three axes of a - b."""
     return 10 * torch.log10(peak**2 / (a - b).square().mean(dim=(-3, -2, -1)).clamp(min=1e-20))
+
+
+def round_trip(invert: Invert, denoise: Denoiser, latents: Tensor, sigmas: Tensor) -> tuple[float, float]:
+    """Invert latents and rebuild them by euler.
+
+    Args:
+        invert: fixed_point_inversion or ddim_inversion.
+        denoise: The model.
+        latents: Pictures as latents, [B, 4, 16, 16] in model space.
+        sigmas: Descending noise levels, [n + 1].
+
+    Returns:
+        The mean PSNR of the rebuilt latents in dB, and the model calls a step that the inversion took.
+    """
+    code, report = invert(denoise, latents, sigmas)
+    rebuilt = sample_euler(denoise, code, sigmas)
+    return float(psnr(rebuilt, latents, LATENT_PEAK).mean()), report.calls / report.steps
 
 
 def others(attribute: str) -> list[int]:
