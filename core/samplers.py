@@ -211,7 +211,9 @@ def sampler_named(name: str) -> Sampler:
 
 
 @torch.no_grad()
-def sample(denoise: Denoiser, x: Tensor, sigmas: Tensor, sampler: str = "euler") -> Tensor:
+def sample(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, sampler: str = "euler", callback: OnState | None = None
+) -> Tensor:
     """Sample with a sampler of SAMPLERS.
 
     Args:
@@ -219,6 +221,7 @@ def sample(denoise: Denoiser, x: Tensor, sigmas: Tensor, sampler: str = "euler")
         x: State at sigmas[0], [B, C, ..., H, W].
         sigmas: Descending noise levels, [n + 1].
         sampler: A name in SAMPLERS, or "ddim".
+        callback: Called with (step, state, denoised) before each step.
 
     Returns:
         The state at sigmas[-1], like x.
@@ -229,5 +232,7 @@ def sample(denoise: Denoiser, x: Tensor, sigmas: Tensor, sampler: str = "euler")
     slope, old_denoised = sampler_named(sampler).slope, None
     for i in range(len(sigmas) - 1):
         d, old_denoised = slope(denoise, x, sigmas, i, old_denoised)
+        if callback is not None:
+            callback(i, x, old_denoised)
         x = x + d * (sigmas[i + 1] - sigmas[i])
     return x

@@ -17,10 +17,12 @@ from . import (
     latent_svd_spectrum,
     latent_svd_tools,
     prompt_pair,
+    traced_sampler,
 )
 
 FAMILIES = (
     inversion,
+    traced_sampler,
     prompt_pair,
     latent_svd_learn,
     latent_svd,

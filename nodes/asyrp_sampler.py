@@ -12,11 +12,22 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck
 from ..backends.comfyui.latents import latent_mask
+from ..backends.comfyui.noise import check_start
 from ..core.hspace.direction import HDirection
+from ..core.inversion.traced import Trace
 from ..core.recipes import hspace
 from ..core.recipes.settings import EditSettings
 from ..core.samplers import Schedule
-from .inputs import CATEGORY, HDirectionType, direction_of, percent_input, seed_input, strength_input
+from .inputs import (
+    CATEGORY,
+    HDirectionType,
+    direction_of,
+    percent_input,
+    seed_input,
+    strength_input,
+    trace_input,
+    trace_of,
+)
 
 DEFAULTS = EditSettings()
 # ComfyUI draws a sampler's noise from the same seed as the start noise; the boost must not repeat it.
@@ -36,6 +47,7 @@ def sample_asyrp_comfy(
     edit_uncond: bool = False,
     noise_seed: int = 0,
     mask: Tensor | None = None,
+    trace: Trace | None = None,
 ) -> Tensor:
     """Sample with a direction applied: recipes.hspace.edit as a KSAMPLER function, behind k-diffusion's signature.
 
@@ -51,13 +63,17 @@ def sample_asyrp_comfy(
         edit_uncond: Whether the prediction of the negative prompt is edited too.
         noise_seed: Seed of the boost's noise.
         mask: A MASK that says where to edit.
+        trace: What the sampler follows; None for stock Euler steps.
 
     Returns:
         The state at sigmas[-1], like x.
 
     Raises:
-        EditError: The model has no U-Net bottleneck, or one of another width.
+        EditError: The model has no U-Net bottleneck, or one of another width; or the latent, the schedule or the start
+            is not the trace's.
     """
+    if trace is not None:
+        check_start(trace, x, sigmas, getattr(model, "noise", None))
     base_model = model.inner_model.inner_model
     if any(settings.strength * weight for weight, _ in direction.parts):
         require_bottleneck(base_model)
@@ -78,6 +94,7 @@ def sample_asyrp_comfy(
         settings,
         noise=draw,
         mask=None if mask is None else _mask_like(mask, x),
+        trace=trace,
         callback=report,
     )
 
@@ -163,6 +180,7 @@ class AsyrpSampler(io.ComfyNode):
                         "Places that are not edited may still change a little, because the model sees the edit."
                     ),
                 ),
+                trace_input("the picture then comes back exactly where nothing is edited, at any guidance."),
             ],
             outputs=[
                 io.Sampler.Output(
@@ -185,6 +203,7 @@ class AsyrpSampler(io.ComfyNode):
         noise_seed: int,
         symmetric: bool = DEFAULTS.symmetric,
         mask: Tensor | None = None,
+        trace: Trace | None = None,
     ) -> io.NodeOutput:
         """Return the sampler."""
         options = dict(
@@ -193,6 +212,7 @@ class AsyrpSampler(io.ComfyNode):
             edit_uncond=edit_uncond,
             noise_seed=noise_seed,
             mask=mask,
+            trace=None if trace is None else trace_of(trace, "trace"),
         )
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_asyrp_comfy, extra_options=options))
 

@@ -8,12 +8,14 @@ from comfy_api.latest import io
 
 from ..core.errors import EditError
 from ..core.hspace.direction import HDirection
+from ..core.inversion.traced import Trace
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.svd import BANDS
 
 CATEGORY = "Singular Edit"
 SVDAttributeType = io.Custom("SVD_ATTRIBUTE")
 HDirectionType = io.Custom("H_DIRECTION")
+TraceType = io.Custom("LATENT_TRACE")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
@@ -51,6 +53,33 @@ def direction_of(value: Any, name: str) -> HDirection:
     if not isinstance(value, HDirection):
         raise EditError(f"{name} is a {type(value).__name__}; wire h-Space Direction Learn or Load h-Direction.")
     return value
+
+
+def trace_of(value: Any, name: str) -> Trace:
+    """Check that an input is a trace.
+
+    Args:
+        value: What came over the wire.
+        name: The input's name, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        EditError: It is something else.
+    """
+    if not isinstance(value, Trace):
+        raise EditError(f"{name} is a {type(value).__name__}; wire the trace output of Latent Invert.")
+    return value
+
+
+def trace_input(tooltip: str) -> io.Input:
+    """Return the optional trace input of a node that samples."""
+    return TraceType.Input(
+        "trace",
+        optional=True,
+        tooltip=f"From Latent Invert, method traced: {tooltip} Start from the code of the same node.",
+    )
 
 
 def strength_input(name: str, default: float, tooltip: str, optional: bool = False) -> io.Float.Input:

@@ -14,15 +14,15 @@ from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.latents import latent_from_code, latent_of
 from ..backends.comfyui.noise import InvertedNoise, is_flow_model, is_max_denoise
 from ..backends.comfyui.session import Prompts, run_in_session, sampler_name
-from ..core.errors import EditError, check_sigmas
+from ..core.errors import EditError
 from ..core.inversion.code_statistics import code_statistics
-from ..core.inversion.ddim import ddim_inversion
-from ..core.inversion.fixed_point import METHODS, fixed_point_inversion
+from ..core.inversion.ddim import remaining_sigmas
 from ..core.inversion.report import QUALITIES, Quality
-from ..core.samplers import sampler_named
-from .inputs import CATEGORY, cfg_input
+from ..core.recipes.inversion import FIXED_POINT, INVERSION_METHODS, Inverted, inversion_steps, invert
+from .inputs import CATEGORY, TraceType, cfg_input
 
 CUSTOM = "custom"
+NO_TRACE = "Only method traced of Latent Invert gives a trace; choose it, or leave trace unwired."
 NO_LATENT = (
     "At sigma = 1 a flow model's code has no LATENT form (ComfyUI divides it by 1 - sigma = 0); "
     "use the NOISE output with SamplerCustomAdvanced, or stop at a later step."
@@ -83,11 +83,14 @@ class LatentInvert(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "method",
-                    options=list(METHODS),
-                    default="fixed_point",
+                    options=list(INVERSION_METHODS),
+                    default=FIXED_POINT,
                     tooltip=(
-                        "fixed_point solves every step and comes back exactly. "
-                        "ddim takes one model call a step and drifts; it is for euler."
+                        "fixed_point solves every step, so that the stock samplers give the picture back. "
+                        "traced takes one model call a step and is exact at any guidance, "
+                        "for samplers that take its trace output. "
+                        "ddim takes one model call a step and drifts. "
+                        "traced and ddim are for euler."
                     ),
                 ),
                 io.Int.Input(
@@ -139,6 +142,15 @@ class LatentInvert(io.ComfyNode):
                         "Without a wire it is euler."
                     ),
                 ),
+                io.Boolean.Input(
+                    "measure",
+                    default=True,
+                    optional=True,
+                    tooltip=(
+                        "Sample the way back once and report how exactly the picture comes back. "
+                        "It takes one model call a step more."
+                    ),
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -158,7 +170,8 @@ class LatentInvert(io.ComfyNode):
                     "report",
                     display_name="report",
                     tooltip=(
-                        "Model calls, worst residual, the steps that could not be solved, and how Gaussian the code is."
+                        "Model calls, how exactly the picture comes back, worst residual, "
+                        "the steps that could not be solved, and how Gaussian the code is."
                     ),
                 ),
                 io.Sigmas.Output(
@@ -167,6 +180,14 @@ class LatentInvert(io.ComfyNode):
                     tooltip=(
                         "The schedule of the way back, from the code on. "
                         "Wire it to the sampler, so that the two cannot differ."
+                    ),
+                ),
+                TraceType.Output(
+                    "trace",
+                    display_name="trace",
+                    tooltip=(
+                        "Method traced: for Traced Sampler, Asyrp Sampler, Latent SVD Sampler and Latent Pair, "
+                        "which then give the picture back exactly."
                     ),
                 ),
             ],
@@ -188,41 +209,38 @@ class LatentInvert(io.ComfyNode):
         stop_at_step: int,
         quality: str = "good",
         sampler: Any = None,
+        measure: bool = True,
     ) -> io.NodeOutput:
         """Invert the picture."""
-        check_sigmas(sigmas)
         name = sampler_name(sampler)
-        if method == "ddim" and name not in ("euler", "ddim"):
-            raise EditError(
-                f"method ddim inverts euler, but the wired sampler is '{name}'; use fixed_point, or wire euler."
-            )
         wanted = Quality(tolerance, max_iterations) if quality == CUSTOM else QUALITIES[quality]
-        rounds = wanted.rounds if sampler_named(name).multistep else 0
-        if not 0 <= stop_at_step < len(sigmas) - 1:
-            raise EditError(
-                f"stop_at_step is {stop_at_step}; this schedule accepts 0 (all the way) to {len(sigmas) - 2}."
-            )
-        start = sigmas[stop_at_step]
+        matched = remaining_sigmas(sigmas, stop_at_step)
+        start = matched[0]
         sampling = model.get_model_object("model_sampling")
         has_latent = bool(torch.isfinite(sampling.inverse_noise_scaling(start, torch.ones(1, 1, 1, 1))).all())
         if not has_latent and cls._latent_is_linked():
             raise EditError(NO_LATENT)
         samples = latent_of(latent_image, "latent_image", model)
-        bar = comfy.utils.ProgressBar(len(sigmas) - 1 - stop_at_step + rounds)
+        bar = comfy.utils.ProgressBar(inversion_steps(matched, method, wanted, name, measure=measure))
 
-        def advance(step: int, state: Tensor) -> None:
+        def advance() -> None:
             bar.update(1)
 
-        def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Any:
-            denoise = ComfyDenoiser(wrapped, extra_args)
-            if method == "ddim":
-                return ddim_inversion(denoise, x, schedule, stop_at_step=stop_at_step, callback=advance)
-            return fixed_point_inversion(
-                denoise, x, schedule, wanted, stop_at_step=stop_at_step, sampler=name, callback=advance
+        def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Inverted:
+            return invert(
+                ComfyDenoiser(wrapped, extra_args),
+                x,
+                schedule,
+                method,
+                quality=wanted,
+                stop_at_step=stop_at_step,
+                sampler=name,
+                measure=measure,
+                on_step=advance,
             )
 
         prompts = Prompts(positive, negative, cfg)
-        code, report = run_in_session(model, prompts, samples, sigmas, algorithm)
+        code, report, trace = run_in_session(model, prompts, samples, sigmas, algorithm)
         bar.update_absolute(bar.total)
         if is_max_denoise(sampling, float(start)):
             report.notes.append(code_statistics(code, start, is_flow_model(sampling)).text())
@@ -233,7 +251,13 @@ class LatentInvert(io.ComfyNode):
         code = code.float().cpu()
         latent = latent_from_code(model, latent_image, code, start) if has_latent else ExecutionBlocker(NO_LATENT)
         noise = InvertedNoise(model, code, float(start))
-        return io.NodeOutput(latent, noise, report.text(), sigmas[stop_at_step:].clone())
+        return io.NodeOutput(
+            latent,
+            noise,
+            report.text(),
+            matched.clone(),
+            ExecutionBlocker(NO_TRACE) if trace is None else trace,
+        )
 
     @classmethod
     def _latent_is_linked(cls) -> bool:

@@ -13,11 +13,23 @@ from torch import Tensor
 
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.noise import is_flow_model
+from ..backends.comfyui.session import sampler_name
 from ..core.errors import EditError
+from ..core.inversion.traced import Trace
 from ..core.latent_svd.apply import apply_attribute
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import STEPS, SVD_STRENGTH, T_X_STEP
-from .inputs import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, percent_input, strength_input
+from .inputs import (
+    CATEGORY,
+    SVDAttributeType,
+    atoms_inputs,
+    attribute_of,
+    percent_input,
+    strength_input,
+    trace_input,
+    trace_of,
+)
+from .traced_sampler import traced_sampler
 
 
 @dataclass(frozen=True)
@@ -205,6 +217,7 @@ class SVDSampler(io.ComfyNode):
                     ),
                 ),
                 *atoms_inputs(),
+                trace_input("wrapped must then be euler, and the picture comes back exactly at strength 0."),
             ],
             outputs=[
                 io.Sampler.Output(
@@ -226,6 +239,7 @@ class SVDSampler(io.ComfyNode):
         rank: int,
         band: str,
         mask: Tensor | None = None,
+        trace: Trace | None = None,
     ) -> io.NodeOutput:
         """Return the sampler."""
         if not isinstance(wrapped, comfy.samplers.KSAMPLER):
@@ -233,6 +247,8 @@ class SVDSampler(io.ComfyNode):
                 f"wrapped is a {type(wrapped).__name__}, which cannot be stopped on the way; "
                 "a sampler from KSamplerSelect is accepted."
             )
+        if trace is not None:
+            wrapped = _following(trace_of(trace, "trace"), wrapped)
         attribute = attribute_of(attribute, "attribute")
         edit = Edit(attribute, strength, start_percent, end_percent, rank, band, mask)
         sampler = comfy.samplers.KSAMPLER(
@@ -241,6 +257,18 @@ class SVDSampler(io.ComfyNode):
             inpaint_options=wrapped.inpaint_options,
         )
         return io.NodeOutput(sampler)
+
+
+def _following(trace: Trace, wrapped: Any) -> Any:
+    """Return the SAMPLER that follows a trace in place of a stock euler.
+
+    Raises:
+        EditError: ``wrapped`` is another sampler.
+    """
+    name = sampler_name(wrapped)
+    if name not in ("euler", "ddim"):
+        raise EditError(f"wrapped is '{name}', but a trace is of euler's steps; wire euler, or leave trace unwired.")
+    return traced_sampler(trace)
 
 
 NODES = [SVDSampler]

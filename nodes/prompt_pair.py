@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.latents import latent_from_code, latent_of
-from ..backends.comfyui.noise import is_max_denoise
+from ..backends.comfyui.noise import check_start, is_max_denoise
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
+from ..core.inversion.traced import Trace, follow_trace
 from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
-from .inputs import CATEGORY, cfg_input
+from .inputs import CATEGORY, cfg_input, trace_input, trace_of
 
 
 def branch_steps(first: int, last: int) -> list[int]:
@@ -110,6 +111,7 @@ class LatentPair(io.ComfyNode):
                         "Latest step at which the prompts branch. If it equals first_parting, they branch at that step."
                     ),
                 ),
+                trace_input("both codes then follow it, and the source's is the trace's own."),
             ],
             outputs=[
                 io.Latent.Output(
@@ -151,6 +153,7 @@ class LatentPair(io.ComfyNode):
         at_step: int,
         first_parting: int,
         last_parting: int,
+        trace: Trace | None = None,
     ) -> io.NodeOutput:
         """Sample the pairs."""
         check_sigmas(sigmas)
@@ -161,6 +164,7 @@ class LatentPair(io.ComfyNode):
             )
         samples = check_latent(latent_of(latent_image, "latent_image", model), "latent_image")
         tried = branch_steps(first_parting, last_parting)
+        trace = None if trace is None else trace_of(trace, "trace")
         drawn = noise.generate_noise({**latent_image, "samples": samples}).float()
         bar = comfy.utils.ProgressBar(at_step + sum(at_step - step for step in tried))
 
@@ -170,10 +174,15 @@ class LatentPair(io.ComfyNode):
         def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> PromptPair:
             sampling = wrapped.inner_model.inner_model.model_sampling
             full = is_max_denoise(sampling, float(schedule[0]))
+            start = sampling.noise_scaling(schedule[0], drawn.to(x), x, full)
+            if trace is not None:
+                check_start(trace, start, schedule, drawn)
+            source_denoiser = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, cfg=cfg)
+            target_denoiser = ComfyDenoiser(wrapped, extra_args, prompt=TARGET, cfg=target_cfg)
             return sample_prompt_pair(
-                ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, cfg=cfg),
-                ComfyDenoiser(wrapped, extra_args, prompt=TARGET, cfg=target_cfg),
-                sampling.noise_scaling(schedule[0], drawn.to(x), x, full),
+                follow_trace(source_denoiser, trace, start, schedule),
+                follow_trace(target_denoiser, trace, start, schedule),
+                start,
                 schedule,
                 at_step,
                 branch_steps=tried,

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from ...core.errors import EditError
+from ...core.inversion.traced import Trace
 from .latents import to_model_space
+
+# A start that is off from a trace correlates with the noise it was made of by 1 where noise was added to the code, by 0.7
+# where another noise took its place, and by 0 or less where the code was edited.
+MAX_NOISE_CORRELATION = 0.5
+# Relative distance up to which a start is the trace's, whatever it correlates with.
+MAX_ROUNDING = 0.1
 
 
 def is_flow_model(model_sampling: Any) -> bool:
@@ -41,6 +48,32 @@ def starting_noise(model_sampling: Any, like: Tensor, count: int, sigma: Tensor,
     noise = torch.randn((count, *like.shape[1:]), generator=torch.Generator().manual_seed(seed))
     full = is_max_denoise(model_sampling, float(sigma))
     return model_sampling.noise_scaling(sigma.cpu(), noise, torch.zeros_like(noise), full)
+
+
+def check_start(trace: Trace, x: Tensor, sigmas: Tensor, noise: Tensor | None) -> None:
+    """Check that a sampler starts at a trace's code, or at an edit of it.
+
+    Args:
+        trace: What is to be followed.
+        x: State at sigmas[0], [B, C, ..., H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        noise: The noise that ComfyUI made x of, like x; None where it is not known.
+
+    Raises:
+        EditError: The latent or the schedule is not the trace's, or x is made of another noise.
+    """
+    trace.check(x, sigmas)
+    if noise is None:
+        return
+    state = trace.state_at(sigmas[0], x).flatten(1)
+    moved = x.flatten(1) - state
+    correlation = torch.cosine_similarity(moved, noise.to(x).flatten(1))
+    away = moved.norm(dim=1) > MAX_ROUNDING * state.norm(dim=1)
+    if (away & (correlation > MAX_NOISE_CORRELATION)).any():
+        raise EditError(
+            "The sampler adds noise to the trace's code, or starts from another noise; "
+            "turn add_noise off, or wire the noise output of the Latent Invert that the trace comes from."
+        )
 
 
 class InvertedNoise:

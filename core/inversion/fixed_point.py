@@ -24,8 +24,6 @@ from .anderson import FixedPointMap, Solution, solve
 from .ddim import remaining_sigmas
 from .report import QUALITIES, InversionReport, OnInvertedStep, Quality
 
-METHODS = ("fixed_point", "ddim")
-
 # Residuals are relative to the norm of what a step returns, and for an empty picture to a latent of this
 # root mean square.
 MIN_RMS = 1e-3

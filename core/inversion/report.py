@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+# What a latent's PSNR is relative to: its range from two standard deviations below the mean to two above.
+PEAK_DEVIATIONS = 4.0
+
 # (step, state before it), called as soon as the step is inverted
 OnInvertedStep = Callable[[int, Tensor], None]
 
@@ -37,12 +40,31 @@ QUALITIES = {
 }
 
 
+def round_trip_psnr(picture: Tensor, rebuilt: Tensor) -> Tensor:
+    """Measure how exactly pictures came back.
+
+    Args:
+        picture: What was inverted, [B, C, ..., H, W] in any space.
+        rebuilt: What the sampler gave back, like picture.
+
+    Returns:
+        The PSNR of each latent in dB, relative to 4 standard deviations of the picture's latent, [B] in float64. It is
+        at most 200, which stands for bit by bit.
+    """
+    picture = picture.double().flatten(1)
+    peak = PEAK_DEVIATIONS * picture.std(dim=1)
+    error = (rebuilt.double().flatten(1) - picture).square().mean(dim=1).sqrt()
+    # An empty picture has no range.
+    decibels: Tensor = 20 * (peak / error.clamp(min=1e-12)).clamp(min=1e-10, max=1e10).log10()
+    return decibels
+
+
 @dataclass
 class InversionReport:
     """What an inversion cost and how well each step was solved.
 
     Attributes:
-        method: "fixed_point" or "ddim".
+        method: "fixed_point", "traced" or "ddim".
         sigmas: Noise levels of the inverted steps, descending, one more than there are steps.
         sampler: The sampler that was inverted.
         calls: Model calls of the inversion.
@@ -52,6 +74,7 @@ class InversionReport:
         notes: Further lines of the report.
         first_step: The sampler's own number of the first inverted step.
         samples: Pictures in the batch.
+        round_trip: How exactly the pictures came back, in dB, where that was measured, [B].
     """
 
     method: str
@@ -63,6 +86,7 @@ class InversionReport:
     notes: list[str] = field(default_factory=list)
     first_step: int = 0
     samples: int = 1
+    round_trip: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -77,8 +101,12 @@ class InversionReport:
     def text(self) -> str:
         """Return the report in a few lines of plain text."""
         lines = [self._cost()]
+        if self.round_trip is not None:
+            lines.append(self._measured(self.round_trip))
         if self.method == "ddim":
-            lines.append("ddim solves nothing: the way back drifts. Use fixed_point for an exact round trip.")
+            lines.append("ddim solves nothing: the way back drifts. Use traced or fixed_point for an exact round trip.")
+        elif self.method == "traced":
+            lines.append("exact for samplers that are given the trace; for the stock samplers use fixed_point.")
         elif self.residuals:
             lines.append(f"worst relative residual {self.worst:.1e}")
         if self.capped:
@@ -91,6 +119,12 @@ class InversionReport:
             f"{self.method} for {self.sampler}: {self.steps} steps from sigma {self.sigmas[-1]:.4g} "
             f"up to {self.sigmas[0]:.4g}, {self.calls} model calls ({calls_per_step:.2f} a step)"
         )
+
+    def _measured(self, round_trip: Tensor) -> str:
+        text = f"comes back at {float(round_trip.mean()):.1f} dB"
+        if len(round_trip) > 1:
+            text += f" (lowest of {len(round_trip)}: {float(round_trip.min()):.1f} dB)"
+        return f"{text}, measured by sampling the way back once"
 
     def _unsolved(self) -> list[str]:
         """Name the steps that were not solved to tolerance, and what helps."""

@@ -24,6 +24,7 @@ from ..hspace.learn_readout import STRIDE, learn_readout, record_prediction_chan
 from ..hspace.strength import bind_edit
 from ..hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints
 from ..hspace.window import EditWindow
+from ..inversion.traced import Trace, follow_trace
 from ..samplers import OnState, Run, Schedule
 from . import defaults
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
@@ -192,7 +193,7 @@ def _batches(count: int, batch: int) -> int:
 
 
 @torch.no_grad()
-def edit(
+def edit(  # noqa: PLR0913
     denoise: Denoiser,
     x: Tensor,
     schedule: Schedule,
@@ -201,6 +202,7 @@ def edit(
     *,
     noise: Callable[[Tensor], Tensor] | None = None,
     mask: Tensor | None = None,
+    trace: Trace | None = None,
     callback: OnState | None = None,
 ) -> Tensor:
     """Sample with a direction or a readout applied: Asyrp (arXiv 2210.10960).
@@ -213,10 +215,14 @@ def edit(
         settings: How strongly, and until when.
         noise: Draws noise like its argument, for boosted steps; None for no boost.
         mask: Where to edit, broadcastable to x, 0 to 1.
+        trace: The trace of the picture's inversion, which the sampler then follows; x is a state of it.
         callback: Called with (step, state, denoised) once a step.
 
     Returns:
-        The state at sigmas[-1], like x. At strength 0 it is bit for bit what sample_euler returns.
+        The state at sigmas[-1], like x. At strength 0 it is bit for bit what sample_euler returns, or sample_traced.
+
+    Raises:
+        EditError: x or the schedule is not the trace's, or sample_asyrp does not accept the direction.
     """
     window = EditWindow(
         edit_until=schedule.sigma_at(settings.edit_percent),
@@ -224,7 +230,7 @@ def edit(
         edit_from=direction.start,
     )
     return sample_asyrp(
-        denoise,
+        follow_trace(denoise, trace, x, schedule.sigmas),
         x,
         schedule.sigmas,
         bind_edit(direction, settings.strength, schedule.sigmas, window),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..denoiser import Denoiser, PromptDenoisers
 from ..errors import EditError
+from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..latent_svd.learn import AttributeSettings, learn_attribute
@@ -133,6 +134,7 @@ def edit(
     strength: float = defaults.SVD_STRENGTH,
     step: int = defaults.T_X_STEP,
     start_step: int = 0,
+    trace: Trace | None = None,
 ) -> Tensor:
     """Sample with an attribute applied on the way.
 
@@ -144,9 +146,14 @@ def edit(
         strength: 0 changes nothing, 1 is the whole attribute, negative removes.
         step: The step where it is applied.
         start_step: The step that x is at, at most ``step``.
+        trace: The trace of the picture's inversion, which the sampler then follows; x is a state of it.
 
     Returns:
         The state at sigmas[-1], like x.
+
+    Raises:
+        EditError: x or the schedule is not the trace's, or apply_attribute does not accept the code.
     """
+    denoise = follow_trace(denoise, trace, x, sigmas[start_step:])
     code = sample_euler(denoise, x, sigmas[start_step : step + 1])
     return sample_euler(denoise, apply_attribute(code, attribute, strength), sigmas[step:])

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...backends.diffusers import DiffusersDenoiser
-from ...core import InversionReport, fixed_point_inversion, sample_euler, sample_prompt_pair
+from ...core import Denoiser, sample_euler, sample_prompt_pair
 from ...core.inversion.report import Quality
+from ...core.inversion.traced import Trace, TracedDenoiser
 from ...core.recipes import defaults
+from ...core.recipes.inversion import FIXED_POINT, TRACED, Inverted, invert
 from ..faces import Faces, render
 from ..loader import DemoModel
 from ..words import caption
@@ -34,6 +35,7 @@ class Session:
         cfg: Guidance of the inversion and of the way back.
         steps: Sampling steps.
         has_attribute: Whether the pictures show the attribute, so that it can be taken away.
+        traced: Whether the pictures are inverted by method traced, and every edit follows their trace.
         cache: Whatever was made of these pictures once, by a key of its own.
     """
 
@@ -43,6 +45,7 @@ class Session:
     cfg: float = defaults.EDIT_GUIDANCE
     steps: int = defaults.STEPS
     has_attribute: bool = False
+    traced: bool = False
     cache: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,9 +54,10 @@ class Session:
         self.sigmas = self.model.sigmas(self.steps)
         self.target = caption([self.attribute])
 
-    def denoiser(self, prompt: str = SOURCE) -> DiffusersDenoiser:
-        """Return the model under a prompt, at the session's guidance."""
-        return self.model.denoiser(prompt, cfg=self.cfg)
+    def denoiser(self, prompt: str = SOURCE, cfg: float | None = None) -> Denoiser:
+        """Return the model under a prompt, at the session's guidance or another; it follows the trace if there is one."""
+        model = self.model.denoiser(prompt, cfg=self.cfg if cfg is None else cfg)
+        return model if self.trace is None else TracedDenoiser(model, self.trace)
 
     @cached_property
     def latents(self) -> Tensor:
@@ -61,14 +65,21 @@ class Session:
         return self.model.encode(self.pictures)
 
     @cached_property
-    def inversion(self) -> tuple[Tensor, InversionReport]:
-        """The code at sigmas[0], [B, 4, 16, 16] in model space, and the report of its inversion."""
-        return fixed_point_inversion(self.denoiser(), self.latents, self.sigmas, INVERSION)
+    def inversion(self) -> Inverted:
+        """The pictures inverted under the source prompt, in model space."""
+        method = TRACED if self.traced else FIXED_POINT
+        model = self.model.denoiser(SOURCE, cfg=self.cfg)
+        return invert(model, self.latents, self.sigmas, method, quality=INVERSION, measure=False)
+
+    @property
+    def trace(self) -> Trace | None:
+        """What every edit follows; None in a session that is not traced."""
+        return self.inversion.trace if self.traced else None
 
     @property
     def code(self) -> Tensor:
         """The code at sigmas[0], [B, 4, 16, 16] in model space."""
-        return self.inversion[0]
+        return self.inversion.code
 
     def source_code(self, step: int) -> Tensor:
         """Return the code carried down to a step under the source prompt, [B, 4, 16, 16]."""
@@ -83,7 +94,7 @@ class Session:
         """Return the target of each picture's own pair at step + delta, [B, 4, 16, 16]."""
         key = ("target", step, branch_steps, delta)
         if key not in self.cache:
-            target = self.model.denoiser(self.target, cfg=defaults.LEARN_GUIDANCE)
+            target = self.denoiser(self.target, cfg=defaults.LEARN_GUIDANCE)
             pair = sample_prompt_pair(
                 self.denoiser(), target, self.code, self.sigmas, step, branch_steps=branch_steps, delta=delta
             )

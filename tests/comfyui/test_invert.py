@@ -99,7 +99,7 @@ def test_options_that_draw_noise_are_refused_and_ddim_is_for_euler(graph, faces)
 
     with pytest.raises(EditError, match="s_churn"):
         graph.invert(faces, sampler=comfy.samplers.ksampler("heun", {"s_churn": 5.0}))
-    with pytest.raises(EditError, match="method ddim inverts euler, but the wired sampler is 'heun'"):
+    with pytest.raises(EditError, match="method ddim inverts euler, but the sampler is 'heun'"):
         graph.invert(faces, method="ddim", sampler=comfy.samplers.ksampler("heun"))
 
 

@@ -61,9 +61,14 @@ class Graph:
             return self.stock.VAEEncode().encode(self.vae, pictures)[0]
 
     def invert(self, latent: dict, **inputs) -> tuple:
-        """Latent Invert: (latent, noise, report, sigmas)."""
+        """Latent Invert without measuring: (latent, noise, report, sigmas)."""
+        return self.trace(latent, **{"method": "fixed_point", **inputs})[:4]
+
+    def trace(self, latent: dict, **inputs) -> tuple:
+        """Latent Invert, method traced, without measuring: (latent, noise, report, sigmas, trace)."""
         defaults = dict(model=self.model, positive=self.source, negative=self.negative, sigmas=self.sigmas)
-        return self.run("LatentInvert", **{**defaults, **inputs}, latent_image=latent)
+        asked = dict(method="traced", measure=False)
+        return self.run("LatentInvert", **{**defaults, **asked, **inputs}, latent_image=latent)
 
     def learn(self, method: str, **inputs) -> tuple:
         """h-Space Direction Learn at little cost: (direction, plot, report)."""

@@ -1,0 +1,96 @@
+"""Traced Sampler: euler that follows the trace of Latent Invert, exact at one model call a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..backends.comfyui.denoiser import ComfyDenoiser
+from ..backends.comfyui.noise import check_start
+from ..core.inversion.traced import Trace, sample_traced
+from .inputs import CATEGORY, TraceType, trace_of
+
+
+def sample_traced_comfy(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    *,
+    trace: Trace,
+) -> Tensor:
+    """Sample along a trace, behind k-diffusion's signature.
+
+    Args:
+        model: What ComfyUI hands to a sampler function.
+        x: State at sigmas[0], [B, C, ..., H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        extra_args: Handed on to the model.
+        callback: k-diffusion's, called with a dictionary once a step.
+        disable: k-diffusion's; there is no progress bar of our own.
+        trace: What is followed.
+
+    Returns:
+        The state at sigmas[-1], like x.
+
+    Raises:
+        EditError: The latent or the schedule is not the trace's, or noise was added to the code.
+    """
+    check_start(trace, x, sigmas, getattr(model, "noise", None))
+
+    def report(i: int, state: Tensor, denoised: Tensor) -> None:
+        if callback is not None:
+            callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+
+    return sample_traced(ComfyDenoiser(model, extra_args or {}), trace, x, sigmas, report)
+
+
+class TracedSampler(io.ComfyNode):
+    """A SAMPLER that follows a trace."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        return io.Schema(
+            node_id="SingularEditTracedSampler",
+            display_name="Traced Sampler",
+            category=CATEGORY,
+            description=(
+                "An euler sampler that follows the trace of Latent Invert, method traced. "
+                "It gives the picture back exactly at one model call a step, at any guidance. "
+                "With another prompt it edits the picture, and it goes on from a code that Latent SVD Edit has changed."
+            ),
+            inputs=[
+                TraceType.Input(
+                    "trace",
+                    tooltip=(
+                        "From Latent Invert, method traced. Start from its latent or noise, with its sigmas output."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Sampler.Output(
+                    "sampler",
+                    display_name="sampler",
+                    tooltip="Wire to SamplerCustom (add_noise off) or SamplerCustomAdvanced.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, trace: Trace) -> io.NodeOutput:
+        """Return the sampler."""
+        return io.NodeOutput(traced_sampler(trace_of(trace, "trace")))
+
+
+def traced_sampler(trace: Trace) -> Any:
+    """Return the SAMPLER that follows a trace."""
+    return comfy.samplers.KSAMPLER(sample_traced_comfy, extra_options=dict(trace=trace))
+
+
+NODES = [TracedSampler]
