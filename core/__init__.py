@@ -31,7 +31,8 @@ from .inversion.belm import belm_inversion, sample_belm
 from .inversion.code_statistics import CodeStatistics, code_recovery, code_statistics
 from .inversion.ddim import ddim_inversion
 from .inversion.fixed_point import fixed_point_inversion
-from .inversion.report import QUALITIES, InversionReport, Quality
+from .inversion.report import QUALITIES, InversionReport, Quality, round_trip_psnr
+from .inversion.traced import Trace, follow_trace, sample_traced, traced_inversion
 from .latent_svd.apply import apply_attribute
 from .latent_svd.atoms import scale_atoms, swap_atoms
 from .latent_svd.attribute import SVDAttribute
@@ -78,6 +79,7 @@ __all__ = [
     "Run",
     "SVDAttribute",
     "Schedule",
+    "Trace",
     "Training",
     "Trajectories",
     "apply_attribute",
@@ -95,6 +97,7 @@ __all__ = [
     "denoise_pair",
     "euler_step",
     "fixed_point_inversion",
+    "follow_trace",
     "geodesic_distance",
     "integrate",
     "leading_distance",
@@ -111,18 +114,21 @@ __all__ = [
     "read_kind",
     "record_prediction_changes",
     "record_trajectories",
+    "round_trip_psnr",
     "sample",
     "sample_asyrp",
     "sample_belm",
     "sample_endpoints",
     "sample_euler",
     "sample_prompt_pair",
+    "sample_traced",
     "scale_atoms",
     "standardise",
     "step_asyrp",
     "step_cosines",
     "swap_atoms",
     "to_d",
+    "traced_inversion",
     "train_predictor",
     "trajectory_distances",
     "truncate",

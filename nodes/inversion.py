@@ -19,7 +19,7 @@ from ..core.inversion.code_statistics import code_statistics
 from ..core.inversion.ddim import remaining_sigmas
 from ..core.inversion.report import QUALITIES, Quality
 from ..core.recipes.inversion import FIXED_POINT, INVERSION_METHODS, Inverted, inversion_steps, invert
-from .inputs import CATEGORY, TraceType, cfg_input
+from .inputs import CATEGORY, MAX_SEED, TraceType, cfg_input
 
 CUSTOM = "custom"
 NO_TRACE = "Only method traced of Latent Invert gives a trace; choose it, or leave trace unwired."
@@ -151,6 +151,14 @@ class LatentInvert(io.ComfyNode):
                         "It takes one model call a step more."
                     ),
                 ),
+                io.Int.Input(
+                    "noise_seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    optional=True,
+                    tooltip="Method traced: seed of the noise that the picture is given in the first step.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -210,6 +218,7 @@ class LatentInvert(io.ComfyNode):
         quality: str = "good",
         sampler: Any = None,
         measure: bool = True,
+        noise_seed: int = 0,
     ) -> io.NodeOutput:
         """Invert the picture."""
         name = sampler_name(sampler)
@@ -235,6 +244,7 @@ class LatentInvert(io.ComfyNode):
                 quality=wanted,
                 stop_at_step=stop_at_step,
                 sampler=name,
+                seed=noise_seed,
                 measure=measure,
                 on_step=advance,
             )

@@ -14,8 +14,8 @@ from ...core.errors import EditError
 from ...core.inversion.traced import Trace
 from .latents import to_model_space
 
-# A start that is off from a trace correlates with the noise it was made of by 1 where noise was added to the code, by 0.7
-# where another noise took its place, and by 0 or less where the code was edited.
+# A start that is off from a trace correlates with the noise it was made of by 1 where noise was added to the code, by
+# 0.7 where another noise took its place, and by 0 or less where the code was edited.
 MAX_NOISE_CORRELATION = 0.5
 # Relative distance up to which a start is the trace's, whatever it correlates with.
 MAX_ROUNDING = 0.1

@@ -1,24 +1,31 @@
 """Traced inversion: exact at one model call a step, for samplers that are given the trace.
 
-The inversion is the explicit one of ddim.py, but it keeps its states x_i, the *trace*. A step of the way back evaluates
-the model where the inversion did, shifted by how far the edited state y_i has moved:
+The inversion walks up by explicit steps and keeps its states x_i, the *trace*, and at each of them a *correction* c_i
+of the prediction, with which a stock Euler step leads to the next state:
 
-    inversion    x_i = x_{i+1} + (s_i - s_{i+1}) (x_{i+1} - D(x_{i+1}, at_i)) / at_i
-    way back     look = y_i + (x_{i+1} - x_i)
-                 y_{i+1} = y_i + (s_{i+1} - s_i) (look - D(look, at_i)) / at_i
+    inversion    x_{i-1} = x_i + (s_{i-1} - s_i) (x_i - D(x_i, s_i)) / s_i
+    correction   c_i = D*_i - D(x_i, s_i),      D*_i = x_i - s_i (x_i - x_{i+1}) / (s_i - s_{i+1})
+    way back     y_{i+1} = euler(y_i, D(y_i, s_i) + c_i)
 
-with at_i = s_{i+1}, or s_i where that is 0. Where nothing was edited, y_i = x_i, so that look = x_{i+1}, both slopes
-are the same number and y_{i+1} = x_{i+1}: exact by algebra, at any guidance, for eps, v and flow models.
-The samplers of ComfyUI know no trace; a code for them is what fixed_point.py finds.
+The way back is the stock sampler but for c_i, which does not depend on the prompt or on the edit. Where nothing was
+edited, y_i = x_i and the step leads to x_{i+1}: exact by algebra, at any guidance, for eps, v and flow models. An
+edited state gets the change that a stock step would make of it: y_{i+1} - x_{i+1} = (y_i - x_i) + (s_{i+1} - s_i) times
+the difference of the two slopes. So windows, percents and strengths mean what they mean without a trace.
 
-The idea to carry the shift of the state through the inversion's own evaluations is DirectEdit's, for flow models; that
-it holds for every model whose step is x + (s' - s) * slope is what is used here. Everything is in model space.
+A picture, s_n = 0, holds no noise. DDIM's inversion asks the model for the noise of a clean picture, which it has never
+seen, and finds the picture's own texture there; that grows with every step up. Here the first step draws the noise:
+x_{n-1} is the picture with noise of level s_{n-1}, from a seed. The code is then nearly Gaussian, edits of it are as
+good or better, and every state is evaluated once, where the sampler will evaluate it (python benchmarks/traced.py
+variants).
+
+Corrections of this kind are those of Direct Inversion (Ju et al., arXiv 2310.01506), there for the rows of the source
+prompt, and the shift of DirectEdit, for flow models; the first step and the form for every model family are ours.
+Everything is in model space.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +33,7 @@ from torch import Tensor
 from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow
 from ..errors import EditError, check_latent
 from ..samplers import OnState, sample_euler, to_d
-from .ddim import ddim_inversion, remaining_sigmas
+from .ddim import remaining_sigmas
 from .report import InversionReport, OnInvertedStep
 
 # Relative. Schedules pass through float32 and files on the way to a sampler.
@@ -38,14 +45,16 @@ ROUNDING = 2e-6
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The states that an inversion went through.
+    """What an inversion went through. In float32, on the CPU.
 
     Attributes:
-        states: The picture's state at each noise level, [n + 1, B, C, ..., H, W] in model space; in float32 on the CPU.
+        states: The picture's state at each noise level, [n + 1, B, C, ..., H, W] in model space.
+        corrections: What is added to D at each state, so that an Euler step leads to the next, [n, B, C, ..., H, W].
         sigmas: Descending noise levels, [n + 1].
     """
 
     states: Tensor
+    corrections: Tensor
     sigmas: Tensor
 
     @property
@@ -59,7 +68,7 @@ class Trace:
 
     def state_at(self, sigma: Tensor | float, like: Tensor) -> Tensor:
         """Return the state at a noise level for a batch like this one, in which the pictures may come repeatedly."""
-        return repeated(self.states[self.step_at(sigma)], like)
+        return _repeated(self.states[self.step_at(sigma)], like)
 
     def check(self, x: Tensor, sigmas: Tensor) -> None:
         """Check that a sampler can follow the trace.
@@ -86,40 +95,13 @@ class Trace:
             )
 
 
-def repeated(state: Tensor, like: Tensor) -> Tensor:
+def _repeated(state: Tensor, like: Tensor) -> Tensor:
     """Return a state [B, ...] on the device and in the dtype of ``like`` [k*B, ...], k times."""
     return state.to(like).repeat(len(like) // len(state), *[1] * (like.ndim - 1))
 
 
-class _TracedStep(NamedTuple):
-    """One step of the way back.
-
-    Attributes:
-        x: The sampler's state, which may be off from ``start`` by rounding.
-        start: The state that the step starts from.
-        look: Where the model is evaluated.
-        at: The noise level at which it is.
-        sigma: Noise level before the step.
-        sigma_next: Noise level after it.
-    """
-
-    x: Tensor
-    start: Tensor
-    look: Tensor
-    at: Tensor
-    sigma: Tensor
-    sigma_next: Tensor
-
-    def denoised(self, prediction: Tensor) -> Tensor:
-        """Return the D at x with which an Euler step from x ends where the traced step from start ends."""
-        slope = to_d(self.look, self.at, prediction)
-        return self.x - self.sigma * (slope + (self.start - self.x) / (self.sigma_next - self.sigma))
-
-
 class TracedDenoiser:
-    """A denoiser whose Euler step is the traced step, so that every algorithm which makes Euler steps follows a trace.
-
-    Its D at (y, s_i) is y - s_i * slope, where slope is taken at ``look``. Bottlenecks are read and edited there too.
+    """A denoiser with a trace's corrections, so that every algorithm which makes Euler steps follows the trace.
 
     Args:
         denoise: The model, under the inversion's prompt or another one.
@@ -133,31 +115,33 @@ class TracedDenoiser:
         self.flow = is_flow(denoise)
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
-        """Predict x0 as the traced step sees it; see core.denoiser.Denoiser."""
-        step = self._step(x, sigma)
-        return step.denoised(self.denoise(step.look, step.at, h_edit))
+        """Predict x0, corrected; see core.denoiser.Denoiser."""
+        state, correction = self._step(x, sigma)
+        return self.denoise(state, sigma, h_edit) + correction
 
     def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
-        """Return D and D_edit; they differ by what the model's own two predictions at ``look`` differ by."""
-        step = self._step(x, sigma)
-        plain, edited = denoise_pair(self.denoise, step.look, step.at, h_edit)
-        denoised = step.denoised(plain)
-        return denoised, denoised + (edited - plain)
+        """Return D and D_edit, both corrected."""
+        state, correction = self._step(x, sigma)
+        denoised, edited = denoise_pair(self.denoise, state, sigma, h_edit)
+        return denoised + correction, edited + correction
 
-    def _step(self, x: Tensor, sigma: Tensor) -> _TracedStep:
-        """Find the step of the trace that starts at sigma, and how far x has moved from its state."""
+    def _step(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the model is evaluated, and what is added to its answer.
+
+        A sample that moved away from the trace by rounding alone did not move: the model is evaluated at the trace's
+        own state, and the step leads to where the trace goes on. Strong guidance would multiply the difference.
+        """
         trace = self.trace
         i = trace.step_at(sigma)
-        start = repeated(trace.states[i], x)
-        end = repeated(trace.states[i + 1], x)
+        start = _repeated(trace.states[i], x)
         moved = x - start
-        # A sample that moved by rounding alone did not move: what guidance would make of the difference is no edit.
         size = start.abs().flatten(1).amax(dim=1)
         rounding = moved.abs().flatten(1).amax(dim=1) <= ROUNDING * size
-        moved = moved.masked_fill(rounding.view(-1, *[1] * (x.ndim - 1)), 0.0)
-        sigmas = trace.sigmas.to(sigma)
-        at = sigmas[i + 1] if sigmas[i + 1] > 0 else sigmas[i]
-        return _TracedStep(x, start + moved, end + moved, at, sigmas[i], sigmas[i + 1])
+        state = torch.where(rounding.view(-1, *[1] * (x.ndim - 1)), start, x)
+        # euler(x, D + pull) = euler(state, D)
+        sigma_next = trace.sigmas[i + 1].to(sigma)
+        pull = (x - state) * sigma_next / (sigma_next - sigma)
+        return state, _repeated(trace.corrections[i], x) + pull
 
 
 def follow_trace(denoise: Denoiser, trace: Trace | None, x: Tensor, sigmas: Tensor) -> Denoiser:
@@ -188,37 +172,56 @@ def traced_inversion(
     sigmas: Tensor,
     *,
     stop_at_step: int = 0,
+    seed: int = 0,
     callback: OnInvertedStep | None = None,
 ) -> tuple[Trace, InversionReport]:
-    """Invert by explicit steps, and keep the states.
+    """Invert by explicit steps, and keep the states and their corrections.
 
     Args:
         denoise: The model.
         x: Picture at sigmas[-1], [B, C, ..., H, W] in model space.
         sigmas: The sampler's own descending noise levels, [n + 1].
         stop_at_step: The step at whose sigma the inversion stops; 0 goes all the way up.
-        callback: Called with (step, state) after each step.
+        seed: Seed of the first step's noise, which is the same for every picture of the batch.
+        callback: Called with (step, state) for each step.
 
     Returns:
-        The trace from stop_at_step on, whose code is the inverted picture, and the report.
+        The trace from stop_at_step on, whose code is the inverted picture, and the report. It takes one model call a
+        step, and one more where sigmas end above 0.
 
     Raises:
-        EditError: The sigmas, stop_at_step or x are not accepted, or the model's prediction is not finite.
+        EditError: The sigmas, stop_at_step or x are not accepted.
     """
     sigmas = remaining_sigmas(sigmas, stop_at_step)
     check_latent(x, "latent_image", video=True)
-    states = torch.empty(len(sigmas), *x.shape)
-    states[-1] = x
+    report = InversionReport("traced", sigmas.tolist(), first_step=stop_at_step, samples=len(x))
+    n = len(sigmas) - 1
+    states = torch.empty(n + 1, *x.shape)
+    corrections = torch.empty(n, *x.shape)
+    states[n] = x
 
-    def keep(step: int, state: Tensor) -> None:
-        states[step] = state
+    def slope_at(i: int) -> Tensor:
+        """Return the slope at state i, and keep the correction there."""
+        state = states[i].to(x)
+        denoised = denoise(state, sigmas[i])
+        report.calls += 1
+        if i < n:
+            # In float64: at a large sigma, D* is a small difference of large states.
+            levels = sigmas.double().cpu()
+            step = (states[i].double() - states[i + 1].double()) / (levels[i] - levels[i + 1])
+            corrections[i] = states[i].double() - levels[i] * step - denoised.double().cpu()
+        return to_d(state, sigmas[i], denoised)
+
+    # At sigma 0, x = (1 - s) * x0 + s * noise has the slope noise - x0, and x = x0 + s * noise has the slope noise.
+    noise = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(seed)).to(x).expand_as(x)
+    drawn = noise - x if is_flow(denoise) else noise
+    slope = slope_at(n) if sigmas[n] > 0 else drawn
+    for i in reversed(range(n)):
+        states[i] = states[i + 1].to(x) + (sigmas[i] - sigmas[i + 1]) * slope
+        slope = slope_at(i)
         if callback is not None:
-            callback(stop_at_step + step, state)
-
-    _, report = ddim_inversion(denoise, x.float(), sigmas, callback=keep)
-    report.method = "traced"
-    report.first_step = stop_at_step
-    return Trace(states, sigmas.float().cpu()), report
+            callback(stop_at_step + i, states[i])
+    return Trace(states, corrections, sigmas.float().cpu()), report
 
 
 def sample_traced(

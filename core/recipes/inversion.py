@@ -45,6 +45,7 @@ def invert(  # noqa: PLR0913
     quality: Quality = QUALITIES["good"],
     stop_at_step: int = 0,
     sampler: str = "euler",
+    seed: int = 0,
     measure: bool = True,
     on_step: OnStep | None = None,
 ) -> Inverted:
@@ -58,6 +59,7 @@ def invert(  # noqa: PLR0913
         quality: How exactly fixed_point solves its steps.
         stop_at_step: The step at whose sigma the inversion stops; 0 goes all the way up.
         sampler: The sampler of the way back: a name in SAMPLERS, or "ddim". Only fixed_point inverts others than euler.
+        seed: Seed of the noise that method traced draws for its first step.
         measure: Whether the way back is sampled once, to report how exactly the pictures come back.
         on_step: Called for each inverted step and each measured one; see inversion_steps.
 
@@ -81,7 +83,7 @@ def invert(  # noqa: PLR0913
 
     trace = None
     if method == TRACED:
-        trace, report = traced_inversion(denoise, x, sigmas, stop_at_step=stop_at_step, callback=advance)
+        trace, report = traced_inversion(denoise, x, sigmas, stop_at_step=stop_at_step, seed=seed, callback=advance)
         code = trace.code.to(x)
     elif method == DDIM:
         code, report = ddim_inversion(denoise, x, sigmas, stop_at_step=stop_at_step, callback=advance)

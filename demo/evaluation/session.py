@@ -55,7 +55,7 @@ class Session:
         self.target = caption([self.attribute])
 
     def denoiser(self, prompt: str = SOURCE, cfg: float | None = None) -> Denoiser:
-        """Return the model under a prompt, at the session's guidance or another; it follows the trace if there is one."""
+        """Return the model under a prompt, at the session's guidance or another; a traced one follows the trace."""
         model = self.model.denoiser(prompt, cfg=self.cfg if cfg is None else cfg)
         return model if self.trace is None else TracedDenoiser(model, self.trace)
 

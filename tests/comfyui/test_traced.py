@@ -71,7 +71,7 @@ def test_every_family_comes_back(graph, name, cfg):
         model = tiny(name)
     picture = latent(name, (8, 6))
     asked = dict(model=model, positive=conditioning(name, 1), negative=conditioning(name, 2), cfg=cfg)
-    code, noise, report, matched, trace = graph.trace(picture, **asked, sigmas=graph.schedule(8, model))
+    _, noise, report, matched, trace = graph.trace(picture, **asked, sigmas=graph.schedule(8, model))
     assert "8 model calls (1.00 a step)" in report
     sampler = traced_sampler(graph, trace)
     with torch.inference_mode():

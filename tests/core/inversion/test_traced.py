@@ -6,7 +6,7 @@ from helpers.denoisers import GaussianDenoiser, LinearBottleneck, karras
 from helpers.tensors import noise, relative
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from singular_edit.core import EditError, EditWindow, ddim_inversion, euler_step, sample_asyrp, sample_euler
+from singular_edit.core import EditError, EditWindow, code_statistics, euler_step, sample_asyrp, sample_euler
 from singular_edit.core.hspace.strength import BoundEdit
 from singular_edit.core.inversion.traced import (
     Trace,
@@ -52,25 +52,68 @@ def test_the_stock_sampler_does_not_come_back():
     assert relative(sample_euler(GaussianDenoiser(), trace.code, karras(10)), x) > 1e-2
 
 
-def test_its_code_is_that_of_ddim():
+@pytest.mark.parametrize("flow", [False, True])
+def test_the_inversion_by_hand(flow):
+    """Two steps: the first adds noise of a seed, the second is one explicit step."""
+    model = GaussianDenoiser(flow=flow)
+    sigmas = torch.tensor([0.9, 0.4, 0.0])
+    x = noise((1, 2, 3, 3))
+    trace, report = traced_inversion(model, x, sigmas, seed=5)
+    noisy = x * (1 - 0.4 * flow) + 0.4 * noise((2, 3, 3), 5)
+    slope = (noisy - model(noisy, sigmas[1])) / 0.4
+    assert torch.allclose(trace.states[1], noisy, atol=1e-6)
+    assert torch.allclose(trace.code, noisy + 0.5 * slope, atol=1e-5)
+    # From 0.4 to 0 an Euler step ends at its D.
+    assert torch.allclose(trace.corrections[1], x - model(noisy, sigmas[1]), atol=1e-6)
+    assert report.calls == 2
+
+
+def test_a_batch_is_inverted_as_its_pictures_are():
+    x = noise((3, 2, 4, 4))
+    together, _ = traced_inversion(GaussianDenoiser(), x, karras(5), seed=2)
+    alone, _ = traced_inversion(GaussianDenoiser(), x[1:2], karras(5), seed=2)
+    other, _ = traced_inversion(GaussianDenoiser(), x[1:2], karras(5), seed=3)
+    assert torch.allclose(together.code[1:2], alone.code, atol=1e-5)
+    assert relative(other.code, alone.code) > 0.01
+
+
+def test_the_code_of_a_flat_picture_is_noise():
+    """A picture without any texture has a Gaussian code all the same."""
+    trace, _ = traced_inversion(GaussianDenoiser(mean=0.0, variance=1e-4), torch.zeros(1, 4, 16, 16), karras(20))
+    statistics = code_statistics(trace.code, trace.sigmas[0], flow=False)
+    assert float((statistics.std - 1).abs().max()) < 0.15
+    assert float(statistics.correlation.abs().max()) < 0.15
+
+
+def test_a_schedule_that_ends_above_0_takes_one_call_more():
+    x = noise((1, 2, 3, 3))
+    trace, report = traced_inversion(strong, x, FLOW[:-1])
+    assert report.calls == len(FLOW[:-1])
+    assert relative(sample_traced(strong, trace, trace.code, FLOW[:-1]), x) < 2e-6
+
+
+def test_it_stops_at_a_step():
     x = noise((2, 3, 4, 4))
-    trace, report = traced_inversion(GaussianDenoiser(), x, karras(8), stop_at_step=3)
-    assert torch.equal(trace.code, ddim_inversion(GaussianDenoiser(), x, karras(8), stop_at_step=3)[0])
-    assert torch.equal(trace.sigmas, karras(8)[3:])
+    whole, _ = traced_inversion(GaussianDenoiser(), x, karras(8))
+    part, report = traced_inversion(GaussianDenoiser(), x, karras(8), stop_at_step=3)
+    assert torch.equal(part.code, whole.states[3])
+    assert torch.equal(part.sigmas, karras(8)[3:])
     assert report.first_step == 3
     assert report.method == "traced"
 
 
 @given(st.integers(0, 4), st.floats(-2, 2), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_a_moved_state_looks_where_the_inversion_looked_shifted_by_the_move(step, size, seed):
-    """One step by hand, from an edited state, against the formula of the module's head."""
+def test_a_moved_state_gets_what_a_stock_step_would_make_of_the_move(step, size, seed):
+    """One step by hand, from an edited state."""
     x = noise((1, 2, 3, 3), seed)
     trace, _ = traced_inversion(strong, x, FLOW)
     y = trace.states[step] + size * noise((1, 2, 3, 3), seed + 1)
-    at = FLOW[step + 1] if FLOW[step + 1] > 0 else FLOW[step]
-    look = y + (trace.states[step + 1] - trace.states[step])
-    by_hand = y + (FLOW[step + 1] - FLOW[step]) * (look - strong(look, at)) / at
+
+    def stock(state):
+        return euler_step(state, strong(state, FLOW[step]), FLOW[step], FLOW[step + 1])
+
+    by_hand = trace.states[step + 1] + stock(y) - stock(trace.states[step])
     stepped = sample_traced(strong, trace, y, FLOW[step : step + 2])
     assert torch.allclose(stepped, by_hand, atol=1e-4)
 
@@ -108,8 +151,8 @@ def test_one_trace_serves_several_strengths_at_once():
     assert torch.allclose(together[2:], sample_traced(strong, trace, edited[2:], FLOW), atol=1e-5)
 
 
-def test_an_asymmetric_edit_adds_what_the_model_says_where_it_is_looked():
-    """One edited step by hand: the traced step, and a' * (D_edit - D) at ``look``."""
+def test_an_asymmetric_edit_adds_what_it_adds_without_a_trace():
+    """One edited step by hand: the traced step, and a' * (D_edit - D) at the state itself."""
     model = LinearBottleneck(flow=True)
     x = noise((1, 4, 4, 4))
     trace, _ = traced_inversion(model, x, FLOW)
@@ -117,17 +160,17 @@ def test_an_asymmetric_edit_adds_what_the_model_says_where_it_is_looked():
     def raised(h, sigma):
         return h + 0.5
 
-    edit = BoundEdit(h_edit=raised)
+    def step(**options):
+        return sample_asyrp(
+            follow_trace(model, trace, y, FLOW[2:4]), y, FLOW[2:4], BoundEdit(h_edit=raised), EditWindow(), **options
+        )
+
     y = trace.states[2] + 0.2
-    stepped = sample_asyrp(follow_trace(model, trace, y, FLOW[2:4]), y, FLOW[2:4], edit, EditWindow())
-    look = trace.states[3] + 0.2
-    effect = model(look, FLOW[3], lambda h: h + 0.5) - model(look, FLOW[3])
+    effect = model(y, FLOW[2], lambda h: h + 0.5) - model(y, FLOW[2])
     plain = sample_traced(model, trace, y, FLOW[2:4])
-    assert torch.allclose(stepped, plain + (1 - FLOW[3]) * effect, atol=1e-5)
-    symmetric = sample_asyrp(
-        follow_trace(model, trace, y, FLOW[2:4]), y, FLOW[2:4], edit, EditWindow(), symmetric=True
-    )
-    assert torch.allclose(symmetric, plain + (1 - FLOW[3] / FLOW[2]) * effect, atol=1e-5)
+    assert float(effect.abs().min()) > 0.1
+    assert torch.allclose(step(), plain + (1 - FLOW[3]) * effect, atol=1e-5)
+    assert torch.allclose(step(symmetric=True), plain + (1 - FLOW[3] / FLOW[2]) * effect, atol=1e-5)
 
 
 def test_an_edit_of_nothing_is_the_traced_sampler_bit_for_bit():
@@ -137,22 +180,38 @@ def test_an_edit_of_nothing_is_the_traced_sampler_bit_for_bit():
     assert torch.equal(edited, sample_traced(LinearBottleneck(), trace, trace.code, karras(6)))
 
 
-def test_a_step_between_equal_predictions_is_eulers():
-    """Where the model's slope is the same everywhere, looking elsewhere changes nothing."""
+def test_where_the_stock_step_is_exact_there_is_nothing_to_correct():
+    """With one slope everywhere, Euler's steps and the inversion's agree; the last takes the drawn noise off."""
 
     def straight(x, sigma, h_edit=None):
         return x - 0.3 * sigma
 
     trace, _ = traced_inversion(straight, noise((1, 2, 3, 3)), karras(5))
-    y = trace.code + 1
-    stepped = sample_traced(straight, trace, y, karras(5)[:2])
-    assert torch.allclose(stepped, euler_step(y, straight(y, karras(5)[0]), *karras(5)[:2]), atol=1e-5)
+    assert float(trace.corrections[:-1].abs().max()) < 1e-5
+    assert torch.allclose(trace.corrections[-1], 0.03 * (0.3 - noise((1, 2, 3, 3))), atol=1e-5)
+
+
+@given(st.floats(1.0, 40.0), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_rounding_is_no_edit(growth, seed):
+    """A model that multiplies every difference still gives the picture back from a code that passed another space."""
+
+    def expanding(x, sigma, h_edit=None):
+        return -growth * torch.sin(x)
+
+    x = noise((1, 2, 3, 3), seed)
+    trace, _ = traced_inversion(expanding, x, FLOW)
+    code = trace.code * 0.18215 / 0.18215
+    back = sample_traced(expanding, trace, code * (1 + 1e-7), FLOW)
+    assert float((back - x).abs().max()) < 1e-5 * float(trace.states.abs().max())
 
 
 def test_what_the_model_says_of_itself_is_handed_on():
     model = LinearBottleneck(flow=True)
     model.guidance = 4.0
-    traced = TracedDenoiser(model, Trace(torch.zeros(2, 1, 4, 4, 4), torch.tensor([1.0, 0.0])))
+    traced = TracedDenoiser(
+        model, Trace(torch.zeros(2, 1, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4), torch.tensor([1.0, 0.0]))
+    )
     assert traced.flow is True
     assert traced.guidance == 4.0
 
