@@ -1,7 +1,9 @@
 """Time an edited step, and a whole edit, on networks of full size with random weights.
 
-    python benchmarks/full_size.py --models sd15-comfyui sd15-diffusers --threads 1
-    python benchmarks/full_size.py --models sdxl-comfyui --size 32 --steps 0 --threads 1
+    python benchmarks/full_size.py --models sd15-comfyui --steps 0 --threads 1
+    python benchmarks/full_size.py --models sd15-comfyui --size 16 --whole-size 16 --no-memory --threads 1
+    python benchmarks/full_size.py --models sd15-diffusers --size 32 --steps 0 --no-memory --threads 1
+    python benchmarks/full_size.py --models sdxl-comfyui --size 32 --steps 0 --repeats 1 --threads 1
 
 Every number is a ratio to the stock sampler's, on the same network in the same run. Steps are timed one after the
 other in turn (stock, outside of the window, readout, dh, dh in two calls, stock, ...), and medians are compared.
@@ -195,9 +197,8 @@ def report(bench: Bench, denoise: Denoiser, label: str, args: argparse.Namespace
             before, peak = peak_memory(bench, alternatives[name])
             if name == "stock":
                 stock = (before, peak)
-                print(
-                    f"{label}, peak memory: stock {peak / 2**20:.0f} MiB, {(peak - before) / 2**20:.0f} of them its own"
-                )
+                own_mib = (peak - before) / 2**20
+                print(f"{label}, peak memory: stock {peak / 2**20:.0f} MiB, {own_mib:.0f} of them the step's own")
                 continue
             own = (peak - before) / (stock[1] - stock[0])
             print(f"    {name:<26s}{peak / stock[1]:6.3f}    of the step's own {own:6.3f}", flush=True)

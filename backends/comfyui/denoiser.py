@@ -16,7 +16,8 @@ from ...core.denoiser import HEdit
 from ...core.errors import EditError
 from .bottleneck import BottleneckPatch, with_first_output_patch
 from .noise import is_flow_model
-from .shared_encoder import Recording, Replay, can_record
+from .repeatable import can_record
+from .shared_encoder import Recording, Replay
 
 DECODER_PREFIXES = ("diffusion_model.output_blocks.", "diffusion_model.out.")
 

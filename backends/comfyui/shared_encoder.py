@@ -5,96 +5,24 @@ The edited prediction is asked for through all of ComfyUI once more, guidance in
 what it was asked before, only its decoder runs, on the edited rows: a Replay. This is how the code of the Asyrp paper
 (arXiv 2210.10960) computes its two predictions.
 
-A run of the network that cannot be repeated exactly is not kept, and the edited prediction then runs the whole network
-as it would without this module: another DIFFUSION_MODEL wrapper, a patch of unknown origin, a video model. A compiled
-or replaced network, a model_function_wrapper, an APPLY_MODEL wrapper and several GPUs are not recorded at all.
-This module may be imported only where ComfyUI runs.
+A run of the network that cannot be repeated exactly (repeatable.py) is not kept, and the edited prediction then runs
+the whole network, as it would without this module. This module may be imported only where ComfyUI runs.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
+from comfy.ldm.modules.diffusionmodules import openaimodel
 from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
-from comfy.patcher_extension import WrappersMP, get_all_wrappers
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .bottleneck import BottleneckPatch, before_decoder, edited_chunks, with_first_output_patch
+from .repeatable import Question, question_of, same
 
 WRAPPER_KEY = "singular_edit"
-# Stock patches that keep nothing of the decoder from one run to the next and treat each row of a batch alone: FreeU,
-# Kohya Deep Shrink, Perturbed-Attention Guidance, Self-Attention Guidance.
-KNOWN_PATCHES = ("nodes_freelunch.py", "nodes_model_downscale.py", "nodes_pag.py", "nodes_sag.py")
-# Options that the network writes itself.
-WRITTEN = ("original_shape", "transformer_index", "block", "block_index", "activations_shape")
-# Options that ComfyUI sets. Others are another node's, and nobody knows what they do.
-KNOWN_OPTIONS = {
-    *WRITTEN,
-    "callbacks",
-    "cond_or_uncond",
-    "patches",
-    "patches_replace",
-    "prefetch_dynamic_vbars",
-    "sample_sigmas",
-    "sigmas",
-    "uuids",
-    "wrappers",
-}
-COMPARED_BY_VALUE = (bool, int, float, str, UUID, type(None))
-
-
-def can_record(base_model: Any, model_options: dict[str, Any]) -> bool:
-    """Return whether the network is ComfyUI's own U-Net, and runs as ComfyUI wrote it.
-
-    Args:
-        base_model: ComfyUI's BaseModel.
-        model_options: What the sampler function was given.
-
-    Returns:
-        False where something wraps, compiles or replaces the network.
-    """
-    network = base_model.diffusion_model
-    transformer = model_options.get("transformer_options", {})
-    wrapped = any(get_all_wrappers(kind, transformer) for kind in (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL))
-    return (
-        type(network) is UNetModel
-        and not {"forward", "_forward", "__call__"} & set(vars(network))
-        and network._compiled_call_impl is None
-        and network.default_num_video_frames is None
-        and not network.predict_codebook_ids
-        and not wrapped
-        and "model_function_wrapper" not in model_options
-        and "multigpu_clones" not in model_options
-    )
-
-
-class Question(NamedTuple):
-    """What the network is asked in one run.
-
-    Attributes:
-        x: Its input, [R, C, h, w].
-        timesteps: [R].
-        context: The prompts, [R, tokens, width].
-        y: Pooled prompt and sizes, [R, width]; None for models without.
-        control: ControlNet's residuals; None without.
-        options: The transformer_options, without what belongs to this module or is written by the network.
-    """
-
-    x: Tensor
-    timesteps: Tensor
-    context: Tensor
-    y: Tensor | None
-    control: dict[str, list[Tensor | None]] | None
-    options: dict[str, Any]
-
-    @property
-    def kinds(self) -> list[int]:
-        """ComfyUI's cond_or_uncond: one number for each chunk of the batch."""
-        return self.options["cond_or_uncond"]
 
 
 class Run(NamedTuple):
@@ -135,7 +63,7 @@ class Recording:
 
     def _record(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
         """Run the network and keep what its decoder was given: a DIFFUSION_MODEL wrapper."""
-        question = _question(executor, inputs, more, self._keep)
+        question = question_of(executor, inputs, more, self._keep)
         if question is None:
             self.runs.append(None)
             return executor(*inputs, **more)
@@ -184,8 +112,8 @@ class Replay:
     def _replay(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
         """Run the decoder alone if the network is asked what it was asked before: a DIFFUSION_MODEL wrapper."""
         run = next(self.runs, None)
-        question = _question(executor, inputs, more, self.patch)
-        if run is None or question is None or not _same(run.question, question):
+        question = question_of(executor, inputs, more, self.patch)
+        if run is None or question is None or not same(run.question, question):
             return executor(*inputs, **more)
         self.patch.fired = True
         output = run.output.pop()
@@ -223,38 +151,8 @@ def _decode(network: Any, run: Run, question: Question, patch: BottleneckPatch) 
             h = torch.cat([h, skip], dim=1)
         # An odd size is halved to the next whole number, so that the next skip connection says what to double to.
         size = run.skips[0].shape if run.skips else None
-        h = forward_timestep_embed(block, h, emb, context, options, size)
+        h = openaimodel.forward_timestep_embed(block, h, emb, context, options, size)
     return network.out(h.type(x.dtype))
-
-
-def _question(executor: Any, inputs: tuple[Any, ...], more: dict[str, Any], ours: Any) -> Question | None:
-    """Return what the network is asked, or None where its run cannot be repeated from the bottleneck on."""
-    x, timesteps, context, y, control, options = inputs
-    network = executor.class_obj
-    others = options["patches"]["output_block_patch"][1:]
-    patches = {**options["patches"], "output_block_patch": others}
-    functions = [*_leaves(patches), *_leaves(options.get("patches_replace", {}))]
-    batched = [part for part in (timesteps, context, y) if part is not None]
-    repeatable = (
-        getattr(executor.original, "__func__", None) is UNetModel._forward
-        # A prompt's own hook may add patches before ours, or wrap the network once more.
-        and options["patches"]["output_block_patch"][0] == ours
-        and len(get_all_wrappers(WrappersMP.DIFFUSION_MODEL, options)) == 1
-        and not get_all_wrappers(WrappersMP.APPLY_MODEL, options)
-        and options.keys() <= KNOWN_OPTIONS
-        and all(_is_known(function) for function in functions)
-        and not any(value is not None for value in more.values())
-        and all(isinstance(part, Tensor) and len(part) == len(x) for part in batched)
-        and context is not None
-        and (y is not None) == (network.num_classes is not None)
-        and len(x) % len(options["cond_or_uncond"]) == 0
-    )
-    if not repeatable:
-        return None
-    # The network takes the residuals out of these lists.
-    control = None if control is None else {name: list(parts) for name, parts in control.items()}
-    kept = {name: value for name, value in options.items() if name not in (*WRITTEN, "wrappers", "patches")}
-    return Question(x, timesteps, context, y, control, {**kept, "patches": patches})
 
 
 def _with_wrapper(model_options: dict[str, Any], wrapper: Any) -> dict[str, Any]:
@@ -272,31 +170,3 @@ def _chunks(batch: Tensor, chosen: list[int], count: int) -> Tensor:
         return batch
     chunks = batch.chunk(count)
     return chunks[chosen[0]] if len(chosen) == 1 else torch.cat([chunks[i] for i in chosen])
-
-
-def _leaves(tree: Any) -> list[Any]:
-    """Return what nested dictionaries and lists hold."""
-    if isinstance(tree, dict):
-        return [leaf for part in tree.values() for leaf in _leaves(part)]
-    if isinstance(tree, list | tuple):
-        return [leaf for part in tree for leaf in _leaves(part)]
-    return [tree]
-
-
-def _is_known(function: Any) -> bool:
-    """Return whether a patch is one of KNOWN_PATCHES. ComfyUI loads them under several names, so their file tells."""
-    path = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
-    return path.parent.name == "comfy_extras" and path.name in KNOWN_PATCHES
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Return whether two values are the same: tensors and plain values by content, other objects by identity."""
-    if a is b:
-        return True
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(_same(*pair) for pair in zip(a, b, strict=True))
-    return isinstance(a, COMPARED_BY_VALUE) and type(a) is type(b) and a == b

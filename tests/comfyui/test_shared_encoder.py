@@ -2,99 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-
 import pytest
 import torch
 from helpers.families import UNETS, conditioning, tiny
 from helpers.graph import Graph, assert_unchanged, weights
+from helpers.pairs import Job, assert_pair_is_two_calls, rows_of
 from helpers.patches import controlnet, lora
 from helpers.tensors import noise, relative
-from singular_edit.core.denoiser import BottleneckRecorder
-from torch import Tensor
-
-SIGMA = 3.0
-SAME = 1e-5
 
 
 @pytest.fixture(scope="module")
 def graph(pack_nodes):
     return Graph(pack_nodes)
-
-
-def moved(h):
-    """An edit that is another one at each place, and in each row."""
-    return h + 2.0 * noise(tuple(h.shape[1:]), 5).to(h) + 0.5 * h.flip(1)
-
-
-@contextmanager
-def rows_of(layer):
-    """The number of rows of each run of a layer."""
-    rows = []
-    handle = layer.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
-    try:
-        yield rows
-    finally:
-        handle.remove()
-
-
-class Predicted(NamedTuple):
-    """What a denoiser predicted, and what that took."""
-
-    plain: Tensor
-    edited: Tensor
-    seen: list[Tensor]
-    encoder: list[int]
-    decoder: list[int]
-
-
-class Job(NamedTuple):
-    """A MODEL with its prompts and its guidance."""
-
-    model: Any
-    positive: Any
-    negative: Any
-    cfg: float = 5.0
-    edit_uncond: bool = False
-    shape: tuple[int, ...] = (2, 4, 16, 16)
-
-    def run(self, pair: bool, **options: Any) -> Predicted:
-        """Predict with one call of denoise_pair, or with two calls."""
-        from singular_edit.backends.comfyui.denoiser import ComfyDenoiser
-        from singular_edit.backends.comfyui.session import Prompts, run_in_session
-
-        x = SIGMA * noise(self.shape, 1)
-        recorder = BottleneckRecorder(moved)
-
-        def algorithm(model, extra_args, _, sigmas):
-            denoise = ComfyDenoiser(model, extra_args, edit_uncond=self.edit_uncond, **options)
-            if pair:
-                return denoise.denoise_pair(x, sigmas[0], recorder)
-            return denoise(x, sigmas[0]), denoise(x, sigmas[0], recorder)
-
-        prompts = Prompts(self.positive, self.negative, self.cfg)
-        network = self.model.model.diffusion_model
-        encoder = network.input_blocks[1][0]
-        decoder = network.output_blocks[0][0]
-        with torch.inference_mode(), rows_of(encoder) as encoded, rows_of(decoder) as decoded:
-            schedule = torch.tensor([SIGMA, 0.0])
-            plain, edited = run_in_session(self.model, prompts, torch.zeros_like(x), schedule, algorithm)
-        return Predicted(plain, edited, recorder.seen, encoded, decoded)
-
-
-def assert_pair_is_two_calls(job: Job, **options: Any) -> tuple[Predicted, Predicted]:
-    """Both predictions, what h_edit saw, and that the edit acts."""
-    two = job.run(pair=False)
-    one = job.run(pair=True, **options)
-    assert torch.equal(one.plain, two.plain)
-    assert relative(one.edited, two.edited) < SAME
-    effect = two.edited - two.plain
-    assert relative(two.edited, two.plain) > 50 * SAME
-    assert relative(one.edited - one.plain, effect) < 1e-3
-    assert len(one.seen) == len(two.seen)
-    assert all(torch.equal(a, b) for a, b in zip(one.seen, two.seen, strict=True))
-    return one, two
 
 
 @pytest.fixture(scope="module", params=UNETS)
@@ -259,99 +178,6 @@ def test_a_run_on_another_input_is_not_replayed(graph, job):
         patched = self_attention(graph, job._replace(edit_uncond=True))
     one, _ = assert_pair_is_two_calls(patched)
     assert one.encoder == [4, 2, 2]  # of two calls' [4, 2, 4, 2]
-
-
-# What may depend on more than it is given runs in two whole calls.
-
-
-def unknown_output_patch(model, monkeypatch):
-    runs = []
-
-    def every_second_run(h, hsp, transformer_options):
-        runs.append(1)
-        return h * (1.0 + len(runs) % 2), hsp
-
-    model.set_model_output_block_patch(every_second_run)
-
-
-def unknown_attention_patch(model, monkeypatch):
-    model.set_model_attn1_output_patch(lambda n, extra_options: 1.5 * n)
-
-
-def unknown_attention(model, monkeypatch):
-    model.set_model_attn1_replace(lambda q, k, v, extra_options: 2 * v, "output", 3)
-
-
-def unknown_option(model, monkeypatch):
-    model.model_options["transformer_options"]["of_another_node"] = torch.ones(2)
-
-
-def diffusion_model_wrapper(model, monkeypatch):
-    from comfy.patcher_extension import WrappersMP
-
-    model.add_wrapper(WrappersMP.DIFFUSION_MODEL, lambda executor, *args, **kwargs: 1.1 * executor(*args, **kwargs))
-
-
-def apply_model_wrapper(model, monkeypatch):
-    from comfy.patcher_extension import WrappersMP
-
-    model.add_wrapper(WrappersMP.APPLY_MODEL, lambda executor, *args, **kwargs: 1.1 * executor(*args, **kwargs))
-
-
-def model_function_wrapper(model, monkeypatch):
-    model.set_model_unet_function_wrapper(lambda apply, args: 1.1 * apply(args["input"], args["timestep"], **args["c"]))
-
-
-def replaced_forward(model, monkeypatch):
-    network = model.model.diffusion_model
-    forward = network._forward
-    monkeypatch.setattr(network, "_forward", lambda *args, **kwargs: 1.1 * forward(*args, **kwargs), raising=False)
-
-
-def subclass(model, monkeypatch):
-    network = model.model.diffusion_model
-    monkeypatch.setattr(network, "__class__", type("Another", (type(network),), {}))
-
-
-def compiled(model, monkeypatch):
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    set_torch_compile_wrapper(model=model, backend="eager")
-
-
-def compiled_in_place(model, monkeypatch):
-    network = model.model.diffusion_model
-    monkeypatch.setattr(network, "_compiled_call_impl", network._call_impl)
-
-
-WHOLE = [
-    unknown_output_patch,
-    unknown_attention_patch,
-    unknown_attention,
-    unknown_option,
-    diffusion_model_wrapper,
-    apply_model_wrapper,
-    model_function_wrapper,
-    replaced_forward,
-    subclass,
-    compiled,
-    compiled_in_place,
-]
-
-
-@pytest.mark.parametrize("patch", WHOLE, ids=lambda patch: patch.__name__)
-def test_patches_that_take_two_whole_calls(job, monkeypatch, patch):
-    model = job.model.clone()
-    with torch.inference_mode():
-        patch(model, monkeypatch)
-    if patch is compiled:  # a compiled layer runs no hooks
-        one = job._replace(model=model).run(pair=True)
-        two = job._replace(model=model).run(pair=False)
-        assert torch.equal(one.edited, two.edited)
-    else:
-        one, two = assert_pair_is_two_calls(job._replace(model=model))
-        assert one.encoder == two.encoder
-        assert torch.equal(one.edited, two.edited)
 
 
 def test_a_whole_edit_takes_one_encoder_a_step(graph, monkeypatch):
