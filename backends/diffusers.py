@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.denoiser import HEdit
 from ..core.errors import EditError
+from .diffusers_pair import DecoderRecorder, decode, is_plain
 
 # What ComfyUI's ModelSamplingDiscrete.percent_to_sigma returns for percents of 0 and below.
 SIGMA_BEFORE_START = 999999999.9
@@ -63,18 +64,57 @@ class DiffusersDenoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0; see core.denoiser.Denoiser."""
+        inputs = self._inputs(x, sigma)
+        eps = self._predict(*inputs, _BottleneckHook.of(h_edit, self._edited_rows(x)))
+        return self._denoised(x, sigma, eps)
+
+    def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
+        """Predict x0 plainly and with the bottleneck edited; the two share the encoder where that is exact.
+
+        With gradients they are two calls.
+
+        Args:
+            x: State at sigma, [B, C, H, W].
+            sigma: Noise level, a scalar tensor.
+            h_edit: What the edited prediction does to the bottleneck; called as in an edited call alone.
+
+        Returns:
+            (D, D_edit), each like x. D is the plain call's, bit for bit.
+        """
+        if torch.is_grad_enabled() or not is_plain(self.unet):
+            return self(x, sigma), self(x, sigma, h_edit)
+        rows = self._edited_rows(x)
+        with DecoderRecorder(self.unet, rows) as recorder:
+            eps = self._predict(*self._inputs(x, sigma), None)
+        denoised = self._denoised(x, sigma, eps)
+        inputs = recorder.inputs
+        if inputs is None:
+            return denoised, self(x, sigma, h_edit)
+        edited = decode(self.unet, h_edit(inputs.h), inputs)
+        return denoised, self._denoised(x, sigma, torch.cat([edited, eps[rows:]]))
+
+    @property
+    def _guided(self) -> bool:
+        return self.cfg != 1.0
+
+    def _edited_rows(self, x: Tensor) -> int:
+        """Return how many rows of the network's batch are edited: the first ones, which are conditional."""
+        return 2 * len(x) if self._guided and self.edit_uncond else len(x)
+
+    def _inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the network takes for a state: (scaled x, timestep, context), of all rows."""
         parts = [self.context]
-        guided = self.cfg != 1.0
-        if guided:
+        if self._guided:
             parts.append(cast(Tensor, self.negative))
         context = torch.cat([part.expand(len(x), -1, -1) for part in parts])
         # The network takes x in its own variance-preserving scale, and the timestep whose sigma is the nearest.
         scaled = (x / (sigma**2 + 1) ** 0.5).repeat(len(parts), 1, 1, 1)
         nearest = (self.log_sigmas.to(x.device) - sigma.log().float()).abs().argmin()
-        timestep = nearest.expand(len(scaled))
-        edited_rows = len(scaled) if self.edit_uncond else len(x)
-        eps = self._predict(scaled, timestep, context, _BottleneckHook.of(h_edit, edited_rows))
-        if guided:
+        return scaled, nearest.expand(len(scaled)), context
+
+    def _denoised(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+        """Return x0 after guidance, like x, from the network's answer for all rows."""
+        if self._guided:
             eps, uncond = eps.chunk(2)
             eps = uncond + self.cfg * (eps - uncond)
         return x - eps * sigma

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from ...core.denoiser import HEdit
 from ...core.errors import EditError
+from .bottleneck import BottleneckPatch, with_first_output_patch
 from .noise import is_flow_model
+from .repeatable import can_record
+from .shared_encoder import Recording, Replay
 
 DECODER_PREFIXES = ("diffusion_model.output_blocks.", "diffusion_model.out.")
 
@@ -67,6 +70,41 @@ class ComfyDenoiser:
         Raises:
             EditError: h_edit is given and the MODEL has no U-Net bottleneck, or never reached it.
         """
+        options = self.extra_args["model_options"]
+        if h_edit is None:
+            return self._predict(x, sigma, options)
+        grad = self.differentiable and torch.is_grad_enabled()
+        patch = BottleneckPatch(h_edit, self.edit_uncond, grad)
+        return self._predict_edited(x, sigma, patch, with_first_output_patch(options, patch))
+
+    def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
+        """Predict x0 plainly and with the bottleneck edited; the two share the encoder where that is exact.
+
+        With gradients they are two calls.
+
+        Args:
+            x: State at sigma, [B, C, H, W].
+            sigma: Noise level, a scalar tensor.
+            h_edit: What the edited prediction does to the bottleneck; called as in an edited call alone.
+
+        Returns:
+            (D, D_edit), each like x. D is the stock call's, bit for bit.
+
+        Raises:
+            EditError: The MODEL has no U-Net bottleneck, or never reached it.
+        """
+        base_model = self.model.inner_model.inner_model
+        require_bottleneck(base_model)
+        options = self.extra_args["model_options"]
+        if torch.is_grad_enabled() or not can_record(base_model, options):
+            return self(x, sigma), self(x, sigma, h_edit)
+        recording = Recording(self.edit_uncond)
+        denoised = self._predict(x, sigma, recording.options(options))
+        patch = BottleneckPatch(h_edit, self.edit_uncond, grad=False)
+        return denoised, self._predict_edited(x, sigma, patch, Replay(recording, patch).options(options))
+
+    def _predict(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
+        """Predict x0 with these model_options."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         guider = self.model.inner_model
         if self.prompt is not None:
@@ -74,57 +112,22 @@ class ComfyDenoiser:
         if self.cfg is not None:
             guider.set_cfg(self.cfg)
         sigmas = sigma * x.new_ones([x.shape[0]])
-        if h_edit is None:
-            return self.model(x, sigmas, **self.extra_args)
-        require_bottleneck(guider.inner_model)
-        grad = self.differentiable and torch.is_grad_enabled()
-        patch = _BottleneckPatch(h_edit, self.edit_uncond, grad)
-        options = _with_first_output_patch(self.extra_args["model_options"], patch)
+        return self.model(x, sigmas, **{**self.extra_args, "model_options": model_options})
+
+    def _predict_edited(
+        self, x: Tensor, sigma: Tensor, patch: BottleneckPatch, model_options: dict[str, Any]
+    ) -> Tensor:
+        """Predict x0 with model_options that hold the patch, and check that it was reached."""
+        require_bottleneck(self.model.inner_model.inner_model)
         # The patch turns gradients on from the bottleneck onwards.
         with torch.no_grad():
-            denoised = self.model(x, sigmas, **{**self.extra_args, "model_options": options})
+            denoised = self._predict(x, sigma, model_options)
         if not patch.fired:
             raise EditError(
                 "This MODEL never reached its U-Net bottleneck during sampling; "
                 "another patch replaces the U-Net's forward pass."
             )
         return denoised
-
-
-class _BottleneckPatch:
-    """An output_block_patch that edits the middle block's output, which is what ("output", 0) receives as h."""
-
-    def __init__(self, h_edit: HEdit, edit_uncond: bool, grad: bool) -> None:
-        self.h_edit = h_edit
-        self.edit_uncond = edit_uncond
-        self.grad = grad
-        self.fired = False
-
-    def __call__(
-        self, h: Tensor, hsp: Tensor | None, transformer_options: dict[str, Any]
-    ) -> tuple[Tensor, Tensor | None]:
-        if tuple(transformer_options.get("block", ())) != ("output", 0):
-            return h, hsp
-        self.fired = True
-        torch.set_grad_enabled(self.grad)
-        # Conditional (0) and unconditional (1) may share one batch, in any order and number of chunks.
-        kinds = transformer_options["cond_or_uncond"]
-        chunks = list(h.detach().chunk(len(kinds)))
-        chosen = [i for i, kind in enumerate(kinds) if self.edit_uncond or kind == 0]
-        if chosen:
-            rows = torch.cat([chunks[i] for i in chosen])
-            edited = self.h_edit(rows).to(h.dtype).chunk(len(chosen))
-            for i, part in zip(chosen, edited, strict=True):
-                chunks[i] = part
-        return torch.cat(chunks), hsp
-
-
-def _with_first_output_patch(model_options: dict[str, Any], patch: _BottleneckPatch) -> dict[str, Any]:
-    """Copy the options, with our patch before any other: FreeU and its kind act on the same block."""
-    transformer = model_options.get("transformer_options", {}).copy()
-    patches = transformer.get("patches", {}).copy()
-    patches["output_block_patch"] = [patch, *patches.get("output_block_patch", [])]
-    return {**model_options, "transformer_options": {**transformer, "patches": patches}}
 
 
 def require_bottleneck(base_model: Any) -> None:
