@@ -15,9 +15,8 @@ from singular_edit.core.fitting import EarlyStop, fit
 from singular_edit.core.hspace import prediction_changes
 from singular_edit.core.hspace.calibration import edited_pictures, measured_sigmas
 from singular_edit.core.hspace.learn_readout import HELD_OUT, WEIGHT_DECAY, learn_readout
-from singular_edit.core.hspace.prediction_changes import PredictionChanges, record_prediction_changes
+from singular_edit.core.hspace.prediction_changes import PredictionChanges, learned_steps, record_prediction_changes
 from singular_edit.core.hspace.readout import Readout
-from singular_edit.core.hspace.trajectories import branch_step_at
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.evaluation import edits
@@ -168,14 +167,14 @@ def run_calibration(args: argparse.Namespace) -> None:
     settings = LearnSettings.for_method(READOUT)
     schedule = edits.schedule(model)
     branch_sigma = schedule.sigma_at(settings.start_percent)
-    first = branch_step_at(schedule.sigmas, branch_sigma)
+    end_sigma = schedule.sigma_at(settings.end_percent)
     noise = starting_noise(model, args.count, 0, schedule.sigmas)
-    few = measured_sigmas(schedule.sigmas, first)
+    few = measured_sigmas(schedule.sigmas, *learned_steps(schedule.sigmas, branch_sigma, end_sigma))
     print("progress at scale 1; all noises, and groups of 16 and of 8 of them; evaluations of one round on 16 noises")
     for name in args.attributes:
         source, target, _ = edits.prompts(model, name, settings.cfg)
         readout, _ = learn_readout(record(model, name, 96), settings.training)
-        window = EditWindow(schedule.sigma_at(settings.end_percent), edit_from=readout.start)
+        window = EditWindow(end_sigma, edit_from=readout.start)
         for label, sigmas in (("all steps", schedule.sigmas), ("few steps", few)):
             run = Run(edits.BATCH, model.device)
             ends = sample_endpoints(source, target, noise, sigmas, branch_sigma=branch_sigma, run=run)

@@ -38,15 +38,13 @@ class Effort:
         pairs: Pairs of codes that Latent SVD learns from.
         branch_steps: The steps where their prompts may branch.
         samples: Noises that the readout learns from.
-        training_steps: Its training steps.
-        calibration_noises: Noises that its unit of strength is measured on.
+        training_steps: Its training steps, at most.
     """
 
     pairs: int = 6
     branch_steps: tuple[int, ...] = (6, 10)
-    samples: int = 96
-    training_steps: int = 300
-    calibration_noises: int = 8
+    samples: int = 128
+    training_steps: int = 600
 
 
 EFFORT = Effort()
@@ -95,7 +93,7 @@ def _round_trips(model: DemoModel, bar: tqdm) -> list[str]:
 def _readout_settings(effort: Effort) -> LearnSettings:
     shipped = LearnSettings.for_method(READOUT)
     training = replace(shipped.training, steps=effort.training_steps)
-    return replace(shipped, samples=effort.samples, training=training, calibration_noises=effort.calibration_noises)
+    return replace(shipped, samples=effort.samples, training=training)
 
 
 def _readout_cost(model: DemoModel, settings: LearnSettings) -> LearningCost:

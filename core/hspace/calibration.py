@@ -44,10 +44,11 @@ from .window import EditWindow
 
 # Rounds of sampling, at most.
 MAX_ROUNDS = 3
-# Steps that a measured picture takes before the prompts branch, and from there on; chosen by:
+# Steps that a measured picture takes before the prompts branch, where the direction is applied, and after; chosen by:
 # python benchmarks/learning_cost.py calibration
-STEPS_BEFORE_BRANCH = 2
-STEPS_MEASURED = 5
+STEPS_BEFORE = 2
+STEPS_WITHIN = 4
+STEPS_AFTER = 1
 # A scale outside of this range is not tried.
 SCALE_RANGE = (0.1, 4.0)
 # Progress this near to the wanted one is near enough.
@@ -142,20 +143,23 @@ def calibrate(
     return Calibration(direction.scaled(final_scale), final_scale, unit.progress)
 
 
-def measured_sigmas(sigmas: Tensor, first: int) -> Tensor:
+def measured_sigmas(sigmas: Tensor, first: int, end: int) -> Tensor:
     """Choose the few noise levels on which the unit of strength is measured.
 
     Args:
         sigmas: Descending noise levels of the schedule, [n + 1].
         first: The step at which the prompts branch.
+        end: The step at which the direction is no longer applied.
 
     Returns:
-        Some of these noise levels, among them the first, the branch step's and the last.
+        Some of these noise levels, among them the first, those of both steps and the last.
     """
     last = len(sigmas) - 1
-    before = torch.linspace(0, first, min(STEPS_BEFORE_BRANCH, first) + 1)
-    after = torch.linspace(first, last, min(STEPS_MEASURED, last - first) + 1)
-    return sigmas[torch.cat([before[:-1], after]).round().long()]
+    parts = [
+        torch.linspace(begin, until, min(steps, until - begin) + 1)[1:]
+        for begin, until, steps in ((0, first, STEPS_BEFORE), (first, end, STEPS_WITHIN), (end, last, STEPS_AFTER))
+    ]
+    return sigmas[torch.cat([torch.zeros(1), *parts]).round().long()]
 
 
 def edited_pictures(

@@ -22,12 +22,11 @@ from ..hspace.direction import HDirection
 from ..hspace.learn_clip import ClipObjective, learn_clip_direction
 from ..hspace.learn_direction import learn_direction
 from ..hspace.learn_readout import learn_readout
-from ..hspace.prediction_changes import record_prediction_changes
+from ..hspace.prediction_changes import learned_steps, record_prediction_changes
 from ..hspace.strength import bind_edit
 from ..hspace.trajectories import (
     Endpoints,
     Trajectories,
-    branch_step_at,
     record_trajectories,
     sample_endpoints,
 )
@@ -113,7 +112,7 @@ def learn_from_prompts(
         source,
         target,
         noise[: settings.measured],
-        measured_sigmas(sigmas, branch_step_at(sigmas, branch_sigma)),
+        measured_sigmas(sigmas, *learned_steps(sigmas, branch_sigma, end_sigma)),
         branch_sigma=branch_sigma,
         run=run,
     )

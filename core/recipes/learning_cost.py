@@ -141,7 +141,7 @@ def _readout_cost(
         calls += len(steps) + recorded
         evaluations += size * (len(steps) + recorded)
         states += size * recorded
-    measured = measured_sigmas(schedule.sigmas, first)
+    measured = measured_sigmas(schedule.sigmas, first, end)
     before = int((measured > schedule.sigmas[first]).sum())
     after = len(measured) - 1 - before
     measuring = before + (2 + MAX_ROUNDS) * after
