@@ -22,7 +22,7 @@ MIN_CHANGE = 1e-5
 # h is divided by its standard deviation, and by no less than this.
 MIN_SCALE = 1e-6
 # One noise in so many is held out.
-HELD_OUT = 8
+HELD_OUT = 16
 # Places of the bottleneck that a state is counted with: Training.batch counts states of a 4 x 4 bottleneck, the
 # embedded model's. Of a larger one a training step looks at fewer states, which have as many places in all.
 PLACES = 16

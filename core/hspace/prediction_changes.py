@@ -33,7 +33,7 @@ FOLLOWING = 0.8
 # bfloat16 holds any number that a model computes in float32; float16 would overflow beyond 65504.
 RECORDED = torch.bfloat16
 # Numbers that are looked at once, so that no float32 copy of everything that was recorded is made.
-CHUNK = 1 << 24
+CHUNK = 1 << 22
 
 
 @dataclass

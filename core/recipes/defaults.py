@@ -38,11 +38,11 @@ CALIBRATION_NOISES = 32
 READOUT_CALIBRATION_NOISES = 16
 # Noises that a readout learns from: so many for a bottleneck of so many places, such as the embedded model's, chosen by
 # python benchmarks/learning_cost.py quality
-READOUT_SAMPLES = 384
+READOUT_SAMPLES = 512
 READOUT_PLACES = 16
 # A bottleneck of k times as many places takes 1 / k ** READOUT_EXPONENT of these noises, chosen by
 # python benchmarks/learning_cost.py places
-READOUT_EXPONENT = 1 / 3
+READOUT_EXPONENT = 0.4
 READOUT_MIN_SAMPLES = 64
 # Noises, training steps and start of learning in h-space. For directions that move h they were chosen against 128
 # noises, 600 training steps, a start at 0.32 and a batch of 16, glasses and hat, by
