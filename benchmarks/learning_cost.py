@@ -4,6 +4,7 @@
     python benchmarks/learning_cost.py quality        quality on faces 60000 and up, by number of noises
     python benchmarks/learning_cost.py places         what a place of the bottleneck teaches, against a noise
     python benchmarks/learning_cost.py states         recorded states of a noise, at equal evaluations
+    python benchmarks/learning_cost.py unit           quality, by what a readout's measured scale is multiplied by
     python benchmarks/learning_cost.py calibration    progress by noises and steps that it is measured on
 
 The embedded model is learned in earnest. SD 1.5 and SDXL are stand-ins of their shapes, which run the recipe's own code
@@ -179,10 +180,15 @@ def main() -> None:
     sizes.set_defaults(run=run_sizes)
 
     quality = commands.add_parser("quality")
-    quality.add_argument("--samples", type=int, nargs="+", default=[96, 192, 384])
-    quality.add_argument("--count", type=int, default=48, help="faces")
-    quality.add_argument("--first-seed", type=int, default=CHOOSING_FACES, help="seed of the first face")
+    quality.add_argument("--samples", type=int, nargs="+", default=[128, 256, 512])
     quality.set_defaults(run=learning_studies.run_quality)
+
+    unit = commands.add_parser("unit")
+    unit.add_argument("--times", type=float, nargs="+", default=[1.4, 1.6, 1.8, 2.1])
+    unit.set_defaults(run=learning_studies.run_unit)
+    for command in (quality, unit):
+        command.add_argument("--count", type=int, default=48, help="faces")
+        command.add_argument("--first-seed", type=int, default=CHOOSING_FACES, help="seed of the first face")
 
     places = commands.add_parser("places")
     places.add_argument("--samples", type=int, nargs="+", default=[48, 96, 192, 384])
@@ -200,7 +206,7 @@ def main() -> None:
     calibration.add_argument("--count", type=int, default=32, help="noises")
     calibration.set_defaults(run=learning_studies.run_calibration)
 
-    for command in (quality, places, states, calibration):
+    for command in (quality, unit, places, states, calibration):
         command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
     args = parser.parse_args()
     args.run(args)

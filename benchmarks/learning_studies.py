@@ -13,7 +13,7 @@ import torch
 from singular_edit.core import EditWindow, Run, sample_endpoints
 from singular_edit.core.fitting import EarlyStop, fit
 from singular_edit.core.hspace import prediction_changes
-from singular_edit.core.hspace.calibration import edited_pictures, measured_sigmas
+from singular_edit.core.hspace.calibration import READOUT_UNIT, edited_pictures, measured_sigmas
 from singular_edit.core.hspace.learn_readout import HELD_OUT, WEIGHT_DECAY, learn_readout
 from singular_edit.core.hspace.prediction_changes import PredictionChanges, learned_steps, record_prediction_changes
 from singular_edit.core.hspace.readout import Readout
@@ -44,6 +44,19 @@ def run_quality(args: argparse.Namespace) -> None:
             scored = score(s, edits.asyrp(s, learned.direction))
             label = f"{samples} noises, {evaluations:,} evaluations"
             print(scored.row(label) + f"{len(learned.losses):7d}{seconds:9.1f}", flush=True)
+
+
+def run_unit(args: argparse.Namespace) -> None:
+    """Print the quality of edits by what the measured scale of a readout is multiplied by (READOUT_UNIT.times)."""
+    model = loader.load()
+    print(f"{args.count} faces from seed {args.first_seed}")
+    for name in args.attributes:
+        s = Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), name)
+        print(f"{name:<34s}" + HEADER[34:])
+        shipped = edits.readout(model, name)
+        for times in args.times:
+            edited = edits.asyrp(s, shipped.scaled(times / READOUT_UNIT.times))
+            print(score(s, edited).row(f"scale times {times:g}"), flush=True)
 
 
 def record(model: loader.DemoModel, name: str, count: int, seed: int = 0) -> PredictionChanges:
