@@ -257,7 +257,7 @@ def add_learning_arguments(command: argparse.ArgumentParser) -> None:
         help="folder of ATTRIBUTE.h.safetensors, as singular-edit evaluate leaves them; learned anew without it",
     )
     command.add_argument("--method", choices=METHODS, default=SHIPPED.method)
-    command.add_argument("--samples", type=int, default=SHIPPED.samples, help="noises that directions are learned from")
+    command.add_argument("--samples", type=int, default=SHIPPED.samples, help="noises; 0 is as shipped")
     command.add_argument("--steps", type=int, default=SHIPPED.training.steps, help="training steps")
     command.add_argument("--batch", type=int, default=SHIPPED.training.batch, help="pictures a training step looks at")
     command.add_argument("--start", type=float, default=SHIPPED.start_percent, help="progress at which prompts branch")

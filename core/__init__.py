@@ -20,9 +20,10 @@ from .hspace.combine import combine_directions
 from .hspace.direction import DeltaDirection, HDirection, RandomDirection, load_hdirection
 from .hspace.learn_clip import ClipObjective, learn_clip_direction
 from .hspace.learn_direction import learn_direction
-from .hspace.learn_readout import PredictionChanges, learn_readout, record_prediction_changes
+from .hspace.learn_readout import learn_readout
 from .hspace.mean_direction import mean_direction, mean_over_steps, step_cosines
 from .hspace.pca import pca_directions
+from .hspace.prediction_changes import PredictionChanges, record_prediction_changes
 from .hspace.readout import Readout
 from .hspace.strength import BoundEdit, bind_edit
 from .hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints

@@ -132,6 +132,10 @@ class AttributeClassifier(nn.Module):
         return self.head(self.features(pictures * 2 - 1))
 
 
+# Shape of one picture's bottleneck, (Ch, h, w).
+BOTTLENECK = (128, 4, 4)
+
+
 def unet() -> nn.Module:
     """Return a fresh U-Net of the SD 1.x family; diffusers is imported here, on use."""
     from diffusers import UNet2DConditionModel

@@ -13,7 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..core import HDirection, SVDAttribute, ddim_inversion, fixed_point_inversion, load_hdirection
-from ..core.recipes import defaults, hspace
+from ..core.recipes import defaults
+from ..core.recipes.learning_cost import LearningCost
 from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ..core.samplers import Run
 from .attributes import readout_path, svd_path
@@ -37,15 +38,13 @@ class Effort:
         pairs: Pairs of codes that Latent SVD learns from.
         branch_steps: The steps where their prompts may branch.
         samples: Noises that the readout learns from.
-        training_steps: Its training steps.
-        calibration_noises: Noises that its unit of strength is measured on.
+        training_steps: Its training steps, at most.
     """
 
     pairs: int = 6
     branch_steps: tuple[int, ...] = (6, 10)
-    samples: int = 96
-    training_steps: int = 300
-    calibration_noises: int = 8
+    samples: int = 128
+    training_steps: int = 600
 
 
 EFFORT = Effort()
@@ -61,7 +60,7 @@ def run(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     model, effort = load(), EFFORT
     readout_settings = _readout_settings(effort)
-    total = 2 + effort.pairs + _readout_ticks(model, readout_settings) + 2 * len(ATTRIBUTES) * len(STRENGTHS)
+    total = 2 + effort.pairs + _readout_cost(model, readout_settings).ticks + 2 * len(ATTRIBUTES) * len(STRENGTHS)
     with tqdm(total=total, unit="step", smoothing=0.05) as bar:
         lines = _round_trips(model, bar)
         attribute, readout = _learn(model, effort, readout_settings, bar)
@@ -94,11 +93,11 @@ def _round_trips(model: DemoModel, bar: tqdm) -> list[str]:
 def _readout_settings(effort: Effort) -> LearnSettings:
     shipped = LearnSettings.for_method(READOUT)
     training = replace(shipped.training, steps=effort.training_steps)
-    return replace(shipped, samples=effort.samples, training=training, calibration_noises=effort.calibration_noises)
+    return replace(shipped, samples=effort.samples, training=training)
 
 
-def _readout_ticks(model: DemoModel, settings: LearnSettings) -> int:
-    return hspace.step_count(settings, edits.schedule(model), edits.BATCH)
+def _readout_cost(model: DemoModel, settings: LearnSettings) -> LearningCost:
+    return edits.learning_plan(model, LIVE, settings).cost
 
 
 def _learn(model: DemoModel, effort: Effort, settings: LearnSettings, bar: tqdm) -> tuple[SVDAttribute, HDirection]:
@@ -108,9 +107,11 @@ def _learn(model: DemoModel, effort: Effort, settings: LearnSettings, bar: tqdm)
     attribute = edits.svd_attribute(model, LIVE, seed=0, pair=pair, batch=PAIR_BATCH)
     bar.update(effort.pairs)
     bar.set_description(f"learn {LIVE}: readout")
-    expected = bar.n + _readout_ticks(model, settings)
+    cost = _readout_cost(model, settings)
+    tqdm.write(f"{LIVE}: {cost.text()}")
+    expected = bar.n + cost.ticks
     readout = edits.readout(model, LIVE, settings, run=Run(edits.BATCH, model.device, bar.update))
-    bar.update(expected - bar.n)  # measuring the unit of strength may need fewer rounds
+    bar.update(expected - bar.n)  # training and measuring may end before what was counted
     return attribute, readout
 
 

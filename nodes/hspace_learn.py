@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +12,20 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.clip import PictureEmbedding, check_same_clip, text_direction
+from ..backends.comfyui.clip import PictureEmbedding
 from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck, with_trainable_decoder
 from ..backends.comfyui.latents import latent_of
 from ..backends.comfyui.noise import starting_noise
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.denoiser import PromptDenoisers
-from ..core.errors import EditError, check_sigmas
+from ..core.errors import check_sigmas
 from ..core.fitting import Training
 from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
-from ..core.recipes.hspace import Learned, learn_from_prompts, step_count
-from ..core.recipes.settings import CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
+from ..core.recipes.hspace import Learned, learn_from_prompts
+from ..core.recipes.learning_cost import LearningPlan, plan_learning
+from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
 from ..core.samplers import Run, Schedule
+from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
 from .inputs import CATEGORY, HDirectionType, cfg_input, percent_input, seed_input, size_input
 
@@ -77,10 +80,12 @@ class HDirectionLearn(io.ComfyNode):
                 io.Int.Input(
                     "samples",
                     default=SHIPPED.samples,
-                    min=1,
+                    min=AUTOMATIC,
                     max=4096,
                     tooltip=(
-                        "How many noises to learn from. "
+                        "How many noises to learn from; 0 chooses. "
+                        "A readout of a large picture needs fewer, because each place of its bottleneck teaches. "
+                        "The log and the report say what learning takes. "
                         "With few, attributes that happen to differ among them leak in. "
                         "Methods other than readout record more of each noise, so fewer save them more time."
                     ),
@@ -90,7 +95,7 @@ class HDirectionLearn(io.ComfyNode):
                     default=SHIPPED.training.steps,
                     min=1,
                     max=10000,
-                    tooltip="Training steps. difference has none.",
+                    tooltip="Training steps, at most: a readout's training ends early. difference has none.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -222,7 +227,7 @@ class HDirectionLearn(io.ComfyNode):
         """Learn the direction."""
         check_sigmas(sigmas)
         require_bottleneck(model.model)
-        text = _clip_text(clip, clip_vision, vae, source_text, target_text) if method == CLIP else None
+        text = text_of(clip, clip_vision, vae, source_text, target_text) if method == CLIP else None
         shape = latent_of(latent_image, "latent_image", model)
         settings = LearnSettings.for_method(method)
         # A readout looks at single steps of many noises; what adds to h looks at as many pictures as the latent holds.
@@ -236,13 +241,15 @@ class HDirectionLearn(io.ComfyNode):
             cfg=cfg,
         )
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
-        bar = comfy.utils.ProgressBar(step_count(settings, Schedule(sigmas, percent_to_sigma), len(shape)))
+        bar = comfy.utils.ProgressBar(1)  # how long it is, the plan says
 
         def tick() -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update(1)
 
-        def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Learned:
+        def algorithm(
+            wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor
+        ) -> tuple[Learned, LearningPlan]:
             sampling = wrapped.inner_model.inner_model.model_sampling
             # The session's own tensors are inference tensors when it runs in inference mode; ours are not.
             schedule = schedule.clone()
@@ -250,44 +257,34 @@ class HDirectionLearn(io.ComfyNode):
             if text is not None:
                 embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, x.device)
                 objective = ClipObjective(embed, text.clone(), identity_weight)
-            return learn_from_prompts(
-                PromptDenoisers(
-                    ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE),
-                    ComfyDenoiser(wrapped, extra_args, prompt=TARGET),
-                    ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True),
-                ),
-                starting_noise(sampling, x, samples, schedule[0], seed),
-                Schedule(schedule, percent_to_sigma),
-                settings,
+            denoisers = PromptDenoisers(
+                ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE),
+                ComfyDenoiser(wrapped, extra_args, prompt=TARGET),
+                ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True),
+            )
+            first = starting_noise(sampling, x, 1, schedule[0], seed).to(x.device)
+            learned_on = Schedule(schedule, percent_to_sigma)
+            plan = plan_learning(denoisers.source, settings, learned_on, first, len(x))
+            logging.info("h-Space Direction Learn, %s: %s", name, plan.cost.text())
+            bar.update_absolute(0, plan.cost.ticks)
+            learned = learn_from_prompts(
+                denoisers,
+                starting_noise(sampling, x, plan.settings.samples, schedule[0], seed),
+                learned_on,
+                plan.settings,
                 objective=objective,
                 info={"name": name},
                 run=Run(batch=len(x), device=x.device, on_step=tick),
             )
+            return learned, plan
 
         comfy.model_management.load_models_gpu([model])
         prompts = Prompts(source, negative, cfg, target)
         with torch.inference_mode(False):
             trainable = with_trainable_decoder(model)
-            learned = run_in_session(trainable, prompts, shape.clone(), sigmas.clone(), algorithm, seed=seed)
-        bar.update_absolute(bar.total)  # measuring may need fewer rounds than were counted
-        return io.NodeOutput(learned.direction, plot_learned(learned, name), report_learned(learned, settings))
-
-
-def _clip_text(clip: Any, clip_vision: Any, vae: Any, source_text: str, target_text: str) -> Tensor:
-    """Return the direction between the texts.
-
-    Raises:
-        EditError: Something that method clip needs is missing, or does not fit together.
-    """
-    needed = dict(vae=vae, clip_vision=clip_vision, clip=clip, source_text=source_text, target_text=target_text)
-    missing = [name for name, value in needed.items() if not value]
-    if missing:
-        raise EditError(
-            f"method clip lacks {', '.join(missing)}; wire a VAE, a CLIP Vision and a CLIP, and say both texts."
-        )
-    text = text_direction(clip, source_text, target_text)
-    check_same_clip(clip_vision, text)
-    return text
+            learned, plan = run_in_session(trainable, prompts, shape.clone(), sigmas.clone(), algorithm, seed=seed)
+        bar.update_absolute(bar.total)  # training and measuring may end before what was counted
+        return io.NodeOutput(learned.direction, plot_learned(learned, name), report_learned(learned, plan))
 
 
 NODES = [HDirectionLearn]

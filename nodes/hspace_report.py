@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..core.hspace.calibration import unit_of
 from ..core.recipes.hspace import Learned
+from ..core.recipes.learning_cost import LearningPlan
 from ..core.recipes.settings import CLIP, READOUT, LearnSettings
 from . import plots
 
@@ -27,13 +28,15 @@ def plot_learned(learned: Learned, name: str) -> Tensor:
     return plots.bars(norms, labels, f"{name}: size of the direction at each sigma", "norm")
 
 
-def report_learned(learned: Learned, settings: LearnSettings) -> str:
-    """Return in a few lines what was learned, how well, and what its unit of strength is."""
+def report_learned(learned: Learned, plan: LearningPlan) -> str:
+    """Return in a few lines what was learned, how well, what its unit of strength is, and what it took."""
     direction = learned.direction
+    settings = plan.settings
     lines = [
         f"{direction.name}: {settings.method}, {settings.samples} noises, {len(direction.sigmas)} steps "
         f"from sigma {direction.sigmas[0]:.4g}, cfg {settings.cfg:g}",
-        _loss_line(learned.losses, settings.method),
+        _loss_line(learned.losses, settings),
+        plan.cost.text(),
     ]
     if learned.scale is not None and learned.progress is not None:
         strength = 1 / unit_of(direction).times
@@ -49,10 +52,12 @@ def report_learned(learned: Learned, settings: LearnSettings) -> str:
     return "\n".join(lines)
 
 
-def _loss_line(losses: list[float], method: str) -> str:
+def _loss_line(losses: list[float], settings: LearnSettings) -> str:
     """Return the mean loss of the last tenth of training, and what it means."""
     if not losses:
         return "difference of the two prompts' bottlenecks; nothing was trained"
     last = losses[-max(1, len(losses) // 10) :]
-    meaning = LOSS_MEANING.get(method, OTHER_LOSS_MEANING)
-    return f"loss {sum(last) / len(last):.3f} at the end ({meaning})"
+    meaning = LOSS_MEANING.get(settings.method, OTHER_LOSS_MEANING)
+    return (
+        f"loss {sum(last) / len(last):.3f} after {len(losses)} of {settings.training.steps} training steps ({meaning})"
+    )

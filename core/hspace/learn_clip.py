@@ -118,17 +118,17 @@ def learn_clip_direction(  # noqa: PLR0913
     learned_steps = max(1, int((t.sigmas[:-1] > end_sigma).sum()))
     # The trajectories that are being followed: their rows, and their edited states.
     rows = torch.arange(0)
-    x = t.x[0, rows]
+    x = t.x[0, rows].float()
 
     def loss(training_step: int) -> Tensor:
         nonlocal rows, x
         i = training_step % learned_steps
         if i == 0:
             rows = torch.randperm(source_count, generator=generator)[: training.batch]
-            x = t.x[0, rows].to(device)
+            x = t.x[0, rows].float().to(device)
         sigma = t.sigmas[i].to(device)
         sigma_next = t.sigmas[i + 1].to(device)
-        source = t.source[i, rows].to(device)
+        source = t.source[i, rows].float().to(device)
         with torch.no_grad():
             denoised = denoise(x, sigma)
             source_embedding = embed(source)

@@ -73,9 +73,12 @@ def learn_direction(  # noqa: PLR0913
     generator = torch.Generator().manual_seed(training.seed)
     direction = init_direction(method, t.h_difference.shape[1:], sigmas, generator, info)
     gains = prediction_gains(t.sigmas, gain, flow=is_flow(denoise))
-    goals = t.source + gains[:, None, None, None, None] * (t.target - t.source)
     learned_steps = max(1, int((sigmas > end_sigma).sum()))
-    unedited_loss = (goals - t.source)[:learned_steps].square().mean()
+    # Step by step, so that no second copy of what was recorded is made.
+    wanted_changes = [
+        (gains[i] * (t.target[i].float() - t.source[i].float())).square().mean() for i in range(learned_steps)
+    ]
+    unedited_loss = torch.stack(wanted_changes).mean()
     if unedited_loss < MIN_CHANGE:
         raise EditError(
             "source and target predict the same picture, so there is nothing to learn; "
@@ -85,8 +88,9 @@ def learn_direction(  # noqa: PLR0913
     def loss(training_step: int) -> Tensor:
         i = int(torch.randint(learned_steps, (), generator=generator))
         rows = torch.randperm(t.x.shape[1], generator=generator)[: training.batch]
-        x = t.x[i, rows].to(device)
-        goal = goals[i, rows].to(device)
+        x = t.x[i, rows].float().to(device)
+        unedited = t.source[i, rows].float()
+        goal = (unedited + gains[i] * (t.target[i, rows].float() - unedited)).to(device)
         sigma = sigmas[i].to(device)
         edited = denoise(x, sigma, lambda h: h + direction.delta(h, sigma).to(h))
         return F.mse_loss(edited.float(), goal) / unedited_loss

@@ -1,123 +1,51 @@
 """Learn a readout from two prompts: a regression of D_target - D_source on the bottleneck h.
 
-Each noise is carried under the source prompt to where the prompts branch, and is then recorded on a few steps only.
-Only every third step is recorded, because a new noise is more informative than the next step of the same one. From
-there on half of the trajectories drift towards the target, as an edited one will: at most of their recorded steps they
-follow the target prompt. No gradient goes through the model.
+The states are those that record_prediction_changes recorded (prediction_changes.py). A few of the noises are held out:
+training ends when the network no longer gets better on them, and the weights that were best on them are kept. No
+gradient goes through the model.
 
-All of this is ours, not the paper's. Every tensor but h is in model space.
+All of this is ours, not the paper's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, guidance_of, read_bottleneck
-from ..errors import EditError, check_sigmas
-from ..fitting import OnTrainingStep, Training, fit
-from ..samplers import Run, euler_step
+from ..errors import EditError
+from ..fitting import EarlyStop, OnTrainingStep, Training, fit
+from .prediction_changes import PredictionChanges, root_mean_square, standard_deviation
 from .readout import Readout
 
-# One step in so many is recorded. This and the next two numbers were chosen on the embedded model.
-STRIDE = 3
-# Probability that a trajectory is one of those that drift towards the target.
-DRIFTING = 0.5
-# Probability that a drifting trajectory follows the target prompt at a recorded step.
-FOLLOWING = 0.8
 # Root mean square of the change, below which two prompts are taken to predict the same.
 MIN_CHANGE = 1e-5
 # h is divided by its standard deviation, and by no less than this.
 MIN_SCALE = 1e-6
+# One noise in so many is held out.
+HELD_OUT = 16
+# Places of the bottleneck that a state is counted with: Training.batch counts states of a 4 x 4 bottleneck, the
+# embedded model's. Of a larger one a training step looks at fewer states, which have as many places in all.
+PLACES = 16
+# Share of itself that a weight loses at each training step, in units of the learning rate. Few noises are learned from,
+# and without it the network learns them by heart: python benchmarks/learning_cost.py quality
+WEIGHT_DECAY = 1.0
+# A training step looks at this many states at least.
+MIN_STATES = 4
+# States that are looked at once where the held-out loss is computed, in units of a training step's.
+HELD_OUT_BATCHES = 4
 
 
-@dataclass
-class PredictionChanges:
-    """What a readout is learned from: N recorded states. On the CPU.
-
-    Attributes:
-        sigmas: Noise levels of every step in the window, recorded or not, descending, [S].
-        h: Bottleneck under the source prompt, [N, Ch, h, w].
-        change: (D_target - D_source) / guidance, [N, C, H, W].
-        sigma: Noise level of each state, [N].
-    """
-
-    sigmas: Tensor
-    h: Tensor
-    change: Tensor
-    sigma: Tensor
-
-
-@torch.no_grad()
-def record_prediction_changes(
-    source: Denoiser,
-    target: Denoiser,
-    noise: Tensor,
-    sigmas: Tensor,
-    *,
-    branch_sigma: float = float("inf"),
-    end_sigma: float = 0.0,
-    seed: int = 0,
-    run: Run = Run(),
-) -> PredictionChanges:
-    """Sample from noise, and record the bottleneck and what the target prompt would change.
+def states_per_step(batch: int, places: int) -> int:
+    """Return how many states a training step looks at.
 
     Args:
-        source: The model under the source prompt.
-        target: The model under the target prompt.
-        noise: Starting noises at sigmas[0], [B, C, H, W].
-        sigmas: Descending noise levels, [n + 1].
-        branch_sigma: Steps above this sigma are not recorded.
-        end_sigma: Steps at or below this sigma are not recorded.
-        seed: Seed of which trajectories drift, and where.
-        run: on_step is called for each step of each batch.
+        batch: States of a 4 x 4 bottleneck, as Training.batch counts them.
+        places: Places of the bottleneck that there is, h * w.
 
     Returns:
-        The recorded states, with end_sigma < sigma <= branch_sigma.
-
-    Raises:
-        EditError: No step lies there, sigmas is not a descending schedule, or the prompt divides the picture into
-            areas.
+        As many states as have the same places in all, MIN_STATES at least and ``batch`` at most.
     """
-    check_sigmas(sigmas)
-    window = [i for i, sigma in enumerate(sigmas[:-1].tolist()) if end_sigma < sigma <= branch_sigma]
-    if not window:
-        raise EditError(
-            f"No step of this schedule lies between sigma {branch_sigma:.4g}, where the two prompts branch, and "
-            f"{end_sigma:.4g}, where learning ends; widen the window."
-        )
-    first = window[0]
-    end = window[-1] + 1
-    generator = torch.Generator().manual_seed(seed)
-    bottlenecks = []
-    changes = []
-    levels = []
-    for k, x in enumerate(noise.split(run.batch)):
-        x = x.to(run.device)
-        # Each batch begins one step later than the one before, so that together they record every step.
-        offset = (first + k) % STRIDE
-        steps = sorted({0, *range(offset, end, STRIDE)})
-        drifting = torch.rand(len(x), 1, 1, 1, generator=generator) < DRIFTING
-        for i, i_next in zip(steps, [*steps[1:], end], strict=True):
-            if i < first:
-                x = euler_step(x, source(x, sigmas[i]), sigmas[i], sigmas[i_next])
-            else:
-                denoised, h = read_bottleneck(source, x, sigmas[i])
-                change = target(x, sigmas[i]) - denoised
-                bottlenecks.append(h.float().cpu())
-                changes.append(change.float().cpu() / guidance_of(source))
-                levels.append(sigmas[i].float().cpu().expand(len(x)))
-                follows = drifting & (torch.rand(len(x), 1, 1, 1, generator=generator) < FOLLOWING)
-                x = euler_step(x, denoised + follows.to(x) * change, sigmas[i], sigmas[i_next])
-            run.tick()
-    return PredictionChanges(
-        sigmas=sigmas[window].float().cpu(),
-        h=torch.cat(bottlenecks),
-        change=torch.cat(changes),
-        sigma=torch.cat(levels),
-    )
+    return min(batch, max(MIN_STATES, batch * PLACES // places))
 
 
 def learn_readout(
@@ -132,8 +60,9 @@ def learn_readout(
 
     Args:
         changes: What record_prediction_changes returned.
-        training: Its batch is the states that a training step looks at. The network learns at a tenth of its learning
-            rate, as every network here does.
+        training: Its batch is the states of a 4 x 4 bottleneck that a training step looks at; see states_per_step. Its
+            steps are the most that are made. The network learns at a tenth of its learning rate, as every network here
+            does.
         info: Free text that the readout carries.
         device: Where the network computes.
         callback: Called with (training step, loss) after each.
@@ -146,7 +75,7 @@ def learn_readout(
     """
     c = changes
     # The network learns the change at unit size.
-    rms = c.change.square().mean().sqrt()
+    rms = root_mean_square(c.change)
     if rms < MIN_CHANGE:
         raise EditError(
             "source and target predict the same picture, so there is nothing to learn; "
@@ -156,21 +85,39 @@ def learn_readout(
     height, width = c.change.shape[-2:]
     # Rounded up: where downsampling rounded a side up, the last place of h covers fewer latent pixels.
     factor = -(-width // c.h.shape[-1])
-    batch = min(training.batch, len(c.h))
+    batch = states_per_step(training.batch, c.h.shape[-2] * c.h.shape[-1])
     readout = Readout.fresh(
         c.h.shape[1],
         c.change.shape[1],
         factor,
-        float(c.h.std().clamp(min=MIN_SCALE)),
+        max(standard_deviation(c.h), MIN_SCALE),
         c.sigmas,
         generator=generator,
         info={"method": "readout", **(info or {})},
     )
+    held_out = _held_out(c.noise)
+    learned_rows = (~held_out).nonzero().flatten()
+    held_out_rows = held_out.nonzero().flatten()
+
+    def error(rows: Tensor, dropout: torch.Generator | None) -> Tensor:
+        h = c.h[rows].to(device)
+        read = readout.change(h, c.sigma[rows], (height, width), dropout)
+        return (read - c.change[rows].to(device).float() / rms).square().mean()
 
     def loss(training_step: int) -> Tensor:
-        rows = torch.randint(len(c.h), (batch,), generator=generator)
-        read = readout.change(c.h[rows].to(device), c.sigma[rows], (height, width), generator)
-        return (read - c.change[rows].to(device) / rms).square().mean()
+        rows = learned_rows[torch.randint(len(learned_rows), (min(batch, len(learned_rows)),), generator=generator)]
+        return error(rows, generator)
 
-    losses = fit(readout.tensors, loss, training, callback)
-    return readout.scaled(float(rms)), losses
+    def held_out_loss() -> float:
+        parts = held_out_rows.split(HELD_OUT_BATCHES * batch)
+        return sum(float(error(rows, None)) * len(rows) for rows in parts) / len(held_out_rows)
+
+    stop = EarlyStop(held_out_loss) if len(held_out_rows) else None
+    trained = {name: tensor for name, tensor in readout.tensors.items() if name != "scale"}
+    losses = fit(trained, loss, training, callback, stop=stop, weight_decay=WEIGHT_DECAY)
+    return readout.scaled(rms), losses
+
+
+def _held_out(noise: Tensor) -> Tensor:
+    """Return which states come from noises that are held out: the last of every HELD_OUT noises, [N] booleans."""
+    return noise % HELD_OUT == HELD_OUT - 1

@@ -33,8 +33,17 @@ PAIRS = 24
 
 # Noises that the unit of strength is measured on.
 CALIBRATION_NOISES = 32
-# Fewer for a readout: measuring on 32 would take longer than learning.
+# Fewer for a readout, whose unit is measured in few steps:
+# python benchmarks/learning_cost.py calibration
 READOUT_CALIBRATION_NOISES = 16
+# Noises that a readout learns from: so many for a bottleneck of so many places, such as the embedded model's, chosen by
+# python benchmarks/learning_cost.py quality
+READOUT_SAMPLES = 512
+READOUT_PLACES = 16
+# A bottleneck of k times as many places takes 1 / k ** READOUT_EXPONENT of these noises. By hand: SDXL at 1024 pixels
+# then takes less than 1000 evaluations. What a place teaches beside a noise: python benchmarks/learning_cost.py places
+READOUT_EXPONENT = 0.4
+READOUT_MIN_SAMPLES = 64
 # Noises, training steps and start of learning in h-space. For directions that move h they were chosen against 128
 # noises, 600 training steps, a start at 0.32 and a batch of 16, glasses and hat, by
 # python benchmarks/hspace.py strengths --strengths 1.5 [--samples 128 --steps 600 --start 0.32 --batch 16]
@@ -42,7 +51,7 @@ LEARN_SAMPLES = 512
 TRAINING_STEPS = 1000
 LEARN_START_PERCENT = 0.24
 # Pictures that a training step looks at: recorded bottlenecks for a readout, pictures through the decoder otherwise.
-READOUT_TRAINING_BATCH = 64
+READOUT_TRAINING_BATCH = 16
 TRAINING_BATCH = 8
 # Peak learning rate of maps; networks learn at a tenth of it.
 LEARNING_RATE = 3e-2

@@ -8,6 +8,7 @@ progress, as ControlNet's are: 0 before the first step, 1 after the last.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -16,17 +17,24 @@ from torch import Tensor
 from ..denoiser import Denoiser, PromptDenoisers
 from ..errors import EditError
 from ..hspace.asyrp import Boost, sample_asyrp
-from ..hspace.calibration import MAX_ROUNDS, calibrate
+from ..hspace.calibration import calibrate, measured_sigmas
 from ..hspace.direction import HDirection
 from ..hspace.learn_clip import ClipObjective, learn_clip_direction
 from ..hspace.learn_direction import learn_direction
-from ..hspace.learn_readout import STRIDE, learn_readout, record_prediction_changes
+from ..hspace.learn_readout import learn_readout
+from ..hspace.prediction_changes import learned_steps, record_prediction_changes
 from ..hspace.strength import bind_edit
-from ..hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints
+from ..hspace.trajectories import (
+    Endpoints,
+    Trajectories,
+    record_trajectories,
+    sample_endpoints,
+)
 from ..hspace.window import EditWindow
 from ..inversion.traced import Trace, follow_trace
 from ..samplers import OnState, Run, Schedule
 from . import defaults
+from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
 
 
@@ -60,12 +68,14 @@ def learn_from_prompts(
 
     Args:
         prompts: The model under both prompts.
-        noise: Starting noises at the first sigma, [settings.samples, C, H, W] in model space.
+        noise: Starting noises at the first sigma, [samples, C, H, W] in model space; plan_learning says how many are
+            needed, and what learning from them takes.
         schedule: The schedule to learn on.
         settings: How to learn.
         objective: What CLIP asks for; read by method clip only.
         info: Free text that the direction carries, such as its name.
-        run: on_step is called for each sampling step of each batch and for each training step.
+        run: on_step is called for each model call of each batch, for each training step that calls the model, and for
+            a readout once every TRAINING_STEPS_PER_TICK training steps.
 
     Returns:
         The direction or readout with its losses and its unit of strength.
@@ -74,6 +84,7 @@ def learn_from_prompts(
         EditError: The method is unknown, the prompts predict the same, or no step of the schedule lies in the window.
     """
     source, target, _ = prompts
+    settings = replace(settings, samples=len(noise))
     sigmas = schedule.sigmas
     branch_sigma = schedule.sigma_at(settings.start_percent)
     if settings.method != READOUT:
@@ -92,11 +103,20 @@ def learn_from_prompts(
         seed=settings.training.seed,
         run=run,
     )
-    readout, losses = learn_readout(
-        changes, settings.training, info=info, device=run.device, callback=run.on_training_step
+
+    def tick_sometimes(step: int, loss: float) -> None:
+        if (step + 1) % TRAINING_STEPS_PER_TICK == 0:
+            run.tick()
+
+    readout, losses = learn_readout(changes, settings.training, info=info, device=run.device, callback=tick_sometimes)
+    endpoints = sample_endpoints(
+        source,
+        target,
+        noise[: settings.measured],
+        measured_sigmas(sigmas, *learned_steps(sigmas, branch_sigma, end_sigma)),
+        branch_sigma=branch_sigma,
+        run=run,
     )
-    measured = noise[: settings.measured]
-    endpoints = sample_endpoints(source, target, measured, sigmas, branch_sigma=branch_sigma, run=run)
     window = EditWindow(end_sigma, edit_from=readout.start)
     calibration = calibrate(prompts.student, readout, endpoints, window, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
@@ -162,34 +182,6 @@ def learn_from_trajectories(
     window = EditWindow(end_sigma, edit_from=direction.start)
     calibration = calibrate(student, direction, endpoints, window, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
-
-
-def step_count(settings: LearnSettings, schedule: Schedule, batch: int) -> int:
-    """Count how often learn_from_prompts calls on_step, at most: the total of a progress bar.
-
-    Args:
-        settings: How to learn.
-        schedule: The schedule to learn on.
-        batch: Noises that are sampled at once.
-
-    Returns:
-        Sampling steps of each batch, and training steps.
-    """
-    steps = len(schedule.sigmas) - 1
-    shared = int((schedule.sigmas > schedule.sigma_at(settings.start_percent)).sum())
-    both_prompts = shared + 2 * (steps - shared)
-    training_steps = 0 if settings.method == "difference" else settings.training.steps
-    if settings.method == READOUT:
-        recorded = 2 + steps // STRIDE
-        measured = both_prompts + MAX_ROUNDS * (steps - shared)
-    else:
-        recorded = both_prompts
-        measured = MAX_ROUNDS * (steps - shared)
-    return recorded * _batches(settings.samples, batch) + training_steps + measured * _batches(settings.measured, batch)
-
-
-def _batches(count: int, batch: int) -> int:
-    return -(-count // batch)
 
 
 @torch.no_grad()

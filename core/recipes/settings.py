@@ -5,7 +5,8 @@ Percents are sampling progress, as ControlNet's are: 0 before the first step, 1 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
@@ -13,6 +14,7 @@ from . import defaults
 
 READOUT = "readout"
 CLIP = "clip"
+AUTOMATIC = 0  # as a number of noises: as many as are needed
 LEARN_METHODS = (READOUT, *METHODS, CLIP)
 
 
@@ -22,8 +24,9 @@ class LearnSettings:
 
     Attributes:
         method: One of LEARN_METHODS.
-        samples: Noises to learn from.
-        training: Its batch is the pictures that a training step looks at.
+        samples: Noises to learn from; AUTOMATIC, as shipped, chooses by the size of the bottleneck (for_bottleneck).
+        training: Its steps are the most that are made: a readout's training ends early. Its batch is the pictures that
+            a training step looks at.
         start_percent: Progress at which the two prompts branch and the edit begins.
         end_percent: Progress at which learning ends.
         cfg: Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it
@@ -45,7 +48,7 @@ class LearnSettings:
         readout = method == READOUT
         return cls(
             method,
-            samples=defaults.LEARN_SAMPLES,
+            samples=AUTOMATIC,
             training=Training(
                 steps=defaults.TRAINING_STEPS,
                 learning_rate=defaults.LEARNING_RATE,
@@ -55,10 +58,44 @@ class LearnSettings:
             calibration_noises=defaults.READOUT_CALIBRATION_NOISES if readout else defaults.CALIBRATION_NOISES,
         )
 
+    def for_bottleneck(self, shape: tuple[int, ...]) -> LearnSettings:
+        """Choose the number of noises where it is AUTOMATIC.
+
+        Each place of the bottleneck teaches a readout, so that a larger one needs fewer noises. Other methods learn
+        whole pictures and take as many of any size.
+
+        Args:
+            shape: Of one picture's bottleneck, (Ch, h, w); read for a readout only.
+
+        Returns:
+            Settings whose ``samples`` is 1 or more; these ones, where it is so already.
+        """
+        if self.samples != AUTOMATIC:
+            return self
+        samples = readout_samples(shape[-2] * shape[-1]) if self.method == READOUT else defaults.LEARN_SAMPLES
+        return replace(self, samples=samples)
+
     @property
     def measured(self) -> int:
         """Noises that the unit of strength is measured on, of those that there are; none for method clip."""
-        return 0 if self.method == CLIP else min(self.calibration_noises, self.samples)
+        if self.method == CLIP:
+            return 0
+        return self.calibration_noises if self.samples == AUTOMATIC else min(self.calibration_noises, self.samples)
+
+
+def readout_samples(places: int) -> int:
+    """Return how many noises a readout learns from.
+
+    Args:
+        places: Places of the bottleneck, h * w.
+
+    Returns:
+        READOUT_SAMPLES for READOUT_PLACES places or fewer; a larger bottleneck has more places to learn from in each
+        noise, and takes fewer, down to READOUT_MIN_SAMPLES.
+    """
+    ratio = max(1.0, places / defaults.READOUT_PLACES)
+    samples = defaults.READOUT_SAMPLES * math.pow(ratio, -defaults.READOUT_EXPONENT)
+    return max(defaults.READOUT_MIN_SAMPLES, round(samples))
 
 
 @dataclass(frozen=True)

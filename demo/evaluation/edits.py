@@ -16,10 +16,12 @@ from ...core.denoiser import PromptDenoisers
 from ...core.hspace.trajectories import Trajectories, record_trajectories
 from ...core.latent_svd.learn import AttributeSettings
 from ...core.recipes import defaults, hspace, latent_svd
+from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.samplers import Run, Schedule
 from ..faces import ATTRIBUTES
 from ..loader import DemoModel
+from ..networks import BOTTLENECK
 from ..words import caption
 from .session import SOURCE, Session, starting_noise
 
@@ -153,8 +155,16 @@ def svd_one_foreign_pair(
     return s.finish(torch.cat(edited), step)
 
 
+def learning_plan(model: DemoModel, attribute: str, settings: LearnSettings) -> LearningPlan:
+    """Return how many noises an attribute is learned from, and what that takes."""
+    learned_on = schedule(model)
+    noise = starting_noise(model, 1, 0, learned_on.sigmas)
+    return plan_learning(prompts(model, attribute, settings.cfg).source, settings, learned_on, noise, BATCH)
+
+
 def trajectories(model: DemoModel, attribute: str, settings: LearnSettings, seed: int = 0) -> Trajectories:
     """Record what directions that move h are learned from, for one or several of them."""
+    settings = settings.for_bottleneck(BOTTLENECK)
     sigmas = model.sigmas(defaults.STEPS)
     source, target, _ = prompts(model, attribute, settings.cfg)
     return record_trajectories(
@@ -189,16 +199,16 @@ def h_direction(
     ).direction
 
 
-def readout(
+def learned_readout(
     model: DemoModel,
     attribute: str,
     settings: LearnSettings | None = None,
     *,
     seed: int = 0,
     run: Run | None = None,
-) -> HDirection:
-    """Learn a readout, at its measured unit."""
-    settings = settings or LearnSettings.for_method(READOUT)
+) -> hspace.Learned:
+    """Learn a readout, at its measured unit, with the losses of its training."""
+    settings = (settings or LearnSettings.for_method(READOUT)).for_bottleneck(BOTTLENECK)
     settings = replace(settings, training=replace(settings.training, seed=seed))
     learned_on = schedule(model)
     return hspace.learn_from_prompts(
@@ -208,7 +218,19 @@ def readout(
         settings,
         info={"name": attribute},
         run=run or Run(BATCH, model.device),
-    ).direction
+    )
+
+
+def readout(
+    model: DemoModel,
+    attribute: str,
+    settings: LearnSettings | None = None,
+    *,
+    seed: int = 0,
+    run: Run | None = None,
+) -> HDirection:
+    """Learn a readout, at its measured unit."""
+    return learned_readout(model, attribute, settings, seed=seed, run=run).direction
 
 
 def asyrp(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Tensor:

@@ -29,6 +29,7 @@ from ...core.recipes import defaults
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ..faces import render, sample
 from ..loader import DemoModel, load
+from ..networks import BOTTLENECK
 from ..words import caption
 from . import edits
 from .contact_sheet import STRENGTHS, SheetRows, contact_sheet
@@ -68,7 +69,7 @@ class EvaluationSettings:
 
     def learning(self, method: str) -> LearnSettings:
         """Return the share of a method's shipped settings."""
-        shipped = LearnSettings.for_method(method)
+        shipped = LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)
         return replace(
             shipped,
             samples=self.of(shipped.samples),
@@ -207,9 +208,13 @@ def _learned(output: Path, settings: EvaluationSettings, model: DemoModel, name:
         for file, attribute in zip(singles, edits.single_pairs(model, name, count, settings.seed + 1), strict=True):
             attribute.save(file)
     if not path("readout").exists():
-        edits.readout(model, name, settings.learning(READOUT), seed=settings.seed).save(path("readout"))
+        plan = edits.learning_plan(model, name, settings.learning(READOUT))
+        tqdm.write(f"{name}, readout: {plan.cost.text()}")
+        edits.readout(model, name, plan.settings, seed=settings.seed).save(path("readout"))
     if not (path("h").exists() and path("difference").exists()):
-        learning = settings.learning("combined")
+        plan = edits.learning_plan(model, name, settings.learning("combined"))
+        tqdm.write(f"{name}, learned dh: {plan.cost.text()}")
+        learning = plan.settings
         recorded = edits.trajectories(model, name, learning, settings.seed)
         for kind, method in (("difference", "difference"), ("h", "combined")):
             direction = edits.h_direction(model, name, recorded, replace(learning, method=method), seed=settings.seed)

@@ -5,8 +5,16 @@ from singular_edit import cli
 from singular_edit.core import QUALITIES
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.recipes import defaults
-from singular_edit.core.recipes.settings import LEARN_METHODS, READOUT, EditSettings, LearnSettings, PairSettings
+from singular_edit.core.recipes.settings import (
+    AUTOMATIC,
+    LEARN_METHODS,
+    READOUT,
+    EditSettings,
+    LearnSettings,
+    PairSettings,
+)
 from singular_edit.demo.evaluation.run import EvaluationSettings
+from singular_edit.demo.networks import BOTTLENECK
 
 LEARN, EDIT, PAIR, ATTRIBUTE = LearnSettings.for_method(READOUT), EditSettings(), PairSettings(), AttributeSettings()
 WIDGETS = {
@@ -55,6 +63,11 @@ def test_a_nodes_widgets_offer_the_recipes_defaults(pack_nodes, node):
     assert {name: offered[name] for name in WIDGETS[node]} == WIDGETS[node]
 
 
+def test_the_learning_node_chooses_its_noises_itself(pack_nodes):
+    samples = next(item for item in pack_nodes["HDirectionLearn"].define_schema().inputs if item.id == "samples")
+    assert samples.default == samples.min == AUTOMATIC
+
+
 def test_choices_are_those_of_the_core(pack_nodes):
     def options(node: str, widget: str) -> list[str]:
         return next(item.options for item in pack_nodes[node].define_schema().inputs if item.id == widget)
@@ -67,7 +80,7 @@ def test_methods_that_move_h_share_one_set_and_readouts_differ_in_what_they_must
     combined = LearnSettings.for_method("combined")
     for method in LEARN_METHODS:
         other = LearnSettings.for_method(method)
-        assert (other.samples, other.start_percent, other.end_percent) == (512, 0.24, 0.8)
+        assert (other.samples, other.start_percent, other.end_percent) == (AUTOMATIC, 0.24, 0.8)
         if method != READOUT:
             assert other.training == combined.training
 
@@ -76,5 +89,5 @@ def test_the_command_line_offers_them_too():
     args = cli._parser().parse_args(["evaluate"])
     shipped = EvaluationSettings()
     assert (args.count, args.share, args.seed) == (shipped.count, shipped.share, shipped.seed)
-    assert shipped.learning("combined") == LearnSettings.for_method("combined")
-    assert shipped.learning(READOUT) == LEARN
+    for method in ("combined", READOUT):
+        assert shipped.learning(method) == LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)

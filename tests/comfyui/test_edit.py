@@ -149,6 +149,16 @@ def test_cancel_leaves_the_model_clean(graph, code, stock, what):
     assert torch.equal(sample(graph, code), stock)
 
 
+def test_what_learning_takes_is_said_before_and_in_the_report(graph, caplog):
+    """Recorded in the log before the first of it, with the node's own number of noises."""
+    with caplog.at_level("INFO"):
+        report = graph.learn("readout", steps=4)[2]
+    said = next(record.getMessage() for record in caplog.records if "evaluations of the model" in record.getMessage())
+    assert "learning from 2 noises takes at most" in said
+    assert said.endswith("GB of host memory")
+    assert said.split(": ", 1)[1] in report
+
+
 def test_a_readout_can_be_cancelled_while_it_trains(graph, monkeypatch):
     """Its training asks nothing of the model, which is where other methods notice."""
     import comfy.model_management as management

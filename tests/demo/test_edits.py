@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from singular_edit.core import SVDAttribute, load_hdirection
-from singular_edit.core.recipes.settings import EditSettings, LearnSettings
+from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
 from singular_edit.demo import attributes, faces
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.score import score
@@ -48,8 +48,24 @@ def test_the_attribute_files_that_ship_edit_held_out_faces(session, plain):
     assert torch.equal(edits.asyrp(session, readout, EditSettings(0.0)), plain)
 
 
-def test_a_learned_direction_edits_where_its_baselines_do_not(demo):
-    s = Session(demo, faces.sample(range(50_100, 50_108)), "glasses")
+@pytest.fixture(scope="module")
+def few(demo):
+    return Session(demo, faces.sample(range(50_100, 50_108)), "glasses")
+
+
+def test_a_readout_of_few_noises_edits_held_out_faces(demo, few):
+    shipped = LearnSettings.for_method(READOUT)
+    settings = replace(shipped, samples=64, training=replace(shipped.training, steps=400), calibration_noises=8)
+    learned = edits.learned_readout(demo, few.attribute, settings)
+    assert learned.progress == pytest.approx(0.8, abs=0.1)
+    edited = score(few, edits.asyrp(few, learned.direction))
+    assert edited.success >= 0.85
+    assert edited.kept >= 0.9
+    assert edited.psnr > score(few, edits.unedited(few)).psnr + 1
+
+
+def test_a_learned_direction_edits_where_its_baselines_do_not(demo, few):
+    s = few
     shipped = LearnSettings.for_method("combined")
     settings = replace(shipped, samples=24, training=replace(shipped.training, steps=150), calibration_noises=16)
     recorded = edits.trajectories(demo, s.attribute, settings)

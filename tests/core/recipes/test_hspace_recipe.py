@@ -73,15 +73,6 @@ def test_the_unit_of_strength_is_measured(learned):
         assert result.progress == pytest.approx(unit_of(result.direction).progress, abs=0.1)
 
 
-@pytest.mark.parametrize("method", [READOUT, "global", "difference"])
-@pytest.mark.parametrize("batch", [1, 4, 6])
-def test_the_bar_is_long_enough_and_hardly_too_long(method, batch):
-    ticks = []
-    learn(method, steps=5, run=Run(batch, on_step=lambda: ticks.append(1)))
-    total = hspace.step_count(small(method, 5), SCHEDULE, batch)
-    assert 0.4 * total < len(ticks) <= total
-
-
 def test_the_same_seed_learns_the_same_and_another_does_not():
     first, again = (learn(READOUT, steps=5).direction for _ in range(2))
     settings = small(READOUT, 5)
