@@ -6,6 +6,7 @@ from typing import Any
 
 from pieces import MODEL, NEGATIVE, SIGMAS, SOURCE, VAE, Link, Node, Place
 from singular_edit.core.recipes.defaults import EDIT_GUIDANCE
+from singular_edit.core.recipes.inversion import TRACED
 
 START = "1. A model and a picture"
 INVERT = "2. Invert"
@@ -13,7 +14,7 @@ INVERT = "2. Invert"
 ONE_NOTE = (
     "**Asyrp.** *h-Space Direction Learn* learns from the two prompts to read off the U-Net's bottleneck "
     "how the picture would change. *Asyrp Sampler* resamples the inverted picture with it. "
-    "Strength 0 is the stock euler sampler, bit for bit; negative strength removes. "
+    "The *trace* of *Latent Invert* brings the picture back exactly at strength 0; negative strength removes. "
     "The node has other methods of learning, the paper's own among them.\n\n"
     "Learning takes about a minute on a CPU. *Save Attribute* saves the direction, "
     "and *Load h-Direction* loads it at once next time."
@@ -52,8 +53,10 @@ def batch(place: Place) -> Node:
 
 
 def edited(place: Place, name: str, direction: Link, **inputs: Any) -> list[Node]:
-    """Return Asyrp Sampler and the inverted picture, resampled by it."""
-    sampler = place.node(f"asyrp {name}", "SingularEditAsyrpSampler", "Asyrp Sampler", 0, direction=direction, **inputs)
+    """Return Asyrp Sampler on the trace of the inversion, and the inverted picture, resampled by it."""
+    title = "Asyrp Sampler"
+    inputs = {"direction": direction, "trace": ("invert", 4), **inputs}
+    sampler = place.node(f"asyrp {name}", "SingularEditAsyrpSampler", title, 0, **inputs)
     title = "SamplerCustom from the inverted code"
     return [sampler, place.sample(f"edit {name}", title, (sampler.name, 0), ("invert", 3), ("invert", 0))]
 
@@ -68,7 +71,7 @@ def asyrp_edit() -> list[Node]:
         *Place(0, START).model(("source", "a face"), ("target", "a face with glasses"), ("negative", "")),
         *Place(1, START).picture(8, glasses="off"),
         Place(2, INVERT).schedule(),
-        *Place(2, INVERT).invert(),
+        *Place(2, INVERT).invert(method=TRACED),
         batch(learning),
         learn(learning, "glasses", "target", samples=256, steps=600, title="h-Space Direction Learn"),
         learning.plot("curve", "Learning curve", ("learn glasses", 1)),
@@ -96,7 +99,7 @@ def asyrp_two_directions() -> list[Node]:
         *Place(0, START).model(*prompts),
         *Place(1, START).picture(8, hat="off", glasses="off"),
         Place(2, INVERT).schedule(),
-        *Place(2, INVERT).invert(),
+        *Place(2, INVERT).invert(method=TRACED),
         batch(Place(3, learning)),
         learn(Place(3, learning), "hat", "hat", samples=128, steps=400, title="h-Space Direction Learn: a hat"),
         learn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pieces import MODEL, NEGATIVE, SIGMAS, SOURCE, VAE, Link, Node, Place
 from singular_edit.core.recipes.defaults import EDIT_GUIDANCE, T_X_STEP
+from singular_edit.core.recipes.inversion import TRACED
 
 ATTRIBUTE: Link = ("learn", 0)
 SEED = 0
@@ -20,7 +21,8 @@ PROMPTS_NOTE = (
 PICTURES_NOTE = (
     "**An attribute from two pictures.** No target prompt is needed: "
     "*Latent Invert* brings the picture before and the picture after to a code at one step, "
-    "*SVD Attribute Learn* keeps what differs, *Latent SVD Edit* slides it on the code of another picture.\n\n"
+    "*SVD Attribute Learn* keeps what differs, *Latent SVD Edit* slides it on the code of another picture, "
+    "and *Traced Sampler* goes on from there: without the edit it gives that picture back exactly.\n\n"
     "The attribute does not move: it stays where it was in the pair. "
     "It fits badly on faces that look another way; more pairs, as a batch, help. "
     "The two drawings differ in nothing but the hat, so a lower strength is enough: 0.7."
@@ -107,7 +109,7 @@ def face(place: Place, name: str, seed: int, hat: str, title: str) -> list[Node]
     ]
 
 
-def code(place: Place, name: str) -> Node:
+def code(place: Place, name: str, **inputs: str) -> Node:
     """Return a face's code at T_x."""
     return place.node(
         f"{name} code",
@@ -120,12 +122,13 @@ def code(place: Place, name: str) -> Node:
         sigmas=SIGMAS,
         cfg=EDIT_GUIDANCE,
         stop_at_step=T_X_STEP,
+        **inputs,
     )
 
 
 def finish(place: Place, name: str, latent: Link, title: str) -> list[Node]:
     """Return the way back from a code of the other face, and its picture."""
-    sampler = place.sample(f"finish {name}", "Go on from the code", ("euler", 0), ("other code", 3), latent)
+    sampler = place.sample(f"finish {name}", "Go on from the code", ("follow", 0), ("other code", 3), latent)
     return [sampler, *place.decode(name, (sampler.name, 0), title)]
 
 
@@ -147,8 +150,8 @@ def svd_from_pictures() -> list[Node]:
         code(codes, "after"),
         *learn(learning, source=("before code", 0), target=("after code", 0)),
         *face(other, "other", 2, "off", "The other face"),
-        code(other, "other"),
-        Place(6, slide).node("euler", "KSamplerSelect", "The stock sampler", sampler_name="euler"),
+        code(other, "other", method=TRACED),
+        Place(6, slide).node("follow", "SingularEditTracedSampler", "Traced Sampler", trace=("other code", 4)),
         edit(Place(6, slide), "edit", ("other code", 0), strength=0.7),
         *finish(Place(6, slide), "edited", ("edit", 0), "The other face with the hat"),
         *finish(Place(7, slide), "plain", ("other code", 0), "The other face, unedited"),

@@ -1,0 +1,177 @@
+"""Print every table of benchmarks/ and draw its plots: ``python benchmarks/run.py``.
+
+Each table is written to ``--output`` as NAME.txt, with the machine, the versions and the commit that it is of at its
+head; plots lie beside it. A table that is there already is not made again, so that a run which was stopped goes on
+where it stood. ``--quick`` makes every table of few pictures, to see that all of them run; ``--list`` names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from singular_edit.backends.find_comfyui import find_comfyui
+
+HERE = Path(__file__).parent
+PACKAGES = ("torch", "diffusers", "safetensors", "numpy")
+OUTPUT = "{output}"  # stands for the folder of the plots
+
+
+class Table(NamedTuple):
+    """A command that prints a table.
+
+    Attributes:
+        name: What its file is called.
+        command: Script and arguments.
+        quick: Arguments that make it of few pictures.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    quick: tuple[str, ...]
+
+
+TABLES = (
+    Table("demo_model", ("demo_model.py",), ()),
+    Table("inversion", ("inversion.py",), ("--count", "2", "--steps", "10", "--guidance", "1")),
+    Table("inversion_captions", ("inversion.py", "--captions"), ("--count", "2", "--steps", "10", "--guidance", "5")),
+    Table("inversion_edits", ("inversion_edits.py",), ("--count", "2", "--attributes", "glasses")),
+    Table("unsolvable_steps", ("unsolvable_steps.py",), ()),
+    Table("traced_round_trips", ("traced.py", "round_trips"), ("--count", "2", "--steps", "10", "--guidance", "5")),
+    Table("traced_edits", ("traced.py", "edits"), ("--count", "2", "--attributes", "hat", "--guidance", "1.5")),
+    Table("traced_variants", ("traced.py", "variants"), ("--count", "2", "--attributes", "hat", "--guidance", "1.5")),
+    Table("latent_svd_properties", ("latent_svd.py", "properties", "--output", OUTPUT), ("--count", "2")),
+    Table(
+        "latent_svd_edits",
+        ("latent_svd.py", "edits", "--output", OUTPUT),
+        ("--count", "2", "--attributes", "glasses"),
+    ),
+    Table(
+        "latent_svd_ablation",
+        ("latent_svd.py", "ablation", "--output", OUTPUT),
+        ("--count", "2", "--attributes", "glasses", "--variants", "default"),
+    ),
+    Table("latent_svd_speed", ("latent_svd_speed.py",), ()),
+    Table("hspace_properties", ("hspace.py", "properties"), ("--count", "2", "--attributes", "glasses")),
+    Table("hspace_strengths", ("hspace.py", "strengths"), ("--count", "2", "--attributes", "glasses")),
+    Table("hspace_schedule", ("hspace.py", "schedule"), ("--count", "2")),
+    Table("hspace_edits", ("hspace.py", "edits"), ("--count", "2", "--attributes", "glasses")),
+    Table("learning_sizes", ("learning_cost.py", "sizes"), ("--attributes", "glasses")),
+    Table(
+        "learning_quality",
+        ("learning_cost.py", "quality"),
+        ("--count", "2", "--samples", "16", "--attributes", "glasses"),
+    ),
+    Table(
+        "full_size",
+        ("full_size.py",),
+        ("--models", "sd15-diffusers", "--size", "8", "--steps", "0", "--repeats", "1", "--no-memory"),
+    ),
+)
+
+
+def circumstances() -> str:
+    """Return what a table is of: machine, versions and commit, a line each."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = names[0] if names else processor
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    versions = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        versions.append(f"{name} {metadata.version(name)}")
+    return "\n".join(
+        [
+            f"machine   {processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}",
+            f"versions  {', '.join(versions)}, ComfyUI {comfyui_version()}",
+            f"commit    {commit()}",
+        ]
+    )
+
+
+def comfyui_version() -> str:
+    """Return the version of the ComfyUI that is found here."""
+    path = find_comfyui()
+    if path is None:
+        return "not found"
+    version = path / "comfyui_version.py"
+    return version.read_text().split('"')[1] if version.exists() else "of unknown version"
+
+
+def commit() -> str:
+    """Return the commit of the pack, and whether files differ from it."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", "-C", str(HERE), *args], capture_output=True, text=True, check=False).stdout
+
+    name = git("rev-parse", "--short", "HEAD").strip() or "none"
+    return f"{name}, with changes" if git("status", "--porcelain", "--untracked-files=no").strip() else name
+
+
+def make(table: Table, output: Path, *, quick: bool) -> bool:
+    """Run a table's command, print what it prints, and write it to a file.
+
+    Args:
+        table: The table.
+        output: The folder for the file and the plots.
+        quick: Whether it is made of few pictures.
+
+    Returns:
+        Whether the command succeeded; the file is written only then.
+    """
+    command = [part.replace(OUTPUT, str(output)) for part in (*table.command, *(table.quick if quick else ()))]
+    shown = "python benchmarks/" + " ".join(command)
+    head = f"{shown}\n{circumstances()}\n"
+    print(f"\n=== {table.name}\n{head}", flush=True)
+    began = time.perf_counter()
+    lines = []
+    with subprocess.Popen(
+        [sys.executable, str(HERE / command[0]), *command[1:]], stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    took = f"\n{time.perf_counter() - began:.0f} s\n"
+    print(took, flush=True)
+    if process.returncode == 0:
+        (output / f"{table.name}.txt").write_text(head + "\n" + "".join(lines) + took)
+    return process.returncode == 0
+
+
+def main() -> None:
+    """Make the tables that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [table.name for table in TABLES]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="only these tables")
+    parser.add_argument("--quick", action="store_true", help="few pictures, to see that everything runs")
+    parser.add_argument("--list", action="store_true", help="name the tables and their commands")
+    parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder for tables and plots")
+    args = parser.parse_args()
+    chosen = [table for table in TABLES if table.name in args.only]
+    if args.list:
+        for table in chosen:
+            print(f"{table.name:<24s}python benchmarks/{' '.join(table.command)}")
+        return
+    args.output.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for table in chosen:
+        if (args.output / f"{table.name}.txt").exists():
+            print(f"{table.name}: there already, in {args.output}")
+        elif not make(table, args.output, quick=args.quick):
+            failed.append(table.name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
