@@ -10,6 +10,7 @@ from torch import Tensor
 
 # What a latent's PSNR is relative to: its range from two standard deviations below the mean to two above.
 PEAK_DEVIATIONS = 4.0
+MAX_DECIBELS = 200.0  # stands for bit by bit
 
 # (step, state before it), called as soon as the step is inverted
 OnInvertedStep = Callable[[int, Tensor], None]
@@ -49,14 +50,15 @@ def round_trip_psnr(picture: Tensor, rebuilt: Tensor) -> Tensor:
 
     Returns:
         The PSNR of each latent in dB, relative to 4 standard deviations of the picture's latent, [B] in float64. It is
-        at most 200, which stands for bit by bit.
+        at most MAX_DECIBELS.
     """
     picture = picture.double().flatten(1)
     peak = PEAK_DEVIATIONS * picture.std(dim=1)
     error = (rebuilt.double().flatten(1) - picture).square().mean(dim=1).sqrt()
-    # An empty picture has no range.
-    decibels: Tensor = 20 * (peak / error.clamp(min=1e-12)).clamp(min=1e-10, max=1e10).log10()
-    return decibels
+    # An empty picture has no range, and one that comes back bit by bit no error.
+    smallest = 10 ** (-MAX_DECIBELS / 20)
+    decibels: Tensor = 20 * ((peak + smallest) / (error + smallest)).log10()
+    return decibels.clamp(max=MAX_DECIBELS)
 
 
 @dataclass
@@ -121,6 +123,8 @@ class InversionReport:
         )
 
     def _measured(self, round_trip: Tensor) -> str:
+        if (round_trip >= MAX_DECIBELS).all():
+            return "comes back bit for bit, measured by sampling the way back once"
         text = f"comes back at {float(round_trip.mean()):.1f} dB"
         if len(round_trip) > 1:
             text += f" (lowest of {len(round_trip)}: {float(round_trip.min()):.1f} dB)"

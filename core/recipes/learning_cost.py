@@ -54,7 +54,7 @@ class LearningCost:
         gradients = f" and {self.gradient_evaluations:,} with gradients" if self.gradient_evaluations else ""
         return (
             f"learning from {self.samples} noises takes at most {self.evaluations:,} evaluations of the model"
-            f"{gradients}, each of one picture under one prompt, and {self.host_bytes / 1e9:.2f} GB of host memory"
+            f"{gradients}, each of one picture under one prompt, and {self.host_bytes / 1e6:,.0f} MB of host memory"
         )
 
 

@@ -155,7 +155,7 @@ def test_what_learning_takes_is_said_before_and_in_the_report(graph, caplog):
         report = graph.learn("readout", steps=4)[2]
     said = next(record.getMessage() for record in caplog.records if "evaluations of the model" in record.getMessage())
     assert "learning from 2 noises takes at most" in said
-    assert said.endswith("GB of host memory")
+    assert said.endswith("MB of host memory")
     assert said.split(": ", 1)[1] in report
 
 

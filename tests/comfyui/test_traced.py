@@ -41,12 +41,17 @@ def back(graph, traced, sampler, **inputs):
     return graph.sample(traced[0], sampler, **{"cfg": 7.5, "positive": graph.target, "sigmas": traced[3], **inputs})
 
 
+def decibels(report):
+    """How exactly a report says that a picture comes back."""
+    return 200.0 if "bit for bit" in report else float(report.split("comes back at ")[1].split(" dB")[0])
+
+
 def test_the_picture_comes_back_at_one_call_a_step(graph, faces, traced):
     rebuilt = back(graph, traced, traced_sampler(graph, traced[4]))
     assert psnr(rebuilt, faces["samples"]) > 120
     assert "traced for euler: 10 steps" in traced[2]
     assert "10 model calls (1.00 a step)" in traced[2]
-    assert float(traced[2].split("comes back at ")[1].split(" dB")[0]) > 120
+    assert decibels(traced[2]) > 120
 
 
 def test_the_stock_sampler_needs_fixed_point(graph, faces, traced):
@@ -58,7 +63,7 @@ def test_every_method_reports_what_comes_back(graph, faces, sigmas):
     reported = {}
     for method in ("ddim", "fixed_point"):
         code, _, report, matched = graph.invert(faces, method=method, sigmas=sigmas, measure=True)
-        reported[method] = float(report.split("comes back at ")[1].split(" dB")[0])
+        reported[method] = decibels(report)
         rebuilt = graph.sample(code, sigmas=matched)
         assert reported[method] == pytest.approx(psnr(rebuilt, faces["samples"]), abs=3)
     assert reported["fixed_point"] > reported["ddim"] + 20
@@ -89,7 +94,7 @@ def test_v_prediction_comes_back(graph, zero_snr):
     picture = latent("sd2_v")
     asked = dict(model=model, positive=conditioning("sd2_v", 1), negative=conditioning("sd2_v", 2), cfg=5.0)
     report = graph.trace(picture, **asked, sigmas=graph.schedule(8, model), measure=True)[2]
-    assert float(report.split("lowest of 2: ")[1].split(" dB")[0]) > 80, report
+    assert decibels(report) > 100, report
 
 
 def test_a_part_of_the_way_comes_back(graph, faces, sigmas):

@@ -84,7 +84,7 @@ def test_the_models_that_people_use_stay_affordable(schedule, latent, bottleneck
     assert cost.evaluations <= evaluations
     assert cost.host_bytes <= gigabytes * GIGABYTE
     assert f"{cost.evaluations:,} evaluations" in cost.text()
-    assert f"{cost.host_bytes / 1e9:.2f} GB" in cost.text()
+    assert f"{cost.host_bytes / 1e6:,.0f} MB" in cost.text()
 
 
 @pytest.mark.parametrize("method", [READOUT, "global", "difference"])
