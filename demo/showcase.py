@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..core import HDirection, SVDAttribute, ddim_inversion, fixed_point_inversion, load_hdirection
+from ..core import HDirection, SVDAttribute, load_hdirection
 from ..core.recipes import defaults
+from ..core.recipes.inversion import INVERSION_METHODS
 from ..core.recipes.learning_cost import LearningCost
 from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ..core.samplers import Run
@@ -60,7 +61,12 @@ def run(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     model, effort = load(), EFFORT
     readout_settings = _readout_settings(effort)
-    total = 2 + effort.pairs + _readout_cost(model, readout_settings).ticks + 2 * len(ATTRIBUTES) * len(STRENGTHS)
+    total = (
+        len(INVERSION_METHODS)
+        + effort.pairs
+        + _readout_cost(model, readout_settings).ticks
+        + 2 * len(ATTRIBUTES) * len(STRENGTHS)
+    )
     with tqdm(total=total, unit="step", smoothing=0.05) as bar:
         lines = _round_trips(model, bar)
         attribute, readout = _learn(model, effort, readout_settings, bar)
@@ -79,12 +85,12 @@ def run(output: Path) -> None:
 
 
 def _round_trips(model: DemoModel, bar: tqdm) -> list[str]:
-    """Invert the faces by fixed point and by DDIM, and say how well each comes back."""
+    """Invert the faces by every method, and say how well each comes back."""
     s = Session(model, sample(SEEDS), LIVE)
     bar.set_description("invert")
     lines = [f"{len(SEEDS)} held-out faces, inverted and rebuilt by {s.steps} euler steps at guidance {s.cfg:g}:"]
-    for name, invert in (("fixed_point", fixed_point_inversion), ("ddim", ddim_inversion)):
-        decibels, calls = round_trip(invert, s.denoiser(), s.latents, s.sigmas)
+    for name in INVERSION_METHODS:
+        decibels, calls = round_trip(name, s.denoiser(), s.latents, s.sigmas)
         lines.append(f"  {name:<12s}{decibels:6.1f} dB   {calls:.2f} model calls a step")
         bar.update()
     return lines
@@ -127,13 +133,13 @@ def _slide(
             SVDAttribute.load(svd_path(name)),
             load_hdirection(readout_path(name)),
         )
-        s = Session(model, sample(SEEDS), name)
+        s = Session(model, sample(SEEDS), name, traced=True)
 
         by_svd, by_readout = [], []
         for strength in STRENGTHS:
             by_svd.append(edits.svd_apply(s, attribute, strength))
             bar.update()
-            # At strength 0 both are the stock sampler.
+            # At strength 0 both give the picture back.
             by_readout.append(edits.asyrp(s, readout, EditSettings(strength)) if strength else by_svd[-1])
             bar.update()
         rows += [SheetRows(f"{name}\nLatent SVD", s, by_svd), SheetRows(f"{name}\nreadout", s, by_readout)]

@@ -21,11 +21,10 @@ from ...core import (
     HDirection,
     RandomDirection,
     SVDAttribute,
-    ddim_inversion,
-    fixed_point_inversion,
     load_hdirection,
 )
 from ...core.recipes import defaults
+from ...core.recipes.inversion import INVERSION_METHODS
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ..faces import render, sample
 from ..loader import DemoModel, load
@@ -39,7 +38,7 @@ from .session import HELD_OUT, Session
 SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
 ROUND_TRIP_FACES = 16
 SHOWN = 2  # faces an attribute on the contact sheet
-ROWS = 11
+ROWS = 13
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ def _round_trips(results: Results, model: DemoModel) -> list[str]:
     for cfg in (1.0, 5.0):
         denoise = model.denoiser("", cfg=cfg)
         denoise.context = context
-        for name, invert in (("fixed_point", fixed_point_inversion), ("ddim", ddim_inversion)):
-            measure = partial(round_trip, invert, denoise, latents, sigmas)
+        for name in INVERSION_METHODS:
+            measure = partial(round_trip, name, denoise, latents, sigmas)
             decibels, calls = results.get(f"round trip, {name}, {cfg:g}", measure)
             lines.append(
                 f"round trip, guidance {cfg:g}, {name:<12s} {decibels:5.1f} dB latent PSNR at "
@@ -234,6 +233,7 @@ def _attribute(
     """Measure one attribute: the lines of its table, and its rows of the contact sheet."""
     settings = results.settings
     s = Session(model, sample(range(HELD_OUT, HELD_OUT + settings.count)), name)
+    on_trace = replace(s, traced=True, cache={})
     learned = _learned(output, settings, model, name)
     bar.update()
     symmetric = replace(EditSettings(), symmetric=True)
@@ -243,9 +243,11 @@ def _attribute(
         "prompt swap from T": lambda: edits.prompt_swap(s),
         f"prompt swap from step {defaults.SWAP_STEP}": lambda: edits.prompt_swap(s, defaults.SWAP_STEP),
         "Latent SVD, own pair": lambda: edits.svd_own_pair(s),
+        "Latent SVD, own pair, traced": lambda: edits.svd_own_pair(on_trace),
         "Latent SVD, one foreign pair": lambda: edits.svd_one_foreign_pair(s, learned.singles),
         f"Latent SVD, mean of {settings.of(defaults.PAIRS)} pairs": lambda: edits.svd_apply(s, learned.svd),
         "Asyrp, readout": lambda: edits.asyrp(s, learned.readout),
+        "Asyrp, readout, traced": lambda: edits.asyrp(on_trace, learned.readout),
         "Asyrp, learned dh": lambda: edits.asyrp(s, learned.direction),
         "Asyrp, difference dh": lambda: edits.asyrp(s, learned.difference),
         "Asyrp, learned dh, symmetric": lambda: edits.asyrp(s, learned.direction, symmetric),
@@ -259,7 +261,7 @@ def _attribute(
 
         table.append(Score(*results.get(f"{name}, {label}", measure)).row(label))
         bar.update()
-    few = Session(model, s.faces[:SHOWN], name)
+    few = Session(model, s.faces[:SHOWN], name, traced=True)
     by_svd = [edits.svd_apply(few, learned.svd, strength) for strength in STRENGTHS]
     by_readout = [edits.asyrp(few, learned.readout, EditSettings(strength)) for strength in STRENGTHS]
     bar.update()

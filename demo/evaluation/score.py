@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ...core import Denoiser, InversionReport, sample_euler
+from ...core import Denoiser
+from ...core.recipes.inversion import invert
 from ..faces import ATTRIBUTES, counterfactuals
 from .session import Session
 
 LATENT_PEAK = 4.0  # peak to peak of a latent, for its PSNR
-# (denoise, latents, sigmas) -> (code, report)
-Invert = Callable[[Denoiser, Tensor, Tensor], tuple[Tensor, InversionReport]]
 HEADER = f"{'':<34s} {'success':>7s} {'others':>7s} {'PSNR dB':>8s}"
 
 
@@ -42,11 +41,11 @@ def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     return 10 * torch.log10(peak**2 / (a - b).square().mean(dim=(-3, -2, -1)).clamp(min=1e-20))
 
 
-def round_trip(invert: Invert, denoise: Denoiser, latents: Tensor, sigmas: Tensor) -> tuple[float, float]:
-    """Invert latents and rebuild them by euler.
+def round_trip(method: str, denoise: Denoiser, latents: Tensor, sigmas: Tensor) -> tuple[float, float]:
+    """Invert latents and rebuild them.
 
     Args:
-        invert: fixed_point_inversion or ddim_inversion.
+        method: One of INVERSION_METHODS; traced is rebuilt along its trace, the others by euler.
         denoise: The model.
         latents: Pictures as latents, [B, 4, 16, 16] in model space.
         sigmas: Descending noise levels, [n + 1].
@@ -54,9 +53,9 @@ def round_trip(invert: Invert, denoise: Denoiser, latents: Tensor, sigmas: Tenso
     Returns:
         The mean PSNR of the rebuilt latents in dB, and the model calls a step that the inversion took.
     """
-    code, report = invert(denoise, latents, sigmas)
-    rebuilt = sample_euler(denoise, code, sigmas)
-    return float(psnr(rebuilt, latents, LATENT_PEAK).mean()), report.calls / report.steps
+    report = invert(denoise, latents, sigmas, method).report
+    decibels = cast(Tensor, report.round_trip).mean()
+    return float(decibels), report.calls / report.steps
 
 
 def others(attribute: str) -> list[int]:
