@@ -1,12 +1,13 @@
 """Time an edited step, and a whole edit, on networks of full size with random weights.
 
     python benchmarks/full_size.py --models sd15-comfyui --steps 0 --threads 1
-    python benchmarks/full_size.py --models sd15-comfyui --size 16 --whole-size 16 --no-memory --threads 1
+    python benchmarks/full_size.py --models sd15-comfyui --size 16 --repeats 5 --whole-size 16 --no-memory --threads 1
     python benchmarks/full_size.py --models sd15-diffusers --size 32 --steps 0 --no-memory --threads 1
     python benchmarks/full_size.py --models sdxl-comfyui --size 32 --steps 0 --repeats 1 --threads 1
 
 Every number is a ratio to the stock sampler's, on the same network in the same run. Steps are timed one after the
-other in turn (stock, outside of the window, readout, dh, dh in two calls, stock, ...), and medians are compared.
+other in turn (stock, outside of the window, readout, dh, dh in two calls, stock, ...), and medians are compared. Whole
+runs take turns step by step.
 Memory is the peak of one step: of allocated memory on a GPU; on the CPU of the process's resident memory, which a
 thread reads every 2 ms while the allocator returns what is freed at once, in a pass of its own.
 ComfyUI is needed for the models that name it. Recorded outputs are in benchmarks/results/full_size.txt.
@@ -106,17 +107,22 @@ def step_alternatives(bench: Bench, denoise: Denoiser, size: int) -> dict[str, C
     }
 
 
-def whole_alternatives(bench: Bench, denoise: Denoiser, size: int, steps: int) -> dict[str, Callable[[], Tensor]]:
-    """Return a whole run of each kind, edited in the first half of the way."""
+def whole_runs(bench: Bench, denoise: Denoiser, size: int, steps: int) -> dict[str, float]:
+    """Return the seconds of whole runs, edited in the first half of the way. The runs take turns step by step."""
     sigmas = normal_sigmas(sd_alphas(), steps).to(bench.device)
-    x = _state(bench, size, sigmas[0])
-    edits = bench.edits(size, sigmas)
+    edits = {"stock": BoundEdit(), **bench.edits(size, sigmas)}
     window = EditWindow(percent_to_sigma(sd_alphas(), WINDOW))
-    return {
-        "stock": lambda: sample_euler(denoise, x, sigmas),
-        "dh": lambda: sample_asyrp(denoise, x, sigmas, edits["dh"], window),
-        "readout": lambda: sample_asyrp(denoise, x, sigmas, edits["readout"], window),
-    }
+    states = dict.fromkeys(edits, _state(bench, size, sigmas[0]))
+    seconds = dict.fromkeys(edits, 0.0)
+    for i in range(steps):
+        for name, edit in edits.items():
+
+            def step(name: str = name, edit: BoundEdit = edit, part: Tensor = sigmas[i : i + 2]) -> Tensor:
+                states[name] = sample_asyrp(denoise, states[name], part, edit, window)
+                return states[name]
+
+            seconds[name] += timed(bench, step)
+    return seconds
 
 
 def _state(bench: Bench, size: int, sigma: Tensor) -> Tensor:
@@ -186,7 +192,7 @@ def report(bench: Bench, denoise: Denoiser, label: str, args: argparse.Namespace
             print(f"    {name:<26s}{taken / seconds['stock']:6.3f}", flush=True)
     if args.steps and denoise.guidance != 1:
         size = args.whole_size
-        whole = medians(bench, whole_alternatives(bench, denoise, size, args.steps), 1)
+        whole = whole_runs(bench, denoise, size, args.steps)
         print(f"{label}, {args.steps} steps at {size}x{size}, window {WINDOW}: stock {whole['stock']:.0f} s, 1 round")
         for name in ("dh", "readout"):
             print(f"    {name:<26s}{whole[name] / whole['stock']:6.3f}", flush=True)
