@@ -39,6 +39,7 @@ class Table(NamedTuple):
 
 
 TABLES = (
+    Table("import_time", ("import_time.py",), ("--repeats", "1")),
     Table("demo_model", ("demo_model.py",), ()),
     Table("inversion", ("inversion.py",), ("--count", "2", "--steps", "10", "--guidance", "1")),
     Table("inversion_captions", ("inversion.py", "--captions"), ("--count", "2", "--steps", "10", "--guidance", "5")),

@@ -8,6 +8,8 @@ To write the file anew after an addition:
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,14 @@ def test_every_node_and_input_explains_itself(pack_nodes):
         assert all(item.tooltip for item in [*schema.inputs, *schema.outputs]), name
         page = (DOCS / f"{schema.node_id}.md").read_text()
         assert page.startswith(f"# {schema.display_name}\n"), name
+
+
+def test_the_packs_nodes_bring_in_no_heavy_package(comfyui_path):
+    """In a process of its own, because tests import more than ComfyUI does."""
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "import_time.py"
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui_path)}
+    done = subprocess.run(
+        [sys.executable, str(benchmark), "--repeats", "1"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "heavy packages it imports: none" in done.stdout
