@@ -3,7 +3,7 @@
     python benchmarks/full_size.py --models sd15-comfyui --steps 0 --threads 1
     python benchmarks/full_size.py --models sd15-comfyui --size 16 --repeats 5 --whole-size 16 --no-memory --threads 1
     python benchmarks/full_size.py --models sd15-diffusers --size 32 --steps 0 --no-memory --threads 1
-    python benchmarks/full_size.py --models sdxl-comfyui --size 32 --steps 0 --repeats 1 --threads 1
+    python benchmarks/full_size.py --models sdxl-comfyui --size 16 --steps 0 --repeats 1 --threads 1
 
 Every number is a ratio to the stock sampler's, on the same network in the same run. Steps are timed one after the
 other in turn (stock, outside of the window, readout, dh, dh in two calls, stock, ...), and medians are compared. Whole
