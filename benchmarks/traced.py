@@ -33,7 +33,7 @@ def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
     drawn = faces.sample(range(args.first, args.first + args.count))
     latents = model.encode(faces.render(drawn))
     own = torch.cat([model.context(caption(names)) for names in drawn.names()])
-    print(f"{args.count} renders, latent PSNR in dB (lowest); 212 and more is bit for bit\n")
+    print(f"{args.count} renders, latent PSNR in dB (lowest); 200 is bit for bit\n")
     for prompt, context in ((repr(SOURCE), model.context(SOURCE)), ("their own captions", own)):
         heading = f"under {prompt}"
         print(f"{heading:<34s}" + "".join(f"{f'{steps} steps':>18s}" for steps in args.steps) + "  calls/step")

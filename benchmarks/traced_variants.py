@@ -26,7 +26,7 @@ from singular_edit.core.saliency import FOCUS, saliency_weight
 from singular_edit.demo import faces, loader
 from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
-from singular_edit.demo.evaluation.score import HEADER, score
+from singular_edit.demo.evaluation.score import score
 from singular_edit.demo.evaluation.session import SOURCE, Session
 from torch import Tensor
 
@@ -187,7 +187,7 @@ class TraceSession(Session):
 
 
 def run(model: loader.DemoModel, args: argparse.Namespace) -> None:
-    """Print the scores of each variant; args: attributes, guidance, count and first of the command line."""
+    """Print success/others/PSNR dB of each variant; args: attributes, guidance, count and first of the command line."""
 
     def with_first_step(first_step: FirstStep, part: float = 1.0) -> Callable[..., Trace]:
         def make(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Trace:
@@ -208,10 +208,13 @@ def run(model: loader.DemoModel, args: argparse.Namespace) -> None:
     for name in args.attributes:
         readout = load_hdirection(readout_path(name))
         for cfg in args.guidance:
-            print(f"{f'{name}, guidance {cfg:g}':<34s}{HEADER[34:]}", flush=True)
+            print(f"{f'{name}, guidance {cfg:g}':<34s}{'readout':>24s}{'own pair':>24s}", flush=True)
             for label, (make, follow) in variants.items():
                 kind = type("Variant", (TraceSession,), {"make": staticmethod(make), "follow": follow})
                 s = kind(model, faces.sample(range(args.first, args.first + args.count)), name, cfg=cfg)
-                print(score(s, edits.asyrp(s, readout)).row(f"readout, {label}"[:34]), flush=True)
-                print(score(s, edits.svd_own_pair(s)).row(f"own pair, {label}"[:34]), flush=True)
+                cells = ""
+                for edited in (edits.asyrp(s, readout), edits.svd_own_pair(s)):
+                    found = score(s, edited)
+                    cells += f"{f'{found.success:.2f}/{found.kept:.2f}/{found.psnr:.1f}':>24s}"
+                print(f"{label:<34s}{cells}", flush=True)
             print(flush=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.noise import check_start
+from ..core.denoiser import Denoiser
 from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.recipes import hspace
@@ -28,6 +29,7 @@ from .inputs import (
     trace_input,
     trace_of,
 )
+from .traced_sampler import follow_trace_comfy
 
 DEFAULTS = EditSettings()
 # ComfyUI draws a sampler's noise from the same seed as the start noise; the boost must not repeat it.
@@ -72,11 +74,16 @@ def sample_asyrp_comfy(
         EditError: The model has no U-Net bottleneck, or one of another width; or the latent, the schedule or the start
             is not the trace's.
     """
-    if trace is not None:
-        check_start(trace, x, sigmas, getattr(model, "noise", None))
     base_model = model.inner_model.inner_model
     if any(settings.strength * weight for weight, _ in direction.parts):
         require_bottleneck(base_model)
+    extra_args = extra_args or {}
+    rows = None if mask is None else _mask_like(mask, x)
+    denoise: Denoiser = ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond)
+    if trace is not None:
+        check_start(trace, x, sigmas, getattr(model, "noise", None))
+        denoise = follow_trace_comfy(model, x, sigmas, extra_args, trace, edit_uncond=edit_uncond)
+        rows = _both(rows, extra_args.get("denoise_mask"))
     generator = torch.Generator().manual_seed((noise_seed + SEED_SALT) % 2**64)
 
     def draw(state: Tensor) -> Tensor:
@@ -87,14 +94,13 @@ def sample_asyrp_comfy(
             callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
 
     return hspace.edit(
-        ComfyDenoiser(model, extra_args or {}, edit_uncond=edit_uncond),
+        denoise,
         x,
         Schedule(sigmas, base_model.model_sampling.percent_to_sigma),
         direction,
         settings,
         noise=draw,
-        mask=None if mask is None else _mask_like(mask, x),
-        trace=trace,
+        mask=rows,
         callback=report,
     )
 
@@ -103,6 +109,13 @@ def _mask_like(mask: Tensor, x: Tensor) -> Tensor:
     """Bring a MASK, [H, W] or [M, H, W], to the size of x, [B, 1, h, w]; masks are repeated if they are too few."""
     rows = latent_mask(mask, x)
     return comfy.utils.repeat_to_batch_size(rows, len(x)).to(x)
+
+
+def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Return where both of two masks are white."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a * b
 
 
 class AsyrpSampler(io.ComfyNode):

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.noise import check_start
-from ..core.inversion.traced import Trace, sample_traced
+from ..core.denoiser import Denoiser
+from ..core.inversion.traced import Trace, follow_trace
+from ..core.samplers import sample_euler
 from .inputs import CATEGORY, TraceType, trace_of
 
 
@@ -42,12 +44,45 @@ def sample_traced_comfy(
         EditError: The latent or the schedule is not the trace's, or noise was added to the code.
     """
     check_start(trace, x, sigmas, getattr(model, "noise", None))
+    denoise = follow_trace_comfy(model, x, sigmas, extra_args or {}, trace)
 
     def report(i: int, state: Tensor, denoised: Tensor) -> None:
         if callback is not None:
             callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
 
-    return sample_traced(ComfyDenoiser(model, extra_args or {}), trace, x, sigmas, report)
+    return sample_euler(denoise, x, sigmas, report)
+
+
+def follow_trace_comfy(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    trace: Trace,
+    *,
+    edit_uncond: bool = False,
+) -> Denoiser:
+    """Return the denoiser of a sampler function that follows a trace.
+
+    A noise mask keeps the picture exactly outside of it. ComfyUI would mix noise of its own in there.
+
+    Args:
+        model: What ComfyUI hands to a sampler function.
+        x: State at sigmas[0], [B, C, ..., H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        extra_args: Handed on to the model, but for the noise mask.
+        trace: What is followed.
+        edit_uncond: As ComfyDenoiser takes it.
+
+    Returns:
+        The denoiser.
+
+    Raises:
+        EditError: The latent or the schedule is not the trace's.
+    """
+    mask = extra_args.get("denoise_mask")
+    denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond)
+    return follow_trace(denoise, trace, x, sigmas, mask)
 
 
 class TracedSampler(io.ComfyNode):

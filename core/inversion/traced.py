@@ -106,24 +106,36 @@ class TracedDenoiser:
     Args:
         denoise: The model, under the inversion's prompt or another one.
         trace: What is followed.
+        mask: Where the picture may change, broadcastable to a state, 0 to 1: where it is 0, the prediction is the one
+            that stays on the trace, whatever happens elsewhere. None is everywhere.
     """
 
-    def __init__(self, denoise: Denoiser, trace: Trace) -> None:
+    def __init__(self, denoise: Denoiser, trace: Trace, mask: Tensor | None = None) -> None:
         self.denoise = denoise
         self.trace = trace
+        self.mask = mask
         self.guidance = guidance_of(denoise)
         self.flow = is_flow(denoise)
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0, corrected; see core.denoiser.Denoiser."""
         state, correction = self._step(x, sigma)
-        return self.denoise(state, sigma, h_edit) + correction
+        return self._masked(self.denoise(state, sigma, h_edit) + correction, sigma)
 
     def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
         """Return D and D_edit, both corrected."""
         state, correction = self._step(x, sigma)
         denoised, edited = denoise_pair(self.denoise, state, sigma, h_edit)
-        return denoised + correction, edited + correction
+        return self._masked(denoised + correction, sigma), self._masked(edited + correction, sigma)
+
+    def _masked(self, denoised: Tensor, sigma: Tensor) -> Tensor:
+        """Return D inside of the mask and D*, which leads along the trace, outside of it."""
+        if self.mask is None:
+            return denoised
+        i = self.trace.step_at(sigma)
+        start, end = _repeated(self.trace.states[i], denoised), _repeated(self.trace.states[i + 1], denoised)
+        on_trace = start - sigma * (start - end) / (sigma - self.trace.sigmas[i + 1].to(sigma))
+        return on_trace + self.mask.to(denoised) * (denoised - on_trace)
 
     def _step(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the model is evaluated, and what is added to its answer.
@@ -144,7 +156,9 @@ class TracedDenoiser:
         return state, _repeated(trace.corrections[i], x) + pull
 
 
-def follow_trace(denoise: Denoiser, trace: Trace | None, x: Tensor, sigmas: Tensor) -> Denoiser:
+def follow_trace(
+    denoise: Denoiser, trace: Trace | None, x: Tensor, sigmas: Tensor, mask: Tensor | None = None
+) -> Denoiser:
     """Return a denoiser with which a sampler that makes Euler steps follows a trace.
 
     Args:
@@ -152,6 +166,7 @@ def follow_trace(denoise: Denoiser, trace: Trace | None, x: Tensor, sigmas: Tens
         trace: What is followed; None returns the model itself.
         x: The sampler's state at sigmas[0], [B, C, ..., H, W].
         sigmas: The sampler's noise levels: the trace's, or a part of them.
+        mask: Where the picture may change, broadcastable to x, 0 to 1; None is everywhere.
 
     Returns:
         The denoiser.
@@ -162,7 +177,7 @@ def follow_trace(denoise: Denoiser, trace: Trace | None, x: Tensor, sigmas: Tens
     if trace is None:
         return denoise
     trace.check(x, sigmas)
-    return TracedDenoiser(denoise, trace)
+    return TracedDenoiser(denoise, trace, mask)
 
 
 @torch.no_grad()

@@ -140,6 +140,29 @@ def test_a_mask_keeps_the_rest_exactly(graph, faces, traced):
     assert psnr(back(graph, traced, nowhere), faces["samples"]) > 120
 
 
+@pytest.mark.parametrize("kind", ["prompt", "readout"])
+def test_a_noise_mask_keeps_the_picture_outside_of_it(graph, faces, traced, kind):
+    """Both ways of wiring it: the code with a mask, and the picture with a mask beside the NOISE output."""
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[:, :, :32] = 1
+    kept, free = (..., slice(8, 16), slice(None)), (..., slice(0, 8), slice(None))
+    if kind == "prompt":
+        sampler, prompt = traced_sampler(graph, traced[4]), graph.prompt("a face with a hat")
+    else:
+        readout = load_hdirection(readout_path("hat"))
+        sampler, prompt = graph.asyrp(readout, strength=1.5, edit_percent=1.0, trace=traced[4]), graph.target
+    from_code = graph.sample({**traced[0], "noise_mask": mask}, sampler, cfg=7.5, positive=prompt, sigmas=traced[3])
+    assert psnr(from_code[kept], faces["samples"][kept]) > 110
+    assert psnr(from_code[free], faces["samples"][free]) < 40
+    if kind == "readout":
+        picture = {**faces, "noise_mask": mask}
+        from_noise = graph.sample_noise(
+            traced[1], picture, cfg=7.5, sampler=sampler, sigmas=traced[3], positive=graph.target
+        )
+        assert psnr(from_noise[kept], faces["samples"][kept]) > 110
+        assert psnr(from_noise, from_code) > 80
+
+
 def test_latent_svd_sampler_follows_the_trace(graph, faces, traced):
     source, target = graph.pair()[:2]
     attribute = graph.run("SVDAttributeLearn", source=source, target=target)[0]

@@ -120,11 +120,20 @@ class Graph:
             )[0]["samples"]
 
     def sample_noise(
-        self, noise, latent: dict, cfg: float = 1.0, model=None, sampler=None, sigmas: Tensor | None = None
+        self,
+        noise,
+        latent: dict,
+        cfg: float = 1.0,
+        model=None,
+        sampler=None,
+        sigmas: Tensor | None = None,
+        positive=None,
     ) -> Tensor:
         """SamplerCustomAdvanced with a CFGGuider."""
         with torch.inference_mode():
-            guider = self.custom.CFGGuider().get_guider(model or self.model, self.source, self.negative, cfg)[0]
+            guider = self.custom.CFGGuider().get_guider(
+                model or self.model, positive or self.source, self.negative, cfg
+            )[0]
             return self.custom.SamplerCustomAdvanced().sample(
                 noise, guider, sampler or self.euler, self.sigmas if sigmas is None else sigmas, latent
             )[0]["samples"]

@@ -206,6 +206,24 @@ def test_rounding_is_no_edit(growth, seed):
     assert float((back - x).abs().max()) < 1e-5 * float(trace.states.abs().max())
 
 
+@pytest.mark.parametrize("flow", [False, True])
+def test_outside_of_a_mask_the_picture_stays_whatever_happens_inside(flow):
+    model = LinearBottleneck(flow=flow)
+    sigmas = FLOW if flow else karras(8)
+    x = noise((2, 4, 4, 4))
+    trace, _ = traced_inversion(model, x, sigmas)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    edited = trace.code + 0.5 * mask
+    other = LinearBottleneck(shift=2.0, flow=flow)
+    back = sample_euler(follow_trace(other, trace, edited, sigmas, mask), edited, sigmas)
+    size = float(trace.states.abs().max())
+    assert float((back - x)[..., 2:].abs().max()) < 1e-6 * size
+    assert float((back - x)[..., :2].abs().min()) > 0.1
+    everywhere = sample_euler(follow_trace(other, trace, edited, sigmas, torch.ones_like(mask)), edited, sigmas)
+    assert torch.allclose(everywhere, sample_traced(other, trace, edited, sigmas), atol=1e-5 * size)
+
+
 def test_what_the_model_says_of_itself_is_handed_on():
     model = LinearBottleneck(flow=True)
     model.guidance = 4.0
