@@ -194,6 +194,14 @@ SAMPLERS = {
     "dpmpp_2m": Sampler(_dpmpp_2m, multistep=True),
 }
 
+# Other names of samplers.
+ALIASES = {"ddim": "euler"}
+
+
+def is_euler(name: str) -> bool:
+    """Return whether a sampler of this name makes Euler steps."""
+    return ALIASES.get(name, name) == "euler"
+
 
 def sampler_named(name: str) -> Sampler:
     """Return the sampler of that name; "ddim" is euler.
@@ -201,7 +209,7 @@ def sampler_named(name: str) -> Sampler:
     Raises:
         EditError: The sampler has no inverse here.
     """
-    name = {"ddim": "euler"}.get(name, name)
+    name = ALIASES.get(name, name)
     if name not in SAMPLERS:
         raise EditError(
             f"sampler is '{name}', which cannot be inverted here (stochastic and ancestral samplers draw noise that "

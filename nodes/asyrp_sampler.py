@@ -10,10 +10,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck
+from ..backends.comfyui.denoiser import require_bottleneck
 from ..backends.comfyui.latents import latent_mask
-from ..backends.comfyui.noise import check_start
-from ..core.denoiser import Denoiser
+from ..backends.comfyui.session import step_reporter
 from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.recipes import hspace
@@ -29,7 +28,7 @@ from .inputs import (
     trace_input,
     trace_of,
 )
-from .traced_sampler import follow_trace_comfy
+from .traced_sampler import denoiser_on_trace
 
 DEFAULTS = EditSettings()
 # ComfyUI draws a sampler's noise from the same seed as the start noise; the boost must not repeat it.
@@ -79,29 +78,22 @@ def sample_asyrp_comfy(
         require_bottleneck(base_model)
     extra_args = extra_args or {}
     rows = None if mask is None else _mask_like(mask, x)
-    denoise: Denoiser = ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond)
     if trace is not None:
-        check_start(trace, x, sigmas, getattr(model, "noise", None))
-        denoise = follow_trace_comfy(model, x, sigmas, extra_args, trace, edit_uncond=edit_uncond)
         rows = _both(rows, extra_args.get("denoise_mask"))
     generator = torch.Generator().manual_seed((noise_seed + SEED_SALT) % 2**64)
 
     def draw(state: Tensor) -> Tensor:
         return torch.randn(state.shape, generator=generator).to(state)
 
-    def report(i: int, state: Tensor, denoised: Tensor) -> None:
-        if callback is not None:
-            callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
-
     return hspace.edit(
-        denoise,
+        denoiser_on_trace(model, x, sigmas, extra_args, trace, edit_uncond=edit_uncond),
         x,
         Schedule(sigmas, base_model.model_sampling.percent_to_sigma),
         direction,
         settings,
         noise=draw,
         mask=rows,
-        callback=report,
+        callback=step_reporter(callback, sigmas),
     )
 
 

@@ -21,7 +21,7 @@ def text_of(clip: Any, clip_vision: Any, vae: Any, source_text: str, target_text
         target_text: What they should become.
 
     Returns:
-        The direction, [1, width].
+        The direction, [E] in float32, on the CPU.
 
     Raises:
         EditError: Something that method clip needs is missing, or does not fit together.

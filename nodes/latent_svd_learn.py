@@ -18,8 +18,6 @@ from . import plots
 from .inputs import CATEGORY, SVDAttributeType, seed_input
 
 DEFAULTS = AttributeSettings()
-# Training of the predictor mlp, which comes near the closed form in a second or two:
-# python benchmarks/latent_svd_speed.py
 # The report of mlp asks for more training steps above this multiple of the closed form's loss.
 NEAR_CLOSED_FORM = 1.05
 

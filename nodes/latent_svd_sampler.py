@@ -19,6 +19,7 @@ from ..core.inversion.traced import Trace
 from ..core.latent_svd.apply import apply_attribute
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import STEPS, SVD_STRENGTH, T_X_STEP
+from ..core.samplers import is_euler
 from .inputs import (
     CATEGORY,
     SVDAttributeType,
@@ -266,7 +267,7 @@ def _following(trace: Trace, wrapped: Any) -> Any:
         EditError: ``wrapped`` is another sampler.
     """
     name = sampler_name(wrapped)
-    if name not in ("euler", "ddim"):
+    if not is_euler(name):
         raise EditError(f"wrapped is '{name}', but a trace is of euler's steps; wire euler, or leave trace unwired.")
     return traced_sampler(trace)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.noise import check_start
+from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
 from ..core.inversion.traced import Trace, follow_trace
 from ..core.samplers import sample_euler
@@ -43,46 +44,42 @@ def sample_traced_comfy(
     Raises:
         EditError: The latent or the schedule is not the trace's, or noise was added to the code.
     """
-    check_start(trace, x, sigmas, getattr(model, "noise", None))
-    denoise = follow_trace_comfy(model, x, sigmas, extra_args or {}, trace)
-
-    def report(i: int, state: Tensor, denoised: Tensor) -> None:
-        if callback is not None:
-            callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
-
-    return sample_euler(denoise, x, sigmas, report)
+    denoise = denoiser_on_trace(model, x, sigmas, extra_args or {}, trace)
+    return sample_euler(denoise, x, sigmas, step_reporter(callback, sigmas))
 
 
-def follow_trace_comfy(
+def denoiser_on_trace(
     model: Any,
     x: Tensor,
     sigmas: Tensor,
     extra_args: dict[str, Any],
-    trace: Trace,
+    trace: Trace | None,
     *,
     edit_uncond: bool = False,
 ) -> Denoiser:
-    """Return the denoiser of a sampler function that follows a trace.
+    """Return the denoiser of a sampler function, which follows a trace where there is one.
 
-    A noise mask keeps the picture exactly outside of it. ComfyUI would mix noise of its own in there.
+    On a trace, a noise mask keeps the picture exactly outside of it. ComfyUI would mix noise of its own in there.
 
     Args:
         model: What ComfyUI hands to a sampler function.
         x: State at sigmas[0], [B, C, ..., H, W] in model space.
         sigmas: Descending noise levels, [n + 1].
-        extra_args: Handed on to the model, but for the noise mask.
-        trace: What is followed.
+        extra_args: Handed on to the model, on a trace without the noise mask.
+        trace: What is followed; None for the model itself.
         edit_uncond: As ComfyDenoiser takes it.
 
     Returns:
         The denoiser.
 
     Raises:
-        EditError: The latent or the schedule is not the trace's.
+        EditError: The latent or the schedule is not the trace's, or noise was added to the code.
     """
-    mask = extra_args.get("denoise_mask")
+    if trace is None:
+        return ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond)
+    check_start(trace, x, sigmas, getattr(model, "noise", None))
     denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond)
-    return follow_trace(denoise, trace, x, sigmas, mask)
+    return follow_trace(denoise, trace, x, sigmas, extra_args.get("denoise_mask"))
 
 
 class TracedSampler(io.ComfyNode):

@@ -76,8 +76,8 @@ def _file_of(function: Any) -> str:
     return getattr(getattr(function, "__code__", None), "co_filename", "")
 
 
-class Question(NamedTuple):
-    """What the network is asked in one run.
+class NetworkInputs(NamedTuple):
+    """What the network is given in one run.
 
     Attributes:
         x: Its input, [R, C, h, w].
@@ -101,8 +101,8 @@ class Question(NamedTuple):
         return self.options["cond_or_uncond"]
 
 
-def question_of(executor: Any, inputs: tuple[Any, ...], more: dict[str, Any], ours: Any) -> Question | None:
-    """Return what the network is asked.
+def network_inputs(executor: Any, inputs: tuple[Any, ...], more: dict[str, Any], ours: Any) -> NetworkInputs | None:
+    """Return what the network is given.
 
     Args:
         executor: ComfyUI's, as a DIFFUSION_MODEL wrapper is given it.
@@ -111,9 +111,9 @@ def question_of(executor: Any, inputs: tuple[Any, ...], more: dict[str, Any], ou
         ours: The first output_block_patch.
 
     Returns:
-        The question, or None where the run cannot be repeated from the bottleneck on.
+        The inputs, or None where the run cannot be repeated from the bottleneck on.
     """
-    if len(inputs) != len(Question._fields):
+    if len(inputs) != len(NetworkInputs._fields):
         return None
     x, timesteps, context, y, control, options = inputs
     network = executor.class_obj
@@ -139,7 +139,7 @@ def question_of(executor: Any, inputs: tuple[Any, ...], more: dict[str, Any], ou
     # The network takes the residuals out of these lists.
     control = None if control is None else {name: list(parts) for name, parts in control.items()}
     kept = {name: value for name, value in options.items() if name not in (*WRITTEN, "wrappers", "patches")}
-    return Question(x, timesteps, context, y, control, {**kept, "patches": patches})
+    return NetworkInputs(x, timesteps, context, y, control, {**kept, "patches": patches})
 
 
 def _leaves(tree: Any) -> list[Any]:

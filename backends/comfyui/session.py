@@ -10,12 +10,31 @@ import torch
 from torch import Tensor
 
 from ...core.errors import EditError
+from ...core.samplers import OnState
 
 POSITIVE = "positive"
 TARGET = "target"
 
 # (model, extra_args, x in model space, sigmas) -> result; the first two are what a sampler function gets
 Algorithm = Callable[[Any, dict[str, Any], Tensor, Tensor], Any]
+
+
+def step_reporter(callback: Any, sigmas: Tensor) -> OnState:
+    """Return the core's callback that calls k-diffusion's.
+
+    Args:
+        callback: k-diffusion's, called with a dictionary once a step; None is not called.
+        sigmas: Descending noise levels of the sampler, [n + 1].
+
+    Returns:
+        The callback of a core sampler.
+    """
+
+    def report(i: int, state: Tensor, denoised: Tensor) -> None:
+        if callback is not None:
+            callback({"x": state, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+
+    return report
 
 
 def sampler_name(sampler: Any) -> str:

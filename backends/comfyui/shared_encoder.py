@@ -1,8 +1,8 @@
 """A plain and an edited prediction that share the encoder and the middle block of ComfyUI's U-Net.
 
 The plain prediction is the stock call. Meanwhile each run of the network keeps what its decoder was given: a Recording.
-The edited prediction is asked for through all of ComfyUI once more, guidance included, but where the network is asked
-what it was asked before, only its decoder runs, on the edited rows: a Replay. This is how the code of the Asyrp paper
+The edited prediction is asked for through all of ComfyUI once more, guidance included, but where the network is given
+what it was given before, only its decoder runs, on the edited rows: a Replay. This is how the code of the Asyrp paper
 (arXiv 2210.10960) computes its two predictions.
 
 A run of the network that cannot be repeated exactly (repeatable.py) is not kept, and the edited prediction then runs
@@ -20,7 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .bottleneck import BottleneckPatch, before_decoder, edited_chunks, with_first_output_patch
-from .repeatable import Question, question_of, same
+from .repeatable import NetworkInputs, network_inputs, same
 
 WRAPPER_KEY = "singular_edit"
 
@@ -29,15 +29,15 @@ class Run(NamedTuple):
     """One run of the network that can be repeated from the bottleneck on.
 
     Attributes:
-        question: What the network was asked.
+        given: What the network was given.
         chosen: The chunks that an edit changes.
         h: The bottleneck of these chunks; empty where there are none.
         skips: The skip connection of each decoder block, of these chunks; consumed by decode.
         transformer_index: How many transformers came before the decoder.
-        output: What the network answered, all rows.
+        output: What the network returned, all rows.
     """
 
-    question: Question
+    given: NetworkInputs
     chosen: list[int]
     h: list[Tensor]
     skips: list[Tensor]
@@ -63,11 +63,11 @@ class Recording:
 
     def _record(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
         """Run the network and keep what its decoder was given: a DIFFUSION_MODEL wrapper."""
-        question = question_of(executor, inputs, more, self._keep)
-        if question is None:
+        given = network_inputs(executor, inputs, more, self._keep)
+        if given is None:
             self.runs.append(None)
             return executor(*inputs, **more)
-        run = Run(question, edited_chunks(question.kinds, self.edit_uncond), [], [], [], [])
+        run = Run(given, edited_chunks(given.kinds, self.edit_uncond), [], [], [], [])
         self._current = run
         try:
             output: Tensor = executor(*inputs, **more)
@@ -82,7 +82,7 @@ class Recording:
         """Keep the edited chunks of what a decoder block is given: an output_block_patch."""
         run = self._current
         if run is not None and run.chosen and hsp is not None:
-            count = len(run.question.kinds)
+            count = len(run.given.kinds)
             if before_decoder(transformer_options):
                 # A copy, because other patches write into h.
                 run.h.append(_chunks(h, run.chosen, count).clone())
@@ -110,32 +110,32 @@ class Replay:
         return _with_wrapper(with_first_output_patch(model_options, self.patch), self._replay)
 
     def _replay(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
-        """Run the decoder alone if the network is asked what it was asked before: a DIFFUSION_MODEL wrapper."""
+        """Run the decoder alone if the network is given what it was given before: a DIFFUSION_MODEL wrapper."""
         run = next(self.runs, None)
-        question = question_of(executor, inputs, more, self.patch)
-        if run is None or question is None or not same(run.question, question):
+        given = network_inputs(executor, inputs, more, self.patch)
+        if run is None or given is None or not same(run.given, given):
             return executor(*inputs, **more)
         self.patch.fired = True
         output = run.output.pop()
         if run.chosen:
-            edited = _decode(executor.class_obj, run, question, self.patch).chunk(len(run.chosen))
-            chunks = list(output.chunk(len(question.kinds)))
+            edited = _decode(executor.class_obj, run, given, self.patch).chunk(len(run.chosen))
+            chunks = list(output.chunk(len(given.kinds)))
             for i, part in zip(run.chosen, edited, strict=True):
                 chunks[i] = part
             output = torch.cat(chunks)
         return output
 
 
-def _decode(network: Any, run: Run, question: Question, patch: BottleneckPatch) -> Tensor:
+def _decode(network: Any, run: Run, given: NetworkInputs, patch: BottleneckPatch) -> Tensor:
     """Run the decoder on the edited chunks, [rows, C, h, w]."""
-    count = len(question.kinds)
-    x, timesteps, context = (_chunks(part, run.chosen, count) for part in question[:3])
+    count = len(given.kinds)
+    x, timesteps, context = (_chunks(part, run.chosen, count) for part in given[:3])
     emb = network.time_embed(timestep_embedding(timesteps, network.model_channels, repeat_only=False).to(x.dtype))
-    if question.y is not None:
-        emb = emb + network.label_emb(_chunks(question.y, run.chosen, count))
+    if given.y is not None:
+        emb = emb + network.label_emb(_chunks(given.y, run.chosen, count))
     options = {
-        **question.options,
-        **{name: [question.options[name][i] for i in run.chosen] for name in ("cond_or_uncond", "uuids")},
+        **given.options,
+        **{name: [given.options[name][i] for i in run.chosen] for name in ("cond_or_uncond", "uuids")},
         "original_shape": list(x.shape),
         "transformer_index": run.transformer_index[0],
     }

@@ -13,7 +13,7 @@ from ..inversion.ddim import ddim_inversion, remaining_sigmas
 from ..inversion.fixed_point import fixed_point_inversion
 from ..inversion.report import QUALITIES, InversionReport, Quality, round_trip_psnr
 from ..inversion.traced import Trace, sample_traced, traced_inversion
-from ..samplers import OnStep, sample, sampler_named
+from ..samplers import OnStep, is_euler, sample, sampler_named
 
 FIXED_POINT = "fixed_point"
 DDIM = "ddim"
@@ -71,7 +71,7 @@ def invert(  # noqa: PLR0913
     """
     if method not in INVERSION_METHODS:
         raise EditError(f"method is '{method}'; {', '.join(INVERSION_METHODS)} are accepted.")
-    if method != FIXED_POINT and sampler not in ("euler", "ddim"):
+    if method != FIXED_POINT and not is_euler(sampler):
         raise EditError(
             f"method {method} inverts euler, but the sampler is '{sampler}'; use fixed_point, or sample by euler."
         )

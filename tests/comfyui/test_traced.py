@@ -195,11 +195,11 @@ def test_a_trace_that_does_not_fit_is_said_in_a_sentence(graph, faces, traced, s
         back(graph, traced, follow, sigmas=graph.schedule(STEPS, scheduler="karras"))
     with pytest.raises(EditError, match="wire the code and the trace of the same Latent Invert"):
         graph.sample({"samples": torch.zeros(1, 4, 16, 24)}, follow, sigmas=sigmas)
-    for noise in (graph.random_noise(5),):
-        with pytest.raises(EditError, match="The sampler adds noise to the trace's code"):
-            graph.sample_noise(noise, traced[0], sampler=follow, sigmas=sigmas)
-        with pytest.raises(EditError, match="The sampler adds noise to the trace's code"):
-            graph.pair(noise=noise, latent_image=faces, sigmas=sigmas, at_step=6, last_parting=5, trace=traced[4])
+    noise = graph.random_noise(5)
+    with pytest.raises(EditError, match="The sampler adds noise to the trace's code"):
+        graph.sample_noise(noise, traced[0], sampler=follow, sigmas=sigmas)
+    with pytest.raises(EditError, match="The sampler adds noise to the trace's code"):
+        graph.pair(noise=noise, latent_image=faces, sigmas=sigmas, at_step=6, last_parting=5, trace=traced[4])
     with pytest.raises(EditError, match="trace is a str"):
         graph.run("TracedSampler", trace="a trace")
     attribute = graph.run("SVDAttributeLearn", source=faces, target=graph.faces([11, 12], glasses="on"))[0]
