@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "weights" / "attributes"
+# The folder whose files nodes list as "demo/NAME".
+SHIPPED = Path(__file__).parent / "weights" / "attributes"
+FOLDER = SHIPPED / "demo"
 
 
 def svd_path(name: str) -> Path:

@@ -27,6 +27,8 @@ class DemoLatent(comfy.latent_formats.LatentFormat):
     """LATENT space is the VAE's own; model space is that times the latent scale."""
 
     latent_channels = LATENT_CHANNELS
+    # Read by backends/comfyui/family.py. ComfyUI's own ratio stays 8, as its empty latents assume.
+    pixels_per_latent = DOWNSCALE
 
     def __init__(self) -> None:
         self.scale_factor = read_weights("vae")[1]["latent_scale"]
@@ -57,6 +59,7 @@ class DemoConfig(comfy.supported_models_base.BASE):
     unet_extra_config: ClassVar[dict[str, Any]] = {"num_heads": 4, "num_head_channels": -1}
     latent_format = DemoLatent
     memory_usage_factor = 1.0
+    native_side = DOWNSCALE * 16
 
 
 class DemoTokenizer:

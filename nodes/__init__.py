@@ -3,9 +3,11 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    apply_attribute,
     asyrp_sampler,
     asyrp_schedule,
     demo,
+    edit_picture,
     files,
     hspace_directions,
     hspace_learn,
@@ -16,11 +18,17 @@ from . import (
     latent_svd_sampler,
     latent_svd_spectrum,
     latent_svd_tools,
+    learn_attribute,
+    prepare_picture,
     prompt_pair,
     traced_sampler,
 )
 
 FAMILIES = (
+    learn_attribute,
+    apply_attribute,
+    prepare_picture,
+    edit_picture,
     inversion,
     traced_sampler,
     prompt_pair,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.samplers
@@ -11,15 +12,17 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.denoiser import require_bottleneck
+from ..backends.comfyui.family import family_of
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.session import step_reporter
 from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.recipes import hspace
+from ..core.recipes.attributes import check_model
 from ..core.recipes.settings import EditSettings
 from ..core.samplers import Schedule
 from .inputs import (
-    CATEGORY,
+    ADVANCED,
     HDirectionType,
     direction_of,
     percent_input,
@@ -76,6 +79,8 @@ def sample_asyrp_comfy(
     base_model = model.inner_model.inner_model
     if any(settings.strength * weight for weight, _ in direction.parts):
         require_bottleneck(base_model)
+        for note in check_model(direction, family_of(base_model)):
+            logging.info("Singular Edit: %s", note)
     extra_args = extra_args or {}
     rows = None if mask is None else _mask_like(mask, x)
     if trace is not None:
@@ -119,7 +124,7 @@ class AsyrpSampler(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditAsyrpSampler",
             display_name="Asyrp Sampler",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "An euler sampler that edits the picture along an h-space direction while it forms (Asyrp). "
                 "Start it from an inverted code to edit a picture. "

@@ -16,7 +16,7 @@ from ..backends.perceptual import DISTANCES, distance_named
 from ..core.errors import EditError, check_sigmas
 from ..core.hspace.edit_schedule import EditCurves, edit_curves, record_rebuild
 from . import plots
-from .inputs import CATEGORY, cfg_input
+from .inputs import ADVANCED, cfg_input
 
 DISTANCE = "ms-ssim"
 # Names of lines in the plot.
@@ -40,7 +40,7 @@ class AsyrpSchedule(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditAsyrpSchedule",
             display_name="Asyrp Schedule (auto)",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Finds for a picture until when Asyrp should edit and from when it should boost. "
                 "It inverts the picture, rebuilds it, "

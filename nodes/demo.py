@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..demo import faces
-from .inputs import CATEGORY, seed_input
+from .inputs import DEMO, seed_input
 
 AS_DRAWN = "as drawn"
 SWITCH = {AS_DRAWN: None, "on": True, "off": False}
@@ -20,7 +20,7 @@ class DemoFaceModel(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditDemoModel",
             display_name="Demo Face Model",
-            category=f"{CATEGORY}/demo",
+            category=DEMO,
             description=(
                 "A tiny text-to-image model of drawn 64x64 faces that comes with the pack (15 MB). "
                 "It knows the words face, smile, glasses, hat and beard, "
@@ -69,7 +69,7 @@ class DemoFace(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditDemoFace",
             display_name="Demo Face",
-            category=f"{CATEGORY}/demo",
+            category=DEMO,
             description=(
                 "Draws one 64x64 face. The same seed with an attribute switched is that face's true counterfactual."
             ),

@@ -9,15 +9,24 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io, ui
 
+from ..backends.comfyui.progress import Progress
+from ..backends.previews import preview_of, preview_text
 from ..core.errors import EditError
 from ..core.files import read_kind
-from ..core.hspace.direction import KINDS, HDirection, load_hdirection
+from ..core.hspace.direction import KINDS, load_hdirection
 from ..core.latent_svd.attribute import KIND, SVDAttribute
-from .inputs import CATEGORY, HDirectionType, SVDAttributeType
-
-FOLDER = "latent_attributes"
-folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
-folder_paths.folder_names_and_paths[FOLDER][1].add(".safetensors")
+from ..core.recipes.attributes import describe, load_attribute, with_info
+from .inputs import (
+    ADVANCED,
+    ARTIST,
+    AttributeType,
+    HDirectionType,
+    SVDAttributeType,
+    any_attribute_of,
+    attribute_input,
+    with_search_words,
+)
+from .learned_files import FOLDER, attribute_folder
 
 
 class SaveAttribute(io.ComfyNode):
@@ -29,21 +38,22 @@ class SaveAttribute(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditSaveAttribute",
             display_name="Save Attribute",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Saves an attribute or an h-space direction as a small .safetensors file "
                 "in models/latent_attributes, to share and to load again."
             ),
             inputs=[
-                io.MultiType.Input(
-                    "attribute",
-                    types=[SVDAttributeType, HDirectionType],
-                    tooltip="An SVD attribute or an h-space direction.",
-                ),
+                attribute_input("An attribute of either kind."),
                 io.String.Input(
                     "filename_prefix",
                     default="attributes/attribute",
                     tooltip="Name of the file, to which a number is added. A folder may stand before it.",
+                ),
+                io.Image.Input("preview", optional=True, tooltip="A picture that the file shows when it is loaded."),
+                io.String.Input("creator", default="", optional=True, tooltip="Who made it, for those who load it."),
+                io.String.Input(
+                    "licence", default="", optional=True, tooltip="What others may do with it, such as CC BY 4.0."
                 ),
             ],
             outputs=[
@@ -53,19 +63,23 @@ class SaveAttribute(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, attribute: Any, filename_prefix: str) -> io.NodeOutput:
+    def execute(
+        cls, attribute: Any, filename_prefix: str, preview: Any = None, creator: str = "", licence: str = ""
+    ) -> io.NodeOutput:
         """Save the file and show its name."""
-        if not isinstance(attribute, (SVDAttribute, HDirection)):
-            raise EditError(
-                f"attribute is a {type(attribute).__name__}; wire an SVD attribute or an h-space direction."
-            )
-        root = Path(folder_paths.get_folder_paths(FOLDER)[0])
-        root.mkdir(parents=True, exist_ok=True)
+        said = {"creator": creator, "licence": licence}
+        if preview is not None:
+            said["preview"] = preview_text(preview)
+        attribute = with_info(
+            any_attribute_of(attribute, "attribute"), {key: text for key, text in said.items() if text}
+        )
+        root = attribute_folder()
         folder, filename, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
         path = Path(folder) / f"{filename}_{counter:05}_.safetensors"
         attribute.save(path)
         name = path.relative_to(root).as_posix()
-        return io.NodeOutput(name, ui=ui.PreviewText(f"saved {name}"))
+        Progress.say(f"Saved {name}")
+        return io.NodeOutput(name)
 
 
 class _Load(io.ComfyNode):
@@ -107,7 +121,7 @@ class LoadSVDAttribute(_Load):
         return io.Schema(
             node_id="SingularEditLoadSVDAttribute",
             display_name="Load SVD Attribute",
-            category=CATEGORY,
+            category=ADVANCED,
             description=f"Loads an attribute for Latent SVD Edit from models/{FOLDER}.",
             inputs=[_file_input((KIND,))],
             outputs=[
@@ -130,7 +144,7 @@ class LoadHDirection(_Load):
         return io.Schema(
             node_id="SingularEditLoadHDirection",
             display_name="Load h-Direction",
-            category=CATEGORY,
+            category=ADVANCED,
             description=f"Loads an h-space direction for Asyrp Sampler from models/{FOLDER}.",
             inputs=[_file_input(tuple(KINDS))],
             outputs=[HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler.")],
@@ -142,4 +156,40 @@ class LoadHDirection(_Load):
         return io.NodeOutput(load_hdirection(folder_paths.get_full_path_or_raise(FOLDER, file)))
 
 
-NODES = [SaveAttribute, LoadSVDAttribute, LoadHDirection]
+class LoadAttribute(_Load):
+    """Load an attribute of either kind."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        schema = io.Schema(
+            node_id="SingularEditLoadAttribute",
+            display_name="Load Attribute",
+            category=ARTIST,
+            description=(
+                f"Loads an attribute from models/{FOLDER}: one of your own, or one that somebody shared. "
+                "It says which model it was learned on, with which words, and which strength to begin with."
+            ),
+            inputs=[_file_input((KIND, *KINDS))],
+            outputs=[
+                AttributeType.Output(
+                    "attribute",
+                    display_name="attribute",
+                    tooltip="Wire to Edit Picture, Strength Sheet or Apply Attribute.",
+                ),
+                io.String.Output("info", display_name="info", tooltip="What the file says of itself."),
+            ],
+        )
+        return with_search_words(schema, "concept slider", "load slider", "slider lora", "glasses", "smile")
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        """Load the file and show its preview."""
+        attribute = load_attribute(folder_paths.get_full_path_or_raise(FOLDER, file))
+        preview = preview_of(attribute)
+        text = describe(attribute)
+        Progress.say(text)
+        return io.NodeOutput(attribute, text, ui=None if preview is None else ui.PreviewImage(preview))
+
+
+NODES = [SaveAttribute, LoadAttribute, LoadSVDAttribute, LoadHDirection]

@@ -22,7 +22,7 @@ from ..core.recipes.settings import EditSettings
 from ..core.samplers import Run
 from . import plots
 from .inputs import (
-    CATEGORY,
+    ADVANCED,
     HDirectionType,
     cfg_input,
     direction_of,
@@ -56,7 +56,7 @@ class CombineDirections(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditCombineH",
             display_name="Combine Directions",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Adds up to four h-space directions into one, each with a weight: "
                 "a hat and a smile, without glasses. "
@@ -103,7 +103,7 @@ class HDirectionAverage(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditHDirectionAverage",
             display_name="h-Space Direction Average",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Turns a direction that answers each picture (combined, implicit, or a sum) into a plain map "
                 "that is the same for every picture: the mean of what it does to fresh seeds. "

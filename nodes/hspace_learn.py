@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.clip import PictureEmbedding
-from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck, with_trainable_decoder
+from ..backends.comfyui.denoiser import require_bottleneck
 from ..backends.comfyui.latents import latent_of
-from ..backends.comfyui.noise import starting_noise
-from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
-from ..core.denoiser import PromptDenoisers
+from ..backends.comfyui.learning import learn_direction_in_session
+from ..backends.comfyui.session import Prompts
 from ..core.errors import check_sigmas
 from ..core.fitting import Training
 from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
-from ..core.recipes.hspace import Learned, learn_from_prompts
-from ..core.recipes.learning_cost import LearningPlan, plan_learning
 from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
-from ..core.samplers import Run, Schedule
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
-from .inputs import CATEGORY, HDirectionType, cfg_input, percent_input, seed_input, size_input
+from .inputs import ADVANCED, HDirectionType, cfg_input, percent_input, seed_input, size_input
 
 SHIPPED = LearnSettings.for_method(READOUT)
 
@@ -41,7 +34,7 @@ class HDirectionLearn(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditHDirectionLearn",
             display_name="h-Space Direction Learn",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Learns from two prompts how the U-Net's bottleneck turns the source prompt's picture "
                 "into the target's. "
@@ -240,50 +233,20 @@ class HDirectionLearn(io.ComfyNode):
             end_percent=end_percent,
             cfg=cfg,
         )
-        percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
-        bar = comfy.utils.ProgressBar(1)  # how long it is, the plan says
 
-        def tick() -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update(1)
+        def objective_on(device: torch.device) -> ClipObjective:
+            embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
+            return ClipObjective(embed, text.clone(), identity_weight)
 
-        def algorithm(
-            wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor
-        ) -> tuple[Learned, LearningPlan]:
-            sampling = wrapped.inner_model.inner_model.model_sampling
-            # The session's own tensors are inference tensors when it runs in inference mode; ours are not.
-            schedule = schedule.clone()
-            objective = None
-            if text is not None:
-                embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, x.device)
-                objective = ClipObjective(embed, text.clone(), identity_weight)
-            denoisers = PromptDenoisers(
-                ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE),
-                ComfyDenoiser(wrapped, extra_args, prompt=TARGET),
-                ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True),
-            )
-            first = starting_noise(sampling, x, 1, schedule[0], seed).to(x.device)
-            learned_on = Schedule(schedule, percent_to_sigma)
-            plan = plan_learning(denoisers.source, settings, learned_on, first, len(x))
-            logging.info("h-Space Direction Learn, %s: %s", name, plan.cost.text())
-            bar.update_absolute(0, plan.cost.ticks)
-            learned = learn_from_prompts(
-                denoisers,
-                starting_noise(sampling, x, plan.settings.samples, schedule[0], seed),
-                learned_on,
-                plan.settings,
-                objective=objective,
-                info={"name": name},
-                run=Run(batch=len(x), device=x.device, on_step=tick),
-            )
-            return learned, plan
-
-        comfy.model_management.load_models_gpu([model])
-        prompts = Prompts(source, negative, cfg, target)
-        with torch.inference_mode(False):
-            trainable = with_trainable_decoder(model)
-            learned, plan = run_in_session(trainable, prompts, shape.clone(), sigmas.clone(), algorithm, seed=seed)
-        bar.update_absolute(bar.total)  # training and measuring may end before what was counted
+        learned, plan = learn_direction_in_session(
+            model,
+            Prompts(source, negative, cfg, target),
+            shape,
+            sigmas,
+            settings,
+            name=name,
+            objective_on=None if text is None else objective_on,
+        )
         return io.NodeOutput(learned.direction, plot_learned(learned, name), report_learned(learned, plan))
 
 

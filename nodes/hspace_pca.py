@@ -18,7 +18,7 @@ from ..core.hspace.direction import TableDirection
 from ..core.hspace.pca import pca_directions
 from ..core.samplers import Run
 from . import plots
-from .inputs import CATEGORY, HDirectionType, cfg_input, seed_input, size_input
+from .inputs import ADVANCED, HDirectionType, cfg_input, seed_input, size_input
 
 SHOWN_COMPONENTS = 5  # in the plot
 
@@ -32,7 +32,7 @@ class HDirectionPCA(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditHDirectionPCA",
             display_name="h-Space Directions (PCA)",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Finds what varies most among pictures of one prompt, without a second prompt: "
                 "the principal directions of the U-Net's bottleneck over seeds (Haas et al.). "

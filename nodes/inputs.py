@@ -11,10 +11,18 @@ from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.svd import BANDS
+from ..core.recipes.attributes import Attribute
+from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW
+from ..core.recipes.settings import EditSettings
 
-CATEGORY = "Singular Edit"
+# Places in the menu: what an artist needs, everything else, and the embedded model.
+ARTIST = "Singular Edit"
+ADVANCED = f"{ARTIST}/advanced"
+DEMO = f"{ARTIST}/demo"
+AttributeType = io.Custom("ATTRIBUTE")
 SVDAttributeType = io.Custom("SVD_ATTRIBUTE")
 HDirectionType = io.Custom("H_DIRECTION")
+PictureType = io.Custom("PREPARED_PICTURE")
 TraceType = io.Custom("LATENT_TRACE")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -53,6 +61,56 @@ def direction_of(value: Any, name: str) -> HDirection:
     if not isinstance(value, HDirection):
         raise EditError(f"{name} is a {type(value).__name__}; wire h-Space Direction Learn or Load h-Direction.")
     return value
+
+
+def any_attribute_of(value: Any, name: str) -> Attribute:
+    """Check that an input is an attribute of either kind.
+
+    Args:
+        value: What came over the wire.
+        name: The input's name, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        EditError: It is something else.
+    """
+    if not isinstance(value, (SVDAttribute, HDirection)):
+        raise EditError(f"{name} is a {type(value).__name__}; wire Learn Attribute or Load Attribute.")
+    return value
+
+
+def attribute_input(tooltip: str, optional: bool = False) -> io.Input:
+    """Return an attribute input that takes both kinds, and the wires of both."""
+    types = [AttributeType, SVDAttributeType, HDirectionType]
+    return io.MultiType.Input("attribute", types=types, tooltip=tooltip, optional=optional)
+
+
+def slider_input(tooltip: str) -> io.Float.Input:
+    """Return the strength of an artist's node: a slider over the range in which something happens."""
+    return io.Float.Input(
+        "strength",
+        default=EditSettings().strength,
+        min=SLIDER_LOW,
+        max=SLIDER_HIGH,
+        step=0.05,
+        round=0.001,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=tooltip,
+    )
+
+
+def advanced(widget: io.Input) -> io.Input:
+    """Mark a widget as one that most people leave alone; pages that know the mark fold it away."""
+    widget.extra_dict = {**widget.extra_dict, "advanced": True}
+    return widget
+
+
+def with_search_words(schema: io.Schema, *words: str) -> io.Schema:
+    """Let a node be found by more words, where the page knows how."""
+    schema.search_aliases = list(words)
+    return schema
 
 
 def trace_of(value: Any, name: str) -> Trace:

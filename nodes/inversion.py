@@ -19,7 +19,7 @@ from ..core.inversion.code_statistics import code_statistics
 from ..core.inversion.ddim import remaining_sigmas
 from ..core.inversion.report import QUALITIES, Quality
 from ..core.recipes.inversion import FIXED_POINT, INVERSION_METHODS, Inverted, inversion_steps, invert
-from .inputs import CATEGORY, MAX_SEED, TraceType, cfg_input
+from .inputs import ADVANCED, MAX_SEED, TraceType, cfg_input
 
 CUSTOM = "custom"
 NO_TRACE = "Only method traced of Latent Invert gives a trace; choose it, or leave trace unwired."
@@ -44,7 +44,7 @@ class LatentInvert(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditLatentInvert",
             display_name="Latent Invert",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Finds the noisy code from which your sampler, "
                 "with the same model, prompts, cfg and sigmas, gives this picture back. "

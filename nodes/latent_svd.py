@@ -11,7 +11,7 @@ from ..backends.comfyui.latents import latent_mask, latent_of
 from ..core.latent_svd.apply import apply_attribute
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import SVD_STRENGTH
-from .inputs import CATEGORY, SVDAttributeType, atoms_inputs, attribute_of, strength_input
+from .inputs import ADVANCED, SVDAttributeType, atoms_inputs, attribute_of, strength_input
 
 
 def _strength_input() -> io.Float.Input:
@@ -34,7 +34,7 @@ class LatentSVDEdit(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditLatentSVDEdit",
             display_name="Latent SVD Edit",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Slides a learned attribute on a noisy code, between two KSampler (Advanced) nodes: "
                 "the first stops halfway with leftover noise, "
@@ -87,7 +87,7 @@ class LatentSVDOperation(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditLatentSVDOperation",
             display_name="Latent SVD Operation",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "The edit of Latent SVD Edit as a latent operation, "
                 "for LatentApplyOperation and other nodes that take one."

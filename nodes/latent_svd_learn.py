@@ -15,7 +15,7 @@ from ..core.latent_svd.avi import LossWeights
 from ..core.latent_svd.learn import AttributeSettings, learn_attribute
 from ..core.recipes import defaults
 from . import plots
-from .inputs import CATEGORY, SVDAttributeType, seed_input
+from .inputs import ADVANCED, SVDAttributeType, seed_input
 
 DEFAULTS = AttributeSettings()
 # The report of mlp asks for more training steps above this multiple of the closed form's loss.
@@ -39,7 +39,7 @@ class SVDAttributeLearn(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditSVDAttributeLearn",
             display_name="SVD Attribute Learn",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Learns an attribute from a pair of noisy codes. "
                 "The codes come from Latent Pair, or from two KSampler (Advanced) with the same seed, "

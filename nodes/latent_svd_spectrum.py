@@ -13,7 +13,7 @@ from ..core.errors import check_same_shape
 from ..core.latent_svd.subspaces import band_energy, leading_angles, random_leading_distance
 from ..core.latent_svd.svd import BANDS, channel_svd, standardise
 from . import plots
-from .inputs import CATEGORY
+from .inputs import ADVANCED
 
 NOISE_CHANNELS = 8  # channels of the Gaussian noise that a latent is shown beside
 
@@ -27,7 +27,7 @@ class Spectrum(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditSpectrum",
             display_name="Latent SVD Spectrum",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Shows the singular values of a latent, channel by channel, and how its energy divides into bands. "
                 "With a second latent it also shows how far apart their leading singular subspaces are, "

@@ -15,7 +15,7 @@ from ..core.latent_svd.atoms import SWAPS, swap_atoms
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.combine import combine_attributes
 from ..core.latent_svd.svd import BANDS, band_range
-from .inputs import CATEGORY, SVDAttributeType, attribute_of, strength_input
+from .inputs import ADVANCED, SVDAttributeType, attribute_of, strength_input
 
 RANGE = "range"
 
@@ -47,7 +47,7 @@ class CombineSVD(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditCombineSVD",
             display_name="Combine Attributes",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Adds up to four SVD attributes with weights into one: a hat and half a smile, without the glasses. "
                 "They may have been learned at different sizes."
@@ -92,7 +92,7 @@ class StrengthSweep(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditStrengthSweep",
             display_name="Strength Sweep",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Edits the same code at several strengths and returns them as one batch. "
                 "Go on with one KSampler (Advanced) and see the whole range side by side."
@@ -164,7 +164,7 @@ class AtomSwap(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditAtomSwap",
             display_name="Swap Singular Atoms",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Takes singular atoms of one noisy code over from another of the same size and step: "
                 "its layout (coarse), its texture and colour (fine), or only their strengths."

@@ -16,7 +16,7 @@ from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.traced import Trace, follow_trace
 from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
-from .inputs import CATEGORY, cfg_input, trace_input, trace_of
+from .inputs import ADVANCED, cfg_input, trace_input, trace_of
 
 
 def branch_steps(first: int, last: int) -> list[int]:
@@ -34,7 +34,7 @@ class LatentPair(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditLatentPair",
             display_name="Latent Pair",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "Makes the pair of codes that SVD Attribute Learn needs: one picture under two prompts. "
                 "The prompts share the first steps and branch as late as the attribute allows, "

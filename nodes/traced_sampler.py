@@ -14,7 +14,7 @@ from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
 from ..core.inversion.traced import Trace, follow_trace
 from ..core.samplers import sample_euler
-from .inputs import CATEGORY, TraceType, trace_of
+from .inputs import ADVANCED, TraceType, trace_of
 
 
 def sample_traced_comfy(
@@ -91,7 +91,7 @@ class TracedSampler(io.ComfyNode):
         return io.Schema(
             node_id="SingularEditTracedSampler",
             display_name="Traced Sampler",
-            category=CATEGORY,
+            category=ADVANCED,
             description=(
                 "An euler sampler that follows the trace of Latent Invert, method traced. "
                 "It gives the picture back exactly at one model call a step, at any guidance. "

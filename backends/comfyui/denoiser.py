@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.denoiser import HEdit
 from ...core.errors import EditError
 from .bottleneck import BottleneckPatch, with_first_output_patch
+from .family import has_bottleneck
 from .noise import is_flow_model
 from .repeatable import can_record
 from .shared_encoder import Recording, Replay
@@ -139,10 +140,10 @@ def require_bottleneck(base_model: Any) -> None:
     Raises:
         EditError: It has none.
     """
-    unet = getattr(base_model, "diffusion_model", None)
-    if getattr(unet, "middle_block", None) is None or not hasattr(unet, "output_blocks"):
+    if not has_bottleneck(base_model):
+        network = type(getattr(base_model, "diffusion_model", None)).__name__
         raise EditError(
-            f"This MODEL ({type(unet).__name__}) has no U-Net bottleneck, which h-space editing needs; "
+            f"This MODEL ({network}) has no U-Net bottleneck, which h-space editing needs; "
             "use a U-Net model (SD 1.x, SD 2.x, SDXL), or Latent SVD Edit, which works with every model."
         )
 

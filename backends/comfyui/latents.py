@@ -84,3 +84,26 @@ def latent_from_code(model: Any, latent: dict[str, Any], code: Tensor, sigma: Te
     copy = {key: value for key, value in latent.items() if key != "noise_mask"}
     copy["samples"] = model.model.process_latent_out(scaled)
     return copy
+
+
+def latent_picture(base_model: Any, samples: Tensor, scale: int) -> Tensor | None:
+    """Draw a latent roughly, without a VAE: each latent pixel in its mean colour.
+
+    Args:
+        base_model: ComfyUI's BaseModel.
+        samples: [B, C, h, w] in LATENT space.
+        scale: What the drawing is enlarged by.
+
+    Returns:
+        IMAGE [B, scale * h, scale * w, 3]; None where ComfyUI does not know the colours of this latent format.
+    """
+    factors = base_model.latent_format.latent_rgb_factors
+    if factors is None:
+        return None
+    bias = getattr(base_model.latent_format, "latent_rgb_factors_bias", None)
+    x = base_model.process_latent_in(samples).float().cpu()
+    colours = torch.einsum("bchw,cr->brhw", x, torch.tensor(factors))
+    if bias is not None:
+        colours = colours + torch.tensor(bias)[:, None, None]
+    drawn = F.interpolate((colours + 1) / 2, scale_factor=scale, mode="bilinear", antialias=False)
+    return drawn.clamp(0, 1).movedim(1, -1)

@@ -103,6 +103,11 @@ class Readout(HDirection):
         """The width of the bottleneck it was learned on."""
         return self.tensors["in.weight"].shape[1]
 
+    @property
+    def place_size(self) -> int:
+        """How many latent pixels along each side it answers with, for one place of the bottleneck."""
+        return self.tensors["out.weight"].shape[1]
+
     def read(self, h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
         """Return w R(h, sigma), what a sampler adds at strength 1 and guidance 1.
 
@@ -147,10 +152,9 @@ class Readout(HDirection):
             y = y + F.silu(answer)
         weight = w["out.weight"].flatten(0, 2)[:, :, None, None]
         y = F.conv2d(_dropped(y, dropout), weight, w["out.bias"].flatten())
-        factor = w["out.weight"].shape[1]
         # A side that the model's downsampling rounded up comes out too long.
         height, width = size
-        return F.pixel_shuffle(y, factor)[..., :height, :width]
+        return F.pixel_shuffle(y, self.place_size)[..., :height, :width]
 
 
 def _dropped(y: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -72,12 +72,16 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     """
     within_learned = min(max(strength, -1.0), 1.0)
     beyond_learned = max(abs(strength), 1.0)
-    readout_strength = strength if strength > 0 else READOUT_REMOVAL_SCALE * strength
     return BoundEdit(
         h_edit=bottleneck_edit(direction, within_learned, sigmas, window),
         effect_scale=beyond_learned,
-        change=prediction_change(direction, readout_strength, window),
+        change=prediction_change(direction, readout_strength(strength), window),
     )
+
+
+def readout_strength(strength: float) -> float:
+    """Return what a readout's change is multiplied by at a strength: removal takes less than adding."""
+    return strength if strength > 0 else READOUT_REMOVAL_SCALE * strength
 
 
 def bottleneck_edit(

@@ -41,6 +41,11 @@ QUALITIES = {
 }
 
 
+# A latent that comes back at this many dB or more cannot be told from the picture; below the other, everybody sees it.
+WELL_DECIBELS = 40
+NEARLY_DECIBELS = 25
+
+
 def round_trip_psnr(picture: Tensor, rebuilt: Tensor) -> Tensor:
     """Measure how exactly pictures came back.
 
@@ -100,9 +105,22 @@ class InversionReport:
         """The largest residual; 0 where nothing was solved."""
         return max(self.residuals, default=0.0)
 
+    def verdict(self) -> str:
+        """Return in one sentence whether the pictures come back, judged by the worst of them."""
+        calls = f"{self.calls} model calls"
+        if self.round_trip is None:
+            return f"Not measured how well the picture comes back; {calls}."
+        lowest = float(self.round_trip.min())
+        if lowest >= MAX_DECIBELS:
+            return f"Comes back bit for bit: {calls}."
+        word = "Comes back well"
+        if lowest < WELL_DECIBELS:
+            word = "Comes back with small changes" if lowest >= NEARLY_DECIBELS else "Does not come back"
+        return f"{word}: {lowest:.0f} dB, {calls}."
+
     def text(self) -> str:
-        """Return the report in a few lines of plain text."""
-        lines = [self._cost()]
+        """Return the report in a few lines of plain text: the verdict, then the numbers."""
+        lines = [self.verdict(), self._cost()]
         if self.round_trip is not None:
             lines.append(self._measured(self.round_trip))
         if self.method == "ddim":

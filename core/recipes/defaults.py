@@ -26,6 +26,12 @@ BRANCH_STEPS = (4, 6, 8, 10, 12)
 SWAP_STEP = 6
 # Strength of an SVD attribute: 1 is the whole attribute, on its own code and on others.
 SVD_STRENGTH = 1.0
+# The range of a slider of strength. Below and above, a picture is damaged more than it changes:
+# python benchmarks/hspace.py strengths --strengths -3 -2 -1 1 2 3 4
+SLIDER_LOW = -2.0
+SLIDER_HIGH = 3.0
+# Sampling steps of a prepared picture, by its quality.
+QUALITY_STEPS = {"fast": 15, "good": STEPS, "best": 50}
 # Training of the paper's network predictor, where it is asked for in place of the closed form.
 PREDICTOR_TRAINING = Training(steps=1000, learning_rate=1e-2)
 # Pairs that an attribute is learned from where many can be drawn.

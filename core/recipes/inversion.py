@@ -13,7 +13,7 @@ from ..inversion.ddim import ddim_inversion, remaining_sigmas
 from ..inversion.fixed_point import fixed_point_inversion
 from ..inversion.report import QUALITIES, InversionReport, Quality, round_trip_psnr
 from ..inversion.traced import Trace, sample_traced, traced_inversion
-from ..samplers import OnStep, is_euler, sample, sampler_named
+from ..samplers import OnState, OnStep, is_euler, sample, sampler_named
 
 FIXED_POINT = "fixed_point"
 DDIM = "ddim"
@@ -28,15 +28,17 @@ class Inverted(NamedTuple):
         code: The code at the first remaining sigma, [B, C, ..., H, W] in model space.
         report: What the inversion cost, and how exactly the picture came back.
         trace: The trace, of method traced; None for the others.
+        rebuilt: What the sampler gave back, like x, where that was measured.
     """
 
     code: Tensor
     report: InversionReport
     trace: Trace | None = None
+    rebuilt: Tensor | None = None
 
 
 @torch.no_grad()
-def invert(  # noqa: PLR0913
+def invert(  # noqa: C901, PLR0913
     denoise: Denoiser,
     x: Tensor,
     sigmas: Tensor,
@@ -48,6 +50,7 @@ def invert(  # noqa: PLR0913
     seed: int = 0,
     measure: bool = True,
     on_step: OnStep | None = None,
+    callback: OnState | None = None,
 ) -> Inverted:
     """Invert pictures.
 
@@ -62,9 +65,10 @@ def invert(  # noqa: PLR0913
         seed: Seed of the noise that method traced draws for its first step.
         measure: Whether the way back is sampled once, to report how exactly the pictures come back.
         on_step: Called for each inverted step and each measured one; see inversion_steps.
+        callback: Called with (step, state, denoised) for each step of the measured way back.
 
     Returns:
-        The code, the report and the trace.
+        The code, the report, the trace, and the pictures that came back.
 
     Raises:
         EditError: The method is unknown or does not invert the sampler, or the inversion does not accept x or sigmas.
@@ -91,13 +95,20 @@ def invert(  # noqa: PLR0913
         code, report = fixed_point_inversion(
             denoise, x, sigmas, quality, stop_at_step=stop_at_step, sampler=sampler, callback=advance
         )
-    if measure:
-        if trace is not None:
-            rebuilt = sample_traced(denoise, trace, code, remaining, advance)
-        else:
-            rebuilt = sample(denoise, code, remaining, sampler, advance)
-        report.round_trip = round_trip_psnr(x, rebuilt)
-    return Inverted(code, report, trace)
+    if not measure:
+        return Inverted(code, report, trace)
+
+    def advance_back(i: int, state: Tensor, denoised: Tensor) -> None:
+        advance()
+        if callback is not None:
+            callback(i, state, denoised)
+
+    if trace is not None:
+        rebuilt = sample_traced(denoise, trace, code, remaining, advance_back)
+    else:
+        rebuilt = sample(denoise, code, remaining, sampler, advance_back)
+    report.round_trip = round_trip_psnr(x, rebuilt)
+    return Inverted(code, report, trace, rebuilt)
 
 
 def inversion_steps(sigmas: Tensor, method: str, quality: Quality, sampler: str, *, measure: bool) -> int:

@@ -16,6 +16,8 @@ READOUT = "readout"
 CLIP = "clip"
 AUTOMATIC = 0  # as a number of noises: as many as are needed
 LEARN_METHODS = (READOUT, *METHODS, CLIP)
+# What the number of noises, or of pairs, is multiplied by: less learns faster, more keeps stray changes out better.
+EFFORTS = {"quick": 0.25, "good": 1.0, "best": 2.0}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class LearnSettings:
         cfg: Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it
             does a prompt.
         calibration_noises: Noises that the unit of strength is measured on.
+        effort: What an AUTOMATIC number of noises is multiplied by; see EFFORTS.
     """
 
     method: str
@@ -41,6 +44,7 @@ class LearnSettings:
     end_percent: float = 0.8
     cfg: float = 1.0
     calibration_noises: int = defaults.CALIBRATION_NOISES
+    effort: float = 1.0
 
     @classmethod
     def for_method(cls, method: str) -> LearnSettings:
@@ -73,7 +77,7 @@ class LearnSettings:
         if self.samples != AUTOMATIC:
             return self
         samples = readout_samples(shape[-2] * shape[-1]) if self.method == READOUT else defaults.LEARN_SAMPLES
-        return replace(self, samples=samples)
+        return replace(self, samples=max(1, round(self.effort * samples)))
 
     @property
     def measured(self) -> int:
@@ -134,3 +138,16 @@ class PairSettings:
     branch_steps: tuple[int, ...] = defaults.BRANCH_STEPS
     delta: int = 0
     count: int = defaults.PAIRS
+
+    @classmethod
+    def for_schedule(cls, steps: int, effort: float = 1.0) -> PairSettings:
+        """Return the shipped settings at the same progress of a schedule of another length.
+
+        Args:
+            steps: Sampling steps of the schedule, 3 or more.
+            effort: What the number of pairs is multiplied by.
+        """
+        ratio = steps / defaults.STEPS
+        step = min(max(2, round(defaults.T_X_STEP * ratio)), steps - 1)
+        branch_steps = sorted({min(round(branch * ratio), step - 1) for branch in defaults.BRANCH_STEPS})
+        return cls(step, tuple(branch_steps), count=max(1, round(effort * defaults.PAIRS)))

@@ -1,0 +1,162 @@
+"""Learning inside ComfyUI's sampling session: directions and readouts, and SVD attributes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ...core.denoiser import PromptDenoisers
+from ...core.hspace.learn_clip import ClipObjective
+from ...core.latent_svd.attribute import SVDAttribute
+from ...core.latent_svd.learn import learn_attribute
+from ...core.recipes.hspace import Learned, learn_from_prompts
+from ...core.recipes.latent_svd import accepted_pairs
+from ...core.recipes.learning_cost import LearningPlan, plan_learning
+from ...core.recipes.settings import LearnSettings, PairSettings
+from ...core.samplers import Run, Schedule
+from .denoiser import ComfyDenoiser, with_trainable_decoder
+from .family import family_of, pixels_per_latent
+from .latents import latent_from_code
+from .noise import starting_noise
+from .progress import Progress
+from .session import POSITIVE, TARGET, Prompts, run_in_session
+
+
+def how_learned(model: Any, latent: Tensor, sigmas: Tensor, cfg: float) -> dict[str, str]:
+    """Return what the file of an attribute says of how it was learned.
+
+    Args:
+        model: The MODEL.
+        latent: [B, C, H, W], of the size that it was learned at.
+        sigmas: The schedule, [n + 1].
+        cfg: Guidance.
+    """
+    pixels = pixels_per_latent(model.model)
+    return {
+        **family_of(model.model).info(),
+        "cfg": f"{cfg:g}",
+        "steps": str(len(sigmas) - 1),
+        "width": str(latent.shape[-1] * pixels),
+        "height": str(latent.shape[-2] * pixels),
+    }
+
+
+def learn_direction_in_session(
+    model: Any,
+    prompts: Prompts,
+    latent: Tensor,
+    sigmas: Tensor,
+    settings: LearnSettings,
+    *,
+    name: str,
+    objective_on: Callable[[torch.device], ClipObjective] | None = None,
+) -> tuple[Learned, LearningPlan]:
+    """Learn a direction or a readout.
+
+    Args:
+        model: A MODEL with a U-Net, with its patches.
+        prompts: Source and target prompts, and the guidance to learn at.
+        latent: [B, C, H, W] in LATENT space: the size of the pictures, and how many are sampled at once.
+        sigmas: The schedule to learn on, from full noise.
+        settings: How to learn; its training's seed draws the noises too.
+        name: What it is to be called.
+        objective_on: Makes what method clip asks for, on a device.
+
+    Returns:
+        What was learned, and what it was planned to take.
+
+    Raises:
+        EditError: The MODEL has no bottleneck, or recipes.hspace.learn_from_prompts does not accept the settings.
+    """
+    seed = settings.training.seed
+    percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+    progress = Progress(f"Learning {name}", 1)  # how long it is, the plan says
+
+    def algorithm(
+        wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor
+    ) -> tuple[Learned, LearningPlan]:
+        sampling = wrapped.inner_model.inner_model.model_sampling
+        # The session's own tensors are inference tensors when it runs in inference mode; ours are not.
+        schedule = schedule.clone()
+        denoisers = PromptDenoisers(
+            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE),
+            ComfyDenoiser(wrapped, extra_args, prompt=TARGET),
+            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True),
+        )
+        first = starting_noise(sampling, x, 1, schedule[0], seed).to(x.device)
+        learned_on = Schedule(schedule, percent_to_sigma)
+        plan = plan_learning(denoisers.source, settings, learned_on, first, len(x))
+        logging.info("Singular Edit, %s: %s", name, plan.cost.text())
+        progress.say(f"{progress.title}: {plan.cost.text()}")
+        progress.total = plan.cost.ticks
+        learned = learn_from_prompts(
+            denoisers,
+            starting_noise(sampling, x, plan.settings.samples, schedule[0], seed),
+            learned_on,
+            plan.settings,
+            objective=None if objective_on is None else objective_on(x.device),
+            info={"name": name, **how_learned(model, latent, sigmas, prompts.cfg)},
+            run=Run(batch=len(x), device=x.device, on_step=progress.tick),
+        )
+        return learned, plan
+
+    comfy.model_management.load_models_gpu([model])
+    with torch.inference_mode(False):
+        trainable = with_trainable_decoder(model)
+        learned, plan = run_in_session(trainable, prompts, latent.clone(), sigmas.clone(), algorithm, seed=seed)
+    progress.finish(f"Learned {name}.")
+    return learned, plan
+
+
+def learn_svd_in_session(
+    model: Any,
+    prompts: Prompts,
+    latent: Tensor,
+    sigmas: Tensor,
+    settings: PairSettings,
+    *,
+    name: str,
+    seed: int = 0,
+) -> SVDAttribute:
+    """Learn an SVD attribute from pairs of codes.
+
+    Args:
+        model: A MODEL of any family, with its patches.
+        prompts: Source and target prompts, and the guidance of both.
+        latent: [B, C, H, W] in LATENT space: the size of the pictures, and how many are sampled at once.
+        sigmas: The schedule, from full noise.
+        settings: Where the pairs come from, and how many.
+        name: What it is to be called.
+        seed: Seed of the noises.
+
+    Returns:
+        The attribute, of codes in LATENT space.
+
+    Raises:
+        EditError: A step is not in the schedule.
+    """
+    a_batch = settings.step + sum(settings.step - step for step in settings.branch_steps)
+    progress = Progress(f"Learning {name}", a_batch * -(-settings.count // len(latent)))
+
+    def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
+        sampling = wrapped.inner_model.inner_model.model_sampling
+        denoisers = PromptDenoisers(
+            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE), ComfyDenoiser(wrapped, extra_args, prompt=TARGET)
+        )
+        noise = starting_noise(sampling, x, settings.count, schedule[0], seed)
+        run = Run(batch=len(x), device=x.device, on_step=progress.tick)
+        return accepted_pairs(denoisers, noise, schedule, settings, run=run)
+
+    codes = run_in_session(model, prompts, latent, sigmas, algorithm, seed=seed)
+    source, target = (
+        latent_from_code(model, {}, code, sigmas[settings.step])["samples"].float().cpu() for code in codes
+    )
+    sigma = float(sigmas[settings.step])
+    progress.finish(f"Learned {name}.")
+    info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg)}
+    return learn_attribute(source, target, sigma=sigma, target_sigma=sigma, info=info)

@@ -1,0 +1,74 @@
+"""Progress of a long node: a bar, what is being done, the time left, and cancelling."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+from comfy_execution.utils import get_executing_context
+
+# Seconds between two texts, so that the page is not flooded.
+TEXT_INTERVAL = 1.0
+
+
+class Progress:
+    """The progress of the node that is running.
+
+    Args:
+        title: What is being done, for people: "Learning glasses".
+        total: How many ticks there will be.
+
+    Attributes:
+        done: How many ticks there were.
+        total: How many ticks there will be.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title = title
+        self.total = max(total, 1)
+        self.done = 0
+        self.bar = comfy.utils.ProgressBar(self.total)
+        self.began = time.monotonic()
+        self.shown = -TEXT_INTERVAL
+
+    def tick(self, preview: Any = None) -> None:
+        """Count one step.
+
+        Args:
+            preview: A picture for the node, ("JPEG", a Pillow picture, longest side); None shows none.
+
+        Raises:
+            InterruptProcessingException: The user cancelled.
+        """
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.done = min(self.done + 1, self.total)
+        self.bar.update_absolute(self.done, self.total, preview)
+        now = time.monotonic() - self.began
+        if now - self.shown >= TEXT_INTERVAL:
+            self.shown = now
+            left = now / self.done * (self.total - self.done)
+            self.say(f"{self.title}: {self.done / self.total:.0%}, {duration(left)} left")
+
+    def finish(self, text: str) -> None:
+        """Fill the bar, because work may end before what was counted, and leave a text on the node."""
+        self.done = self.total
+        self.bar.update_absolute(self.total, self.total)
+        self.say(text)
+
+    @staticmethod
+    def say(text: str) -> None:
+        """Show a text on the running node, where there is a page to show it."""
+        context = get_executing_context()
+        # A running server has imported this module; importing it elsewhere would start a part of one.
+        server = sys.modules.get("server")
+        instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+        if context is not None and instance is not None:
+            instance.send_progress_text(text, context.node_id)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: "40 s", "3 min"."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,120 @@
+"""A readout as a MODEL patch, so that any sampler slides it as it slides a LoRA.
+
+    D_edit = D + strength * guidance * w R(h, sigma)        core/hspace/readout.py
+
+An output_block_patch reads the bottleneck h, and a sampler_post_cfg_function adds the change to the guided prediction.
+With the stock euler sampler this is Asyrp's step of a readout (core/hspace/asyrp.py). This module may be imported only
+where ComfyUI runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...core.denoiser import BottleneckRecorder
+from ...core.hspace.direction import HDirection
+from ...core.hspace.strength import prediction_change, readout_strength
+from ...core.hspace.window import SIGMA_TOLERANCE, EditWindow
+from .bottleneck import before_decoder, edited_chunks
+from .denoiser import require_bottleneck
+
+
+class _Reading:
+    """The bottleneck of one prediction.
+
+    Other packs may run the network again within a prediction (perturbed guidance does), so that only what is seen
+    between the start of the prediction and the first look at its halves is kept.
+    """
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Forget what was seen, and begin to look."""
+        self.recorder = BottleneckRecorder()
+        self.looking = True
+
+    def stop(self) -> None:
+        """Look no further until the next prediction."""
+        self.looking = False
+
+
+def with_readout(model: Any, direction: HDirection, strength: float, window: EditWindow) -> Any:
+    """Clone a MODEL whose predictions a readout changes.
+
+    Args:
+        model: A MODEL with a U-Net, which is left as it is. Several readouts may follow each other: each reads the
+            same bottleneck, so that their changes add up.
+        direction: A readout, or a sum of readouts.
+        strength: 0 changes nothing, 1 is as learned, below 0 takes away.
+        window: Where predictions are changed.
+
+    Returns:
+        The clone; at strength 0 a clone without a patch.
+
+    Raises:
+        EditError: The MODEL has no U-Net bottleneck.
+    """
+    clone = model.clone()
+    change = prediction_change(direction, readout_strength(strength), window)
+    if change is None:
+        return clone
+    require_bottleneck(model.model)
+    reading = _Reading()
+
+    # ComfyUI copies options deeply with every clone; functions are shared, which keeps the four of them together.
+    def start(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        reading.start()
+        return executor(*args, **kwargs)
+
+    def read(h: Tensor, hsp: Tensor | None, transformer_options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        if reading.looking and before_decoder(transformer_options):
+            kinds = transformer_options["cond_or_uncond"]
+            chunks = h.chunk(len(kinds))
+            chosen = edited_chunks(kinds, edit_uncond=False)
+            if chosen:
+                reading.recorder(torch.cat([chunks[i] for i in chosen]))
+        return h, hsp
+
+    def stop(args: dict[str, Any]) -> Any:
+        reading.stop()
+        return args["conds_out"]
+
+    def add(args: dict[str, Any]) -> Tensor:
+        denoised = args["denoised"]
+        sigma = args["sigma"].flatten()[0]
+        sigma_next = _next_sigma(args["model_options"], sigma)
+        if not reading.recorder.seen or not _is_inside(direction, window, sigma, sigma_next):
+            return denoised
+        height, width = denoised.shape[-2:]
+        added = change(reading.recorder.per_picture(len(denoised)), sigma, sigma_next, (height, width))
+        return denoised + (args["cond_scale"] * added).to(denoised)
+
+    clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)
+    # The first of all, because FreeU and its kind act on the same block.
+    patches = clone.model_options["transformer_options"].setdefault("patches", {})
+    patches["output_block_patch"] = [read, *patches.get("output_block_patch", [])]
+    clone.set_model_sampler_pre_cfg_function(stop)
+    clone.set_model_sampler_post_cfg_function(add)
+    return clone
+
+
+def _next_sigma(model_options: dict[str, Any], sigma: Tensor) -> Tensor:
+    """Return the noise level of the sampler's schedule that follows this one; 0 where there is none."""
+    sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+    if sigmas is not None:
+        below = sigmas[sigmas < sigma.to(sigmas) * (1 - SIGMA_TOLERANCE)]
+        if len(below):
+            return below.max().to(sigma)
+    return torch.zeros_like(sigma)
+
+
+def _is_inside(direction: HDirection, window: EditWindow, sigma: Tensor, sigma_next: Tensor) -> bool:
+    """Return whether any part of a direction changes this step."""
+    start = max(part.start for _, part in direction.parts)
+    own = EditWindow(window.edit_until, edit_from=min(window.edit_from, start))
+    return own.edited_fraction(sigma, sigma_next) > 0

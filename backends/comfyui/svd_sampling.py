@@ -1,0 +1,186 @@
+"""A stock sampler with an SVD attribute applied to its state on the way."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.errors import EditError
+from ...core.latent_svd.apply import apply_attribute
+from ...core.latent_svd.attribute import SVDAttribute
+from ...core.recipes.attributes import check_model
+from ...core.recipes.defaults import STEPS, T_X_STEP
+from .family import family_of
+from .latents import latent_mask
+from .noise import is_flow_model
+
+# A run that starts at a cleaner state than an attribute's by more than this ratio of noise levels leaves it out.
+MAX_RATIO_ABOVE = 1.5
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is applied on the way, and where.
+
+    Attributes:
+        attribute: The attribute.
+        strength: Its strength, shared out among the edited steps.
+        start_percent: Sampling progress from which steps are edited.
+        end_percent: Sampling progress until which they are.
+        rank: Leading atoms that are used, 0 for all.
+        band: Which third of the atoms; one of BANDS.
+        mask: A MASK that says where to edit, or None.
+        at_sigma: The one noise level where it is applied, in place of the two percents; 0 for none.
+    """
+
+    attribute: SVDAttribute
+    strength: float
+    start_percent: float
+    end_percent: float
+    rank: int
+    band: str
+    mask: Tensor | None
+    at_sigma: float = 0.0
+
+    @classmethod
+    def where_learned(cls, attribute: SVDAttribute, strength: float) -> Edit:
+        """Return the whole attribute where it was learned; at the default progress where its file does not say."""
+        percent = T_X_STEP / STEPS
+        return cls(attribute, strength, percent, percent, rank=0, band="all", mask=None, at_sigma=attribute.sigma)
+
+    def steps(self, sigmas: Tensor, sampling: Any) -> list[int]:
+        """Return the steps that are edited.
+
+        Args:
+            sigmas: Descending noise levels, [n + 1].
+            sampling: The MODEL's model_sampling.
+
+        Returns:
+            The steps whose sigma lies in the window. If there is none, the first one below it, or no step at all after
+            the last one or at strength 0. With at_sigma, the one step that starts nearest to it; none if sampling
+            starts below it.
+
+        Raises:
+            EditError: A flow model's first step is among them.
+        """
+        if self.strength == 0:
+            return []
+        levels = sigmas[:-1].tolist()
+        if self.at_sigma > 0:
+            steps = self._step_at_sigma(sigmas)
+        else:
+            highest = float(sampling.percent_to_sigma(self.start_percent))
+            lowest = float(sampling.percent_to_sigma(self.end_percent))
+            below = [i for i, sigma in enumerate(levels) if 0 < sigma <= highest]
+            inside = [i for i in below if levels[i] > lowest]
+            steps = inside or below[:1]
+        if is_flow_model(sampling) and any(levels[i] >= 1 for i in steps):
+            raise EditError(
+                f"start_percent is {self.start_percent}, where a flow model's state is pure noise (sigma 1) "
+                "and has no LATENT form; a start_percent later than that is accepted."
+            )
+        return steps
+
+    def _step_at_sigma(self, sigmas: Tensor) -> list[int]:
+        """Return the step that starts nearest to at_sigma, by its logarithm."""
+        levels = sigmas[:-1].double().cpu()
+        distance = (levels.log() - math.log(self.at_sigma)).abs()
+        nearest = int(distance.argmin())
+        # A sampler that starts at a cleaner picture (img2img) has that noise level behind it.
+        is_behind = nearest == 0 and self.at_sigma > float(levels[0]) * MAX_RATIO_ABOVE
+        return [] if is_behind else [nearest]
+
+    def apply(self, base_model: Any, x: Tensor, sigma: Tensor, strength: float) -> Tensor:
+        """Apply the attribute to a sampler's state.
+
+        Args:
+            base_model: ComfyUI's BaseModel.
+            x: State at sigma, [B, C, H, W] in model space. It is edited in LATENT space, as a KSampler (Advanced) that
+                stops there returns it.
+            sigma: Noise level, a scalar tensor.
+            strength: This step's share of the strength.
+
+        Returns:
+            The edited state, like x, as a KSampler (Advanced) that adds no noise takes it up.
+        """
+        sampling = base_model.model_sampling
+        latent = base_model.process_latent_out(sampling.inverse_noise_scaling(sigma, x))
+        mask = latent_mask(self.mask, x)
+        edited = apply_attribute(latent, self.attribute, strength, rank=self.rank, band=self.band, mask=mask)
+        edited = base_model.process_latent_in(edited)
+        return sampling.noise_scaling(sigma, torch.zeros_like(edited), edited, False)
+
+
+def sample_svd_comfy(  # noqa: PLR0917
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    *,
+    sampler: Any,
+    edit: Edit,
+) -> Tensor:
+    """Run another sampler with an attribute applied on the way, behind k-diffusion's signature.
+
+    Args:
+        model: What ComfyUI hands to a sampler function.
+        x: State at sigmas[0], [B, C, H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        extra_args: Handed on to the sampler.
+        callback: k-diffusion's, called with a dictionary once a step.
+        disable: Handed on to the sampler.
+        sampler: The SAMPLER that is run on each part of the schedule between edits.
+        edit: What is applied, and where.
+
+    Returns:
+        The state at sigmas[-1], like x.
+
+    Raises:
+        EditError: A flow model's first step is to be edited, or the attribute does not fit.
+    """
+    base_model = model.inner_model.inner_model
+    steps = edit.steps(sigmas, base_model.model_sampling)
+    if steps:
+        for note in check_model(edit.attribute, family_of(base_model)):
+            logging.info("Singular Edit: %s", note)
+    cuts = [0, *(i for i in steps if i > 0), len(sigmas) - 1]
+    for part, (first, last) in enumerate(pairwise(cuts)):
+        if first in steps:
+            x = edit.apply(base_model, x, sigmas[first], edit.strength / len(steps))
+        x = sampler.sampler_function(
+            model,
+            x,
+            sigmas[first : last + 1],
+            extra_args=_with_next_seed(extra_args or {}, part),
+            callback=_from_step(callback, first),
+            disable=disable,
+            **sampler.extra_options,
+        )
+    return x
+
+
+def _with_next_seed(extra_args: dict[str, Any], part: int) -> dict[str, Any]:
+    """Return the arguments of a part: a stochastic sampler that starts again from one seed would repeat its noise."""
+    seed = extra_args.get("seed")
+    if part == 0 or seed is None:
+        return dict(extra_args)
+    return {**extra_args, "seed": seed + part}
+
+
+def _from_step(callback: Any, first: int) -> Any:
+    """Return the callback of a part, which counts its own steps from zero."""
+    if callback is None or first == 0:
+        return callback
+
+    def call(info: dict[str, Any]) -> Any:
+        return callback({**info, "i": info["i"] + first})
+
+    return call

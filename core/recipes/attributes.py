@@ -1,0 +1,134 @@
+"""Both kinds of attribute, SVD attributes and directions of h-space, as one: their files, and what these say.
+
+Keys of an attribute's info that are written here and in core/model_family.py:
+
+    source_prompt, target_prompt    the two prompts
+    cfg, steps, width, height       how it was learned
+    strength                        the strength to begin with
+    strength_low, strength_high     the range in which something happens
+    creator, licence                free text
+    preview                         a small JPEG before and after, in base64
+    question                        the hash of everything that it was learned from
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import EditError
+from ..files import read_kind
+from ..hspace.direction import KINDS, HDirection, load_hdirection
+from ..hspace.readout import Readout
+from ..latent_svd.attribute import KIND, SVDAttribute
+from ..model_family import NOT_RECORDED, ModelFamily, check_family
+from . import defaults
+from .settings import EditSettings
+
+Attribute = SVDAttribute | HDirection
+
+SVD_METHOD = "latent svd"
+
+
+def load_attribute(path: str | Path) -> Attribute:
+    """Read an attribute of either kind from a file.
+
+    Args:
+        path: A file that ``save`` wrote.
+
+    Returns:
+        The attribute, on the CPU.
+
+    Raises:
+        EditError: The file is not a whole attribute of a known kind and version.
+    """
+    kind = read_kind(path)
+    if kind == KIND:
+        return SVDAttribute.load(path)
+    if kind in KINDS:
+        return load_hdirection(path)
+    raise EditError(f"'{Path(path).name}' holds a {kind}, which this version of Singular Edit does not know.")
+
+
+def with_info(attribute: Attribute, info: Mapping[str, str]) -> Attribute:
+    """Return a copy of an attribute that says more of itself.
+
+    Args:
+        attribute: The attribute, which stays as it is.
+        info: Free text by key; it replaces what stood under the same keys.
+    """
+    return replace(attribute, info={**attribute.info, **info})
+
+
+def advised_strength(attribute: Attribute) -> float:
+    """Return the strength to begin with: the file's own, or the default of its kind."""
+    default = defaults.SVD_STRENGTH if isinstance(attribute, SVDAttribute) else EditSettings().strength
+    try:
+        return float(attribute.info.get("strength", default))
+    except ValueError:
+        return default
+
+
+def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:
+    """Check that an attribute fits a model.
+
+    Args:
+        attribute: The attribute.
+        here: The model's family.
+
+    Returns:
+        Notes for the user where it may not work as well as on its own model.
+
+    Raises:
+        EditError: It was learned on another kind of model.
+    """
+    if isinstance(attribute, SVDAttribute):
+        return check_family(attribute.name, attribute.info, here, bottleneck=False)
+    notes: list[str] = []
+    for _, part in attribute.parts:
+        if here.bottleneck_channels and part.channels != here.bottleneck_channels:
+            raise EditError(
+                f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels but this model has "
+                f"{here.bottleneck_channels}; use the model family it was learned on."
+            )
+        if isinstance(part, Readout) and here.place_size and part.place_size != here.place_size:
+            raise EditError(
+                f"'{part.name}' reads {part.place_size} x {part.place_size} latent pixels off each place of the "
+                f"bottleneck but this model has {here.place_size} x {here.place_size}; "
+                "use the model family it was learned on."
+            )
+        notes += check_family(part.name, part.info, here, bottleneck=True)
+    return list(dict.fromkeys(notes))
+
+
+def describe(attribute: Attribute) -> str:
+    """Return in a few lines what an attribute's file says of itself.
+
+    Args:
+        attribute: The attribute.
+
+    Returns:
+        Its name and method; the model family; the prompts and settings; the strength to begin with; who made it.
+    """
+    info = attribute.info
+    method = SVD_METHOD if isinstance(attribute, SVDAttribute) else info.get("method", "direction")
+    family = ModelFamily.from_info(info)
+    lines = [f"{attribute.name}: {method}, learned on {NOT_RECORDED if family is None else family.text()}."]
+    if "source_prompt" in info:
+        lines.append(f"From '{info['source_prompt']}' to '{info.get('target_prompt', '')}'.")
+    settings = [f"{key} {info[key]}" for key in ("cfg", "steps") if key in info]
+    if "width" in info and "height" in info:
+        settings.append(f"{info['width']} x {info['height']} pixels")
+    if isinstance(attribute, SVDAttribute) and attribute.sigma:
+        settings.append(f"sigma {attribute.sigma:.4g}")
+    if settings:
+        lines.append(f"Learned at {', '.join(settings)}.")
+    strength = f"Begin with strength {advised_strength(attribute):g}"
+    if "strength_low" in info and "strength_high" in info:
+        strength += f"; {info['strength_low']} to {info['strength_high']} is its range"
+    lines.append(f"{strength}.")
+    for key in ("creator", "licence"):
+        if info.get(key):
+            lines.append(f"{key.capitalize()}: {info[key]}.")
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""Write into the attribute files that ship with the embedded model what they say of themselves.
+
+    python -m singular_edit.demo.evaluation.attribute_info
+
+Their tensors stay as they are, bit for bit. The preview is one held-out face, before and after.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch.nn import functional as F
+
+from ...backends.previews import preview_text
+from ...core.files import read_kind, write
+from ...core.latent_svd.attribute import SVDAttribute
+from ...core.model_family import ModelFamily
+from ...core.recipes import defaults
+from ...core.recipes.attributes import Attribute, advised_strength, load_attribute
+from ...core.recipes.settings import READOUT, LearnSettings
+from .. import faces, loader
+from ..attributes import FOLDER
+from ..words import caption
+from . import edits
+from .session import SOURCE, Session
+
+# The embedded model as backends/comfyui/family.py sees it.
+FAMILY = ModelFamily("DemoConfig", "DemoLatent", "eps", bottleneck_channels=128, place_size=4, text_width=64)
+SIDE = 64
+PREVIEW_FACE = 50_001
+PREVIEW_SCALE = 2
+
+
+def info_of(attribute: Attribute, name: str, model: loader.DemoModel) -> dict[str, str]:
+    """Return what the file of an attribute says of itself.
+
+    Args:
+        attribute: The attribute.
+        name: The word that its prompts differ in.
+        model: The embedded model, which draws the preview.
+    """
+    is_svd = isinstance(attribute, SVDAttribute)
+    cfg = defaults.LEARN_GUIDANCE if is_svd else LearnSettings.for_method(READOUT).cfg
+    session = Session(model, faces.sample([PREVIEW_FACE]), name, traced=True)
+    edited = edits.svd_apply(session, attribute) if is_svd else edits.asyrp(session, attribute)
+    pair = torch.cat([session.pictures, edited], dim=-1)
+    enlarged = F.interpolate(pair, scale_factor=PREVIEW_SCALE, mode="nearest")
+    return {
+        **attribute.info,
+        **FAMILY.info(),
+        "source_prompt": SOURCE,
+        "target_prompt": caption([name]),
+        "cfg": f"{cfg:g}",
+        "steps": str(defaults.STEPS),
+        "width": str(SIDE),
+        "height": str(SIDE),
+        "strength": f"{advised_strength(attribute):g}",
+        "strength_low": f"{defaults.SLIDER_LOW:g}",
+        "strength_high": f"{defaults.SLIDER_HIGH:g}",
+        "creator": "Singular Edit",
+        "licence": "MIT",
+        "preview": preview_text(enlarged.movedim(1, -1)),
+    }
+
+
+def rewrite(path: Path, model: loader.DemoModel) -> None:
+    """Write a file's info anew; its name begins with the attribute's."""
+    attribute = load_attribute(path)
+    info = info_of(attribute, path.name.split(".", maxsplit=1)[0], model)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    numbers = {}
+    if isinstance(attribute, SVDAttribute):
+        numbers = {"sigma": attribute.sigma, "target_sigma": attribute.target_sigma}
+    write(path, read_kind(path), tensors, info, **numbers)
+
+
+def main() -> None:
+    """Rewrite the info of every file that ships."""
+    model = loader.load()
+    for path in sorted(FOLDER.glob("*.safetensors")):
+        rewrite(path, model)
+        print(path.name, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

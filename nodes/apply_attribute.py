@@ -1,0 +1,74 @@
+"""Apply Attribute: an attribute on a MODEL, which works like a LoRA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..core.recipes.settings import EditSettings
+from .attribute_patch import with_attribute
+from .inputs import (
+    ARTIST,
+    advanced,
+    any_attribute_of,
+    attribute_input,
+    percent_input,
+    slider_input,
+    with_search_words,
+)
+
+
+class ApplyAttribute(io.ComfyNode):
+    """A MODEL with an attribute applied."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        schema = io.Schema(
+            node_id="SingularEditApplyAttribute",
+            display_name="Apply Attribute",
+            category=ARTIST,
+            description=(
+                "Slides an attribute in everything that the model draws, like a LoRA: "
+                "wire it between the model and any KSampler. Several follow each other. "
+                "At strength 0 the model is unchanged."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="Your model. LoRAs, ControlNet and other patches stay in place."),
+                attribute_input("From Learn Attribute or Load Attribute, learned on a model of this family."),
+                slider_input(
+                    "How much of the attribute: 0 none, 1 as learned, more where it is not enough. Below 0 removes."
+                ),
+                advanced(
+                    percent_input("start", 0.0, "Sampling progress from which it is applied. For a readout only.")
+                ),
+                advanced(
+                    percent_input(
+                        "end",
+                        EditSettings().edit_percent,
+                        (
+                            "Sampling progress until which it is applied. An earlier end gives a coarser change. "
+                            "Not read for an attribute of Latent SVD, which knows its step."
+                        ),
+                        lowest=0.01,
+                    )
+                ),
+            ],
+            outputs=[
+                io.Model.Output("patched", display_name="MODEL", tooltip="Wire to any KSampler, or one more of these.")
+            ],
+        )
+        return with_search_words(
+            schema, "concept slider", "slider lora", "glasses", "smile", "attribute", "edit face", "h-space"
+        )
+
+    @classmethod
+    def execute(cls, model: Any, attribute: Any, strength: float, start: float, end: float) -> io.NodeOutput:
+        """Patch the model."""
+        return io.NodeOutput(
+            with_attribute(model, any_attribute_of(attribute, "attribute"), strength, start=start, end=end)
+        )
+
+
+NODES = [ApplyAttribute]

@@ -1,0 +1,213 @@
+"""Edit Picture and Strength Sheet: slide an attribute on a prepared picture."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..backends.comfyui.progress import Progress
+from ..core.errors import EditError
+from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW
+from ..core.recipes.settings import EditSettings
+from .inputs import (
+    ARTIST,
+    PictureType,
+    advanced,
+    any_attribute_of,
+    attribute_input,
+    percent_input,
+    slider_input,
+    with_search_words,
+)
+from .prepared_picture import edited_picture, picture_of, side_by_side
+
+STRENGTHS = "-1, 0, 0.5, 1, 1.5"
+MAX_STRENGTHS = 32
+# Height of a label, as a share of a picture's height, and its least number of pixels.
+LABEL_SHARE = 0.1
+LABEL_MIN = 18
+SEARCH_WORDS = ("concept slider", "slider", "glasses", "smile", "edit face", "edit image", "attribute")
+
+
+def until_input() -> io.Input:
+    """Return the widget that says until when a picture is edited."""
+    return advanced(
+        percent_input(
+            "until",
+            EditSettings().edit_percent,
+            (
+                "The picture is edited until this share of its steps. "
+                "An earlier end gives a coarser edit and keeps the picture better. "
+                "Not read for an attribute of Latent SVD, which knows its step."
+            ),
+            lowest=0.05,
+        )
+    )
+
+
+def mask_input() -> io.Input:
+    """Return the optional mask of where a picture may change."""
+    return io.Mask.Input("mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it stays.")
+
+
+class EditPicture(io.ComfyNode):
+    """A prepared picture at one strength of an attribute."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        schema = io.Schema(
+            node_id="SingularEditEditPicture",
+            display_name="Edit Picture",
+            category=ARTIST,
+            description=(
+                "Slides an attribute on your picture, and shows it before and after. "
+                "Strength 0 is the picture as it was. Only this node runs again when the strength changes."
+            ),
+            inputs=[
+                PictureType.Input("picture", tooltip="From Prepare Picture."),
+                attribute_input("From Learn Attribute or Load Attribute."),
+                slider_input(
+                    "How much of the attribute: 0 none, 1 as learned, more where it is not enough. "
+                    "Below 0 takes it away from a picture that has it."
+                ),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it stays."
+                ),
+                until_input(),
+            ],
+            outputs=[
+                io.Image.Output("after", display_name="after", tooltip="The edited picture."),
+                io.Image.Output("before", display_name="before", tooltip="The picture at strength 0."),
+            ],
+            is_output_node=True,
+        )
+        return with_search_words(schema, *SEARCH_WORDS)
+
+    @classmethod
+    def execute(
+        cls,
+        picture: Any,
+        attribute: Any,
+        strength: float,
+        mask: Tensor | None = None,
+        until: float = EditSettings().edit_percent,
+    ) -> io.NodeOutput:
+        """Edit the picture."""
+        picture = picture_of(picture, "picture")
+        attribute = any_attribute_of(attribute, "attribute")
+        progress = Progress(f"Editing: {attribute.name} {strength:g}", picture.steps)
+        after = edited_picture(picture, attribute, strength, until=until, mask=mask, progress=progress)
+        progress.finish(f"{attribute.name} {strength:g}: before and after")
+        shown = ui.PreviewImage(side_by_side(picture.rebuilt, after), cls=cls)
+        return io.NodeOutput(after, picture.rebuilt.clone(), ui=shown)
+
+
+class StrengthSheet(io.ComfyNode):
+    """A prepared picture at several strengths of an attribute, labelled."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        schema = io.Schema(
+            node_id="SingularEditStrengthSheet",
+            display_name="Strength Sheet",
+            category=ARTIST,
+            description="Your picture at several strengths of an attribute, next to each other, with labels.",
+            inputs=[
+                PictureType.Input("picture", tooltip="From Prepare Picture."),
+                attribute_input("From Learn Attribute or Load Attribute."),
+                io.String.Input(
+                    "strengths", default=STRENGTHS, tooltip="The strengths, with commas between them: '0, 1, 2'."
+                ),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it stays."
+                ),
+                until_input(),
+            ],
+            outputs=[
+                io.Image.Output("sheet", display_name="sheet", tooltip="The pictures in a row, labelled."),
+                io.Image.Output("images", display_name="images", tooltip="The pictures one by one, as a batch."),
+            ],
+            is_output_node=True,
+        )
+        return with_search_words(schema, *SEARCH_WORDS, "xy plot", "grid", "comparison")
+
+    @classmethod
+    def execute(
+        cls,
+        picture: Any,
+        attribute: Any,
+        strengths: str,
+        mask: Tensor | None = None,
+        until: float = EditSettings().edit_percent,
+    ) -> io.NodeOutput:
+        """Edit the picture at each strength."""
+        picture = picture_of(picture, "picture")
+        attribute = any_attribute_of(attribute, "attribute")
+        values = strengths_of(strengths)
+        sampled = sum(value != 0 for value in values)
+        progress = Progress(f"Editing: {attribute.name}", picture.steps * sampled)
+        pictures = [
+            edited_picture(picture, attribute, value, until=until, mask=mask, progress=progress) for value in values
+        ]
+        progress.finish(f"{attribute.name} at {len(values)} strengths")
+        sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
+        return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def strengths_of(text: str) -> list[float]:
+    """Read strengths out of a text.
+
+    Args:
+        text: Numbers with commas, semicolons or spaces between them.
+
+    Returns:
+        The strengths, 1 to MAX_STRENGTHS of them.
+
+    Raises:
+        EditError: One is not a number in the slider's range, or there are none or too many.
+    """
+    values = []
+    for word in re.split(r"[\s,;]+", text.strip(" ,;\n\t")):
+        try:
+            value = float(word)
+        except ValueError:
+            value = float("nan")
+        if not SLIDER_LOW <= value <= SLIDER_HIGH:
+            raise EditError(
+                f"strengths holds '{word[:20]}'; numbers from {SLIDER_LOW:g} to {SLIDER_HIGH:g} "
+                f"with commas between them are accepted, such as '{STRENGTHS}'."
+            )
+        values.append(value)
+    if len(values) > MAX_STRENGTHS:
+        raise EditError(f"strengths holds {len(values)} numbers; {MAX_STRENGTHS} at most are accepted.")
+    return values
+
+
+def labelled(pictures: Tensor, text: str) -> Tensor:
+    """Write a label in a white strip above pictures.
+
+    Args:
+        pictures: IMAGE [B, height, width, 3].
+        text: The label.
+
+    Returns:
+        IMAGE [B, height + strip, width, 3].
+    """
+    height, width = pictures.shape[1:3]
+    strip = max(LABEL_MIN, round(LABEL_SHARE * height))
+    drawn = Image.new("RGB", (width, strip), "white")
+    font = ImageFont.load_default(round(0.7 * strip))
+    ImageDraw.Draw(drawn).text((width / 2, strip / 2), text, fill="black", font=font, anchor="mm")
+    label = torch.from_numpy(np.asarray(drawn).copy()).float() / 255
+    return torch.cat([label.expand(len(pictures), -1, -1, -1), pictures], dim=1)
+
+
+NODES = [EditPicture, StrengthSheet]

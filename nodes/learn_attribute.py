@@ -1,0 +1,254 @@
+"""Learn Attribute: an attribute from two short texts, learned once and found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..backends.comfyui.denoiser import require_bottleneck
+from ..backends.comfyui.family import (
+    native_side,
+    pixels_per_latent,
+    require_picture_model,
+    side_multiple,
+)
+from ..backends.comfyui.fingerprint import fingerprint, model_fingerprint
+from ..backends.comfyui.latents import latent_picture
+from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
+from ..backends.comfyui.progress import Progress
+from ..backends.comfyui.session import Prompts
+from ..backends.previews import preview_of, preview_text
+from ..core.errors import EditError
+from ..core.recipes.attributes import SVD_METHOD, Attribute, advised_strength, describe, with_info
+from ..core.recipes.defaults import LEARN_GUIDANCE, SLIDER_HIGH, SLIDER_LOW, STEPS
+from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from .attribute_patch import with_attribute
+from .hspace_report import report_learned
+from .inputs import ARTIST, MAX_SEED, AttributeType, advanced, with_search_words
+from .learned_files import learned_before, save_learned
+from .prepare_picture import SCHEDULER, encoded
+from .prepared_picture import side_by_side
+
+# Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
+QUESTION_VERSION = 1
+METHODS = (*(method for method in LEARN_METHODS if method != CLIP), SVD_METHOD)
+# Latent pixels that are sampled at once, at most, and pictures.
+BATCH_PIXELS = 8 * 64 * 64
+MAX_BATCH = 8
+# A preview made of latents is enlarged by this.
+PREVIEW_SCALE = 4
+
+
+class LearnAttribute(io.ComfyNode):
+    """An attribute from two texts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        schema = io.Schema(
+            node_id="SingularEditLearnAttribute",
+            display_name="Learn Attribute",
+            category=ARTIST,
+            description=(
+                "Learns an attribute from two short texts, without any picture: what changes between them. "
+                "It saves the attribute as a small file, and finds it again by itself: "
+                "the same model, texts and settings are learned once."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="Your model, with its LoRAs and other patches already applied."),
+                io.Clip.Input("clip", tooltip="The model's CLIP, from the checkpoint loader."),
+                io.String.Input("without", default="a face", tooltip="What the pictures show, without the attribute."),
+                io.String.Input(
+                    "with", default="a face with glasses", tooltip="The same, with the attribute. Change little else."
+                ),
+                io.Combo.Input(
+                    "effort",
+                    options=list(EFFORTS),
+                    default="good",
+                    tooltip=(
+                        "How many noises it learns from: quick takes a quarter of those of good, best twice as many. "
+                        "With fewer, more may change than the attribute."
+                    ),
+                ),
+                io.String.Input(
+                    "name", default="", tooltip="What it is called, also in its file. If it is empty: the text with it."
+                ),
+                advanced(_side_input("width")),
+                advanced(_side_input("height")),
+                advanced(io.Int.Input("steps", default=STEPS, min=3, max=1000, tooltip="Sampling steps to learn on.")),
+                advanced(
+                    io.Int.Input(
+                        "learn_seed", default=0, min=0, max=MAX_SEED, tooltip="Seed of the noises that it learns from."
+                    )
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "method",
+                        options=list(METHODS),
+                        default=READOUT,
+                        tooltip=(
+                            "readout works in every sampler, for U-Net models (SD 1.x, SD 2.x, SDXL). "
+                            "latent svd works with models of every family, and changes more of the picture. "
+                            "The others move the U-Net's bottleneck, as the Asyrp paper does; they are for euler."
+                        ),
+                    )
+                ),
+            ],
+            outputs=[
+                AttributeType.Output(
+                    "attribute",
+                    display_name="attribute",
+                    tooltip="Wire to Edit Picture, Strength Sheet or Apply Attribute.",
+                ),
+                io.String.Output(
+                    "info", display_name="info", tooltip="How well it was learned, and where its file is."
+                ),
+            ],
+            is_output_node=True,
+        )
+        return with_search_words(
+            schema, "concept slider", "train slider", "slider lora", "glasses", "smile", "direction", "h-space"
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        without: str,
+        effort: str,
+        name: str,
+        width: int,
+        height: int,
+        steps: int,
+        learn_seed: int,
+        method: str,
+        **more: str,
+    ) -> io.NodeOutput:
+        """Learn the attribute, or find it."""
+        # "with" is a word of Python's own.
+        wanted = more["with"]
+        if without.split() == wanted.split():
+            raise EditError(
+                f"without and with are both '{wanted}'; two texts that differ in the attribute are accepted."
+            )
+        name = name.strip() or wanted.strip() or "attribute"
+        require_picture_model(model.model)
+        if method != SVD_METHOD:
+            require_bottleneck(model.model)
+        latent = empty_latent(model, width, height)
+        source, target, negative = (encoded(clip, text) for text in (without, wanted, ""))
+        question = fingerprint(
+            QUESTION_VERSION,
+            model_fingerprint(model),
+            [source, target, negative],
+            list(latent.shape),
+            [effort, steps, learn_seed, method],
+        )
+        found = learned_before(question, name)
+        if found is not None:
+            attribute, file = found
+            texts = f"Learned before, and loaded from {file}.", describe(attribute)
+            return _output(attribute, *texts, preview=preview_of(attribute))
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), SCHEDULER, steps)
+        if method == SVD_METHOD:
+            pairs = PairSettings.for_schedule(steps, EFFORTS[effort])
+            prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
+            attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=learn_seed)
+            report = attribute.report()
+        else:
+            settings = LearnSettings.for_method(method)
+            training = replace(settings.training, seed=learn_seed)
+            settings = replace(settings, effort=EFFORTS[effort], training=training)
+            prompts = Prompts(source, negative, settings.cfg, target)
+            learned, plan = learn_direction_in_session(model, prompts, latent, sigmas, settings, name=name)
+            attribute = learned.direction
+            report = report_learned(learned, plan)
+        info = {
+            "source_prompt": without,
+            "target_prompt": wanted,
+            "strength": f"{advised_strength(attribute):g}",
+            "strength_low": f"{SLIDER_LOW:g}",
+            "strength_high": f"{SLIDER_HIGH:g}",
+            "question": question,
+        }
+        attribute = with_info(attribute, info)
+        preview = _preview(model, attribute, Prompts(source, negative, LEARN_GUIDANCE), latent[:1], sigmas)
+        if preview is not None:
+            attribute = with_info(attribute, {"preview": preview_text(preview)})
+        file = save_learned(attribute, question)
+        return _output(attribute, report, f"Saved as {file}.", preview=preview)
+
+
+def _side_input(name: str) -> io.Input:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=8192,
+        step=8,
+        tooltip=f"{name.capitalize()} of the pictures to learn on. 0 takes the size that the model was made for.",
+    )
+
+
+def empty_latent(model: Any, width: int, height: int) -> Tensor:
+    """Return empty latents of a size, as many as fit into one batch.
+
+    Args:
+        model: A MODEL.
+        width: Pixels; 0 takes what the model was made for.
+        height: Pixels, likewise.
+
+    Returns:
+        [B, C, height / r, width / r] in LATENT space, each side a multiple of what the network halves evenly.
+    """
+    pixels = pixels_per_latent(model.model)
+    multiple = side_multiple(model.model)
+    sides = []
+    for length in (height, width):
+        wanted = length or native_side(model.model)
+        sides.append(max(1, round(wanted / multiple)) * multiple // pixels)
+    batch = min(MAX_BATCH, max(1, BATCH_PIXELS // (sides[0] * sides[1])))
+    return torch.zeros(batch, model.get_model_object("latent_format").latent_channels, *sides)
+
+
+def _preview(model: Any, attribute: Attribute, prompts: Prompts, latent: Tensor, sigmas: Tensor) -> Tensor | None:
+    """Draw one picture without and with an attribute, as IMAGE; None where latents cannot be shown without a VAE."""
+    progress = Progress(f"Drawing {attribute.name}, before and after", 2 * (len(sigmas) - 1))
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    drawn = []
+    for strength in (0.0, advised_strength(attribute)):
+        samples = comfy.sample.sample_custom(
+            with_attribute(model, attribute, strength),
+            noise,
+            prompts.cfg,
+            comfy.samplers.sampler_object("euler"),
+            sigmas,
+            prompts.positive,
+            prompts.negative,
+            latent,
+            callback=lambda *step: progress.tick(),
+            disable_pbar=True,
+            seed=0,
+        )
+        picture = latent_picture(model.model, samples, PREVIEW_SCALE)
+        if picture is None:
+            return None
+        drawn.append(picture)
+    progress.finish(f"{attribute.name}: before and after, drawn roughly")
+    return side_by_side(*drawn)
+
+
+def _output(attribute: Attribute, *texts: str, preview: Tensor | None = None) -> io.NodeOutput:
+    """Return the outputs, and show the preview."""
+    shown = None if preview is None else ui.PreviewImage(preview)
+    return io.NodeOutput(attribute, "\n".join(texts), ui=shown)
+
+
+NODES = [LearnAttribute]

@@ -1,0 +1,202 @@
+"""Prepare Picture: a picture as noise that gives it back, with all that an edit needs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.samplers
+import comfy.utils
+import latent_preview
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..backends.comfyui.denoiser import ComfyDenoiser
+from ..backends.comfyui.family import native_side, require_picture_model, side_multiple
+from ..backends.comfyui.latents import latent_of
+from ..backends.comfyui.progress import Progress
+from ..backends.comfyui.session import Prompts, run_in_session
+from ..core.inversion.report import QUALITIES
+from ..core.recipes.defaults import EDIT_GUIDANCE, QUALITY_STEPS
+from ..core.recipes.inversion import FIXED_POINT, TRACED, Inverted, inversion_steps, invert
+from ..core.samplers import SAMPLERS, is_euler
+from .inputs import ARTIST, PictureType, advanced, any_attribute_of, attribute_input, cfg_input, with_search_words
+from .prepared_picture import PreparedPicture, decoded
+
+SCHEDULER = "normal"
+# How exactly samplers other than euler are inverted, by the node's quality.
+SOLVED = {"fast": "fast", "good": "good", "best": "exact"}
+
+
+class PreparePicture(io.ComfyNode):
+    """A picture, ready to be edited."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        schema = io.Schema(
+            node_id="SingularEditPreparePicture",
+            display_name="Prepare Picture",
+            category=ARTIST,
+            description=(
+                "Makes a picture of yours editable: it finds the noise from which your model draws this very picture. "
+                "Done once for a picture; then Edit Picture and Strength Sheet are quick. "
+                "The picture is brought to the size that the model was made for, with its aspect kept."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="Your model, with its LoRAs and other patches already applied."),
+                io.Clip.Input("clip", tooltip="The model's CLIP, from the checkpoint loader."),
+                io.Vae.Input("vae", tooltip="The model's VAE, from the checkpoint loader."),
+                io.Image.Input("image", tooltip="The picture to edit, of any size."),
+                io.String.Input(
+                    "describe",
+                    default="",
+                    tooltip=(
+                        "What the picture shows, in a few words: 'a face'. "
+                        "If it is empty, the attribute's own words without the attribute are used, "
+                        "where an attribute is wired; otherwise no words."
+                    ),
+                ),
+                io.Combo.Input(
+                    "quality",
+                    options=list(QUALITY_STEPS),
+                    default="good",
+                    tooltip=(
+                        "How many steps the picture is drawn in: "
+                        + ", ".join(f"{name} {steps}" for name, steps in QUALITY_STEPS.items())
+                        + ". The picture comes back in any of them; an edit is cleaner in more."
+                    ),
+                ),
+                advanced(
+                    io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps. 0 leaves it to quality.")
+                ),
+                advanced(
+                    cfg_input(
+                        EDIT_GUIDANCE,
+                        "Guidance of the way back (cfg). More makes edits stronger and coarser.",
+                    )
+                ),
+                advanced(io.String.Input("negative", default="", tooltip="The negative prompt of the way back.")),
+                advanced(
+                    io.Int.Input(
+                        "max_side",
+                        default=0,
+                        min=0,
+                        max=8192,
+                        tooltip=(
+                            "Longest side of the prepared picture in pixels. "
+                            "0 takes as many pixels as the model was made for: 512 x 512 for SD 1.5, "
+                            "1024 x 1024 for SDXL."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "sampler",
+                        options=list(SAMPLERS),
+                        default="euler",
+                        tooltip=(
+                            "Sampler of the way back. euler takes one model call a step and is exact. "
+                            "The others are solved for, which takes longer."
+                        ),
+                    )
+                ),
+                attribute_input("Its words describe the picture where describe is empty.", optional=True),
+            ],
+            outputs=[
+                PictureType.Output("picture", display_name="picture", tooltip="Wire to Edit Picture, Strength Sheet."),
+                io.Image.Output(
+                    "rebuilt",
+                    display_name="rebuilt",
+                    tooltip="The picture as it comes back without an edit: strength 0.",
+                ),
+                io.String.Output("report", display_name="report", tooltip="How exactly the picture comes back."),
+            ],
+        )
+        return with_search_words(schema, "edit image", "edit face", "unsampler", "invert", "inversion", "real image")
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        image: Tensor,
+        describe: str,
+        quality: str,
+        steps: int,
+        cfg: float,
+        negative: str,
+        max_side: int,
+        sampler: str,
+        attribute: Any = None,
+    ) -> io.NodeOutput:
+        """Invert the picture."""
+        require_picture_model(model.model)
+        if attribute is not None:
+            describe = describe or any_attribute_of(attribute, "attribute").info.get("source_prompt", "")
+        latent = latent_of({"samples": vae.encode(fitted(image, model.model, max_side))}, "image", model)
+        sampling = model.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(sampling, SCHEDULER, steps or QUALITY_STEPS[quality])
+        prompts = Prompts(encoded(clip, describe), encoded(clip, negative), cfg)
+        method = TRACED if is_euler(sampler) else FIXED_POINT
+        solved = QUALITIES[SOLVED[quality]]
+        progress = Progress("Preparing the picture", inversion_steps(sigmas, method, solved, sampler, measure=True))
+        previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        shown: list[Any] = [None]
+
+        def show(i: int, state: Tensor, denoised: Tensor) -> None:
+            shown[0] = previewer and previewer.decode_latent_to_preview_image("JPEG", denoised)
+
+        def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Inverted:
+            return invert(
+                ComfyDenoiser(wrapped, extra_args),
+                x,
+                schedule,
+                method,
+                quality=solved,
+                sampler=sampler,
+                on_step=lambda: progress.tick(shown[0]),
+                callback=show,
+            )
+
+        inverted = run_in_session(model, prompts, latent, sigmas, algorithm)
+        rebuilt = decoded(vae, model.model.process_latent_out(inverted.rebuilt.float().cpu()))
+        progress.finish(inverted.report.verdict())
+        picture = PreparedPicture(
+            model, vae, prompts, sigmas, latent.cpu(), inverted.code.float().cpu(), inverted.trace, sampler, rebuilt
+        )
+        return io.NodeOutput(picture, rebuilt, inverted.report.text())
+
+
+def encoded(clip: Any, text: str) -> Any:
+    """Return a prompt as CONDITIONING."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def fitted(image: Tensor, base_model: Any, max_side: int) -> Tensor:
+    """Bring pictures to a size that a model takes, with their aspect kept; a narrow edge may be cut off.
+
+    Args:
+        image: IMAGE [B, height, width, 3 or more].
+        base_model: ComfyUI's BaseModel.
+        max_side: Longest side in pixels; 0 takes as many pixels as the model was made for.
+
+    Returns:
+        IMAGE [B, height', width', 3], each side a multiple of what the network halves evenly.
+    """
+    height, width = image.shape[1:3]
+    side = native_side(base_model)
+    scale = max_side / max(height, width) if max_side else side / math.sqrt(height * width)
+    multiple = side_multiple(base_model)
+    new_height, new_width = (max(1, round(scale * length / multiple)) * multiple for length in (height, width))
+    pixels = image[..., :3]
+    if (new_height, new_width) == (height, width):
+        return pixels
+    # Averages over areas give no ripples where a picture is made smaller.
+    method = "area" if scale < 1 else "bicubic"
+    resized = comfy.utils.common_upscale(pixels.movedim(-1, 1), new_width, new_height, method, "center")
+    return resized.movedim(1, -1).clamp(0, 1)
+
+
+NODES = [PreparePicture]

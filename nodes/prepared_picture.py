@@ -1,0 +1,149 @@
+"""A picture that is ready to be edited, and how it is edited: what three artist nodes have in common.
+
+Prompt, guidance, schedule, code and trace travel together, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import latent_preview
+import torch
+from torch import Tensor
+
+from ..backends.comfyui.latents import latent_mask
+from ..backends.comfyui.noise import InvertedNoise
+from ..backends.comfyui.progress import Progress
+from ..backends.comfyui.session import Prompts
+from ..core.errors import EditError
+from ..core.inversion.traced import Trace
+from ..core.recipes.attributes import Attribute
+from .attribute_patch import with_attribute
+from .traced_sampler import traced_sampler
+
+# Pixels between pictures that are shown side by side.
+GAP = 8
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPicture:
+    """An inverted picture with everything that its way back needs.
+
+    Attributes:
+        model: The MODEL of the inversion.
+        vae: Its VAE.
+        prompts: The prompts and the guidance of the inversion.
+        sigmas: The schedule, descending, [n + 1].
+        latent: The picture, [B, C, H, W] in LATENT space.
+        code: The code at sigmas[0], [B, C, H, W] in model space.
+        trace: The trace of euler's steps; None for another sampler.
+        sampler: Name of the sampler of the way back.
+        rebuilt: What the way back gives without an edit, IMAGE [B, height, width, 3].
+    """
+
+    model: Any
+    vae: Any
+    prompts: Prompts
+    sigmas: Tensor
+    latent: Tensor
+    code: Tensor
+    trace: Trace | None
+    sampler: str
+    rebuilt: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps of the way back."""
+        return len(self.sigmas) - 1
+
+
+def picture_of(value: Any, name: str) -> PreparedPicture:
+    """Check that an input is a prepared picture.
+
+    Args:
+        value: What came over the wire.
+        name: The input's name, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        EditError: It is something else.
+    """
+    if not isinstance(value, PreparedPicture):
+        raise EditError(f"{name} is a {type(value).__name__}; wire Prepare Picture.")
+    return value
+
+
+def edited_picture(
+    picture: PreparedPicture,
+    attribute: Attribute,
+    strength: float,
+    *,
+    until: float,
+    mask: Tensor | None = None,
+    progress: Progress,
+) -> Tensor:
+    """Sample the way back with an attribute applied.
+
+    Args:
+        picture: The picture.
+        attribute: What to edit along.
+        strength: 0 gives the rebuilt picture, without sampling; 1 is as learned, below 0 takes away.
+        until: Sampling progress until which the picture is edited.
+        mask: A MASK of where it may change; None is everywhere.
+        progress: Ticks once a step.
+
+    Returns:
+        IMAGE [B, height, width, 3].
+
+    Raises:
+        EditError: The attribute does not fit the model.
+    """
+    model = with_attribute(picture.model, attribute, strength, end=until)
+    if strength == 0:
+        return picture.rebuilt.clone()
+    if picture.trace is not None:
+        sampler = traced_sampler(picture.trace)
+    else:
+        sampler = comfy.samplers.sampler_object(picture.sampler)
+    noise = InvertedNoise(model, picture.code, float(picture.sigmas[0])).generate_noise({"samples": picture.latent})
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+    def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+        progress.tick(previewer and previewer.decode_latent_to_preview_image("JPEG", denoised))
+
+    edited = comfy.sample.sample_custom(
+        model,
+        noise,
+        picture.prompts.cfg,
+        sampler,
+        picture.sigmas,
+        picture.prompts.positive,
+        picture.prompts.negative,
+        picture.latent,
+        noise_mask=latent_mask(mask, picture.latent),
+        callback=report,
+        disable_pbar=True,
+        seed=0,
+    )
+    return decoded(picture.vae, edited)
+
+
+def decoded(vae: Any, latent: Tensor) -> Tensor:
+    """Decode a latent in LATENT space to an IMAGE, [B, height, width, 3]."""
+    pictures = vae.decode(latent)
+    # A VAE of videos gives frames.
+    return pictures.reshape(-1, *pictures.shape[-3:]).float().cpu()
+
+
+def side_by_side(*pictures: Tensor) -> Tensor:
+    """Put IMAGEs of one size next to each other, with a white gap, [B, height, width, 3]."""
+    gap = torch.ones(len(pictures[0]), pictures[0].shape[1], GAP, 3)
+    row = [pictures[0]]
+    for picture in pictures[1:]:
+        row += [gap, picture]
+    return torch.cat(row, dim=2)
