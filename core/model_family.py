@@ -54,7 +54,9 @@ class ModelFamily:
             if not text.isdecimal():
                 return None
             numbers.append(int(text))
-        return cls(*texts, *numbers)
+        model_class, latent_format, prediction = texts
+        bottleneck_channels, place_size, text_width = numbers
+        return cls(model_class, latent_format, prediction, bottleneck_channels, place_size, text_width)
 
     def info(self) -> dict[str, str]:
         """Return the family as free text by key, for a file."""
