@@ -83,7 +83,7 @@ def any_attribute_of(value: Any, name: str) -> Attribute:
 
 def attribute_input(tooltip: str, optional: bool = False) -> io.Input:
     """Return an attribute input that takes both kinds, and the wires of both."""
-    types = [AttributeType, SVDAttributeType, HDirectionType]
+    types = [SVDAttributeType, HDirectionType, AttributeType]
     return io.MultiType.Input("attribute", types=types, tooltip=tooltip, optional=optional)
 
 
