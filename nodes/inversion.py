@@ -250,7 +250,7 @@ class LatentInvert(io.ComfyNode):
             )
 
         prompts = Prompts(positive, negative, cfg)
-        code, report, trace = run_in_session(model, prompts, samples, sigmas, algorithm)
+        code, report, trace, _ = run_in_session(model, prompts, samples, sigmas, algorithm)
         bar.update_absolute(bar.total)
         if is_max_denoise(sampling, float(start)):
             report.notes.append(code_statistics(code, start, is_flow_model(sampling)).text())

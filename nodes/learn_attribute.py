@@ -136,7 +136,7 @@ class LearnAttribute(io.ComfyNode):
         wanted = more["with"]
         if without.split() == wanted.split():
             raise EditError(
-                f"without and with are both '{wanted}'; two texts that differ in the attribute are accepted."
+                f"without and with are both '{wanted.strip()}'; two texts that differ in the attribute are accepted."
             )
         name = name.strip() or wanted.strip() or "attribute"
         require_picture_model(model.model)

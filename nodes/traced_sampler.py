@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Any
 
 import comfy.samplers
@@ -10,11 +12,18 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.noise import check_start
+from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
 from ..core.inversion.traced import Trace, follow_trace
 from ..core.samplers import sample_euler
 from .inputs import ADVANCED, TraceType, trace_of
+
+SAME_GUIDANCE = 1e-3
+OTHER_GUIDANCE = (
+    "The sampler's cfg is {here:g} but the trace was made at cfg {there:g}; "
+    "set both alike, or the picture changes also where nothing is edited."
+)
 
 
 def sample_traced_comfy(
@@ -79,6 +88,11 @@ def denoiser_on_trace(
         return ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond)
     check_start(trace, x, sigmas, getattr(model, "noise", None))
     denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond)
+    if not math.isclose(denoise.guidance, trace.guidance, rel_tol=SAME_GUIDANCE):
+        # Another guidance may be wanted, as another prompt may.
+        text = OTHER_GUIDANCE.format(here=denoise.guidance, there=trace.guidance)
+        logging.warning("Singular Edit: %s", text)
+        Progress.say(text)
     return follow_trace(denoise, trace, x, sigmas, extra_args.get("denoise_mask"))
 
 

@@ -77,7 +77,8 @@ class _Digest:
 
     def add(self, value: Any, depth: int) -> None:
         """Take a value into the hash."""
-        self._word(type(value).__qualname__)
+        # A weight is a Parameter in one place and a plain Tensor in another.
+        self._word("Tensor" if isinstance(value, Tensor) else type(value).__qualname__)
         if value is None or isinstance(value, (bool, int, float, str, bytes, complex, torch.dtype, torch.device)):
             self._word(repr(value))
         elif isinstance(value, Enum):

@@ -51,11 +51,13 @@ class Trace:
         states: The picture's state at each noise level, [n + 1, B, C, ..., H, W] in model space.
         corrections: What is added to D at each state, so that an Euler step leads to the next, [n, B, C, ..., H, W].
         sigmas: Descending noise levels, [n + 1].
+        guidance: The guidance of the inversion, at which the picture comes back.
     """
 
     states: Tensor
     corrections: Tensor
     sigmas: Tensor
+    guidance: float = 1.0
 
     @property
     def code(self) -> Tensor:
@@ -236,7 +238,7 @@ def traced_inversion(
         slope = slope_at(i)
         if callback is not None:
             callback(stop_at_step + i, states[i])
-    return Trace(states, corrections, sigmas.float().cpu()), report
+    return Trace(states, corrections, sigmas.float().cpu(), guidance_of(denoise)), report
 
 
 def sample_traced(
