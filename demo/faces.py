@@ -121,16 +121,17 @@ def render(
     glasses: bool | None = None,
     hat: bool | None = None,
     beard: bool | None = None,
+    size: int = SIZE,
 ) -> Tensor:
     """Paint faces, or the face of one integer seed, with attributes switched on or off; None leaves one as it is.
 
     Returns:
-        Pictures, [B, 3, 64, 64] in [0, 1].
+        Pictures, [B, 3, size, size] in [0, 1]; the embedded model knows those of SIZE alone.
     """
     if not isinstance(faces, Faces):
         faces = sample([faces])
     faces = faces.with_attributes(smile=smile, glasses=glasses, hat=hat, beard=beard)
-    canvas = _Canvas(faces)
+    canvas = _Canvas(faces, size)
     _paint_scene(canvas, faces)
     _paint_head(canvas, faces)
     _paint_features(canvas, faces)
@@ -143,8 +144,8 @@ class _Canvas:
     x and y are shifted and rolled, [B, H, W]; fx is x, also turned by the yaw.
     """
 
-    def __init__(self, faces: Faces) -> None:
-        axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    def __init__(self, faces: Faces, size: int) -> None:
+        axis = (torch.arange(size) + 0.5) / size * 2 - 1
         self.py, self.px = torch.meshgrid(axis, axis, indexing="ij")
         x = self.px - 0.16 * (faces.free("shift_x") - 0.5)
         y = self.py - 0.12 * (faces.free("shift_y") - 0.5) - 0.06
@@ -152,11 +153,11 @@ class _Canvas:
         self.x = x * torch.cos(angle) + y * torch.sin(angle)
         self.y = y * torch.cos(angle) - x * torch.sin(angle)
         self.fx = self.x - 0.16 * (faces.free("yaw") - 0.5)
-        self.image = torch.zeros(len(faces), 3, SIZE, SIZE)
+        self.image = torch.zeros(len(faces), 3, size, size)
 
     def paint(self, distance: Tensor, color: Tensor, opacity: Tensor | float = 1.0) -> None:
         """Paint ``color`` [B, 3, 1, 1] where the signed distance [B, H, W] is negative."""
-        cover = ((0.5 - distance * SIZE / 2).clamp(0, 1) * opacity)[:, None]
+        cover = ((0.5 - distance * self.image.shape[-1] / 2).clamp(0, 1) * opacity)[:, None]
         self.image = self.image + cover * (color - self.image)
 
 

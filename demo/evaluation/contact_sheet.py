@@ -65,6 +65,6 @@ def contact_sheet(rows: Sequence[SheetRows], strengths: Sequence[float], path: P
 
 def _nearest_truths(row: SheetRows) -> list[Tensor]:
     """Return each face's counterfactual: of a hat of any colour the one nearest to the strongest edit."""
-    truths = counterfactuals(row.session.faces, row.session.attribute)
+    truths = counterfactuals(row.session.faces, row.session.attribute, not row.session.has_attribute)
     nearest = psnr(truths, row.edits[-1].cpu()).argmax(dim=0)
     return [truths[choice, face] for face, choice in enumerate(nearest)]

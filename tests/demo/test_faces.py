@@ -1,6 +1,7 @@
 """The renderer and its words."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,3 +67,23 @@ def test_an_unknown_word_is_named_once(caplog):
     assert len(caplog.records) == 1
     assert "'moustache' is ignored" in caplog.text
     assert "glasses" in caplog.text
+
+
+def test_a_larger_picture_shows_the_same_face():
+    drawn = faces.sample(range(5))
+    large = torch.nn.functional.avg_pool2d(faces.render(drawn, size=4 * faces.SIZE), 4)
+    assert (large - faces.render(drawn)).abs().mean() < 0.01
+    assert (large - faces.render(drawn).flip(-1)).abs().mean() > 0.03
+
+
+def test_the_contact_sheet_shows_the_face_without_an_attribute_that_it_had():
+    pytest.importorskip("diffusers")
+    from singular_edit.demo.evaluation.contact_sheet import SheetRows, _nearest_truths
+    from singular_edit.demo.evaluation.score import psnr
+
+    drawn = faces.sample([7])
+    for having in (True, False):
+        plain = SimpleNamespace(faces=drawn.with_attributes(hat=having), attribute="hat", has_attribute=having)
+        (truth,) = _nearest_truths(SheetRows("", plain, [faces.render(drawn, hat=not having)]))
+        assert psnr(truth, faces.render(drawn, hat=not having)[0]) > 20
+        assert psnr(truth, faces.render(drawn, hat=having)[0]) < 20
