@@ -15,6 +15,7 @@ from singular_edit.demo.evaluation.score import psnr
 from singular_edit.demo.evaluation.session import SOURCE, starting_noise
 from singular_edit.demo.words import caption
 from torch import Tensor
+from torch.nn import functional as F
 
 STEPS = 25
 FACES = 2000  # renders that the VAE and the judge are measured on
@@ -60,6 +61,18 @@ def print_vae_and_judge(model: loader.DemoModel) -> None:
         print(f"judge on {name}: {by_attribute(accuracy, 4)}")
 
 
+def print_preview(model: loader.DemoModel) -> None:
+    """Print the colours of ComfyUI's latent preview: least squares of a latent pixel's mean colour on its channels."""
+    renders = faces.render(faces.sample(range(FACES)))
+    latents = torch.cat([model.encode(part) for part in renders.split(ENCODE_BATCH)])
+    colours = F.adaptive_avg_pool2d(renders * 2 - 1, latents.shape[-2:]).movedim(1, -1).flatten(0, -2)
+    channels = latents.movedim(1, -1).flatten(0, -2)
+    channels = torch.cat([channels, torch.ones(len(channels), 1)], dim=1)
+    *factors, bias = torch.linalg.lstsq(channels, colours).solution.tolist()
+    for name, rows in (("factors", factors), ("bias", [bias])):
+        print(f"{name}: " + ", ".join(f"[{red:.2f}, {green:.2f}, {blue:.2f}]" for red, green, blue in rows))
+
+
 def print_speed(model: loader.DemoModel, cfg: float) -> None:
     """Print how long it takes to draw one face."""
     began = time.perf_counter()
@@ -81,11 +94,15 @@ def print_prompts(model: loader.DemoModel, count: int, cfg: float) -> None:
 
 
 def main() -> None:
-    """Print everything."""
+    """Print everything, or the colours of the preview."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="seeds for each prompt")
     parser.add_argument("--cfg", type=float, default=2.0)
+    parser.add_argument("--preview", action="store_true", help="print only the colours of ComfyUI's latent preview")
     args = parser.parse_args()
+    if args.preview:
+        print_preview(loader.load("cpu"))
+        return
     model = print_loading()
     print_vae_and_judge(model)
     print_speed(model, args.cfg)

@@ -15,12 +15,20 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
+from .enlarge import ENLARGEMENT, enlarge, reduce
 from .loader import read_weights
 from .networks import CONTEXT_WIDTH, DOWNSCALE, LATENT_CHANNELS, FaceVAE, TextEncoder
 from .words import CONTEXT_LENGTH, tokenize
 
-# Estimated memory of the VAE: values that it holds at once for each pixel of the picture.
-VAE_MEMORY = 500
+# Pixels of a picture along a side of one latent pixel.
+RATIO = DOWNSCALE * ENLARGEMENT
+# Estimated memory of the VAE: values that it holds at once for each pixel of the picture (measured: up to 9).
+VAE_MEMORY = 16
+
+# Red, green and blue, from -1 to 1, that a latent pixel in model space adds to the preview for each of its channels,
+# and what the preview starts from. Fitted by: python benchmarks/demo_model.py --preview
+PREVIEW_FACTORS = [[-0.09, 0.27, -0.02], [0.04, 0.12, 0.34], [0.04, 0.06, -0.10], [-0.36, -0.15, -0.03]]
+PREVIEW_BIAS = [0.10, 0.07, 0.07]
 
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
@@ -28,7 +36,9 @@ class DemoLatent(comfy.latent_formats.LatentFormat):
 
     latent_channels = LATENT_CHANNELS
     # Read by backends/comfyui/family.py. ComfyUI's own ratio stays 8, as its empty latents assume.
-    pixels_per_latent = DOWNSCALE
+    pixels_per_latent = RATIO
+    latent_rgb_factors = PREVIEW_FACTORS
+    latent_rgb_factors_bias = PREVIEW_BIAS
 
     def __init__(self) -> None:
         self.scale_factor = read_weights("vae")[1]["latent_scale"]
@@ -59,7 +69,7 @@ class DemoConfig(comfy.supported_models_base.BASE):
     unet_extra_config: ClassVar[dict[str, Any]] = {"num_heads": 4, "num_head_channels": -1}
     latent_format = DemoLatent
     memory_usage_factor = 1.0
-    native_side = DOWNSCALE * 16
+    native_side = RATIO * 16
 
 
 class DemoTokenizer:
@@ -128,6 +138,18 @@ class DemoClip(nn.Module):
         return self.text.load_state_dict(sd)
 
 
+class LargeFaceVAE(FaceVAE):
+    """The VAE with pictures ENLARGEMENT times as large: [B, 3, H, W] and latents [B, 4, H/16, W/16]."""
+
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the latent of the reduced pictures."""
+        return super().moments(reduce(pictures))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return enlarged pictures, near [-1, 1] but not clamped."""
+        return enlarge(super().decode(latents))
+
+
 def load() -> tuple[Any, Any, Any]:
     """Load the embedded model as ComfyUI's (MODEL, CLIP, VAE), in float32."""
     return _model(), _clip(), _vae()
@@ -161,13 +183,13 @@ def _vae() -> comfy.sd.VAE:
     # ComfyUI's VAE class builds only architectures it knows. Its trivial pixel-space one sets every attribute of the
     # running version; then the network, and what depends on it, are ours.
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
-    network = FaceVAE(ops=comfy.ops.disable_weight_init)
+    network = LargeFaceVAE(ops=comfy.ops.disable_weight_init)
     network.load_state_dict(read_weights("vae")[0])
     vae.first_stage_model = network.eval()
     patcher = vae.patcher
     vae.patcher = type(patcher)(network, load_device=patcher.load_device, offload_device=patcher.offload_device)
     vae.latent_channels = LATENT_CHANNELS
-    vae.downscale_ratio = vae.upscale_ratio = DOWNSCALE
+    vae.downscale_ratio = vae.upscale_ratio = RATIO
     vae.memory_used_encode = _encode_memory
     vae.memory_used_decode = _decode_memory
     return vae
@@ -179,5 +201,5 @@ def _encode_memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
 
 
 def _decode_memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Return the bytes that decoding latents of this shape takes, [B, 4, H/4, W/4]."""
-    return VAE_MEMORY * DOWNSCALE**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+    """Return the bytes that decoding latents of this shape takes, [B, 4, H/16, W/16]."""
+    return VAE_MEMORY * RATIO**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)

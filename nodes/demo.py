@@ -5,9 +5,11 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..demo import faces
+from ..demo.enlarge import ENLARGEMENT, enlarge
 from .inputs import DEMO, seed_input
 
 AS_DRAWN = "as drawn"
+SIDE = faces.SIZE * ENLARGEMENT  # of a picture, in pixels
 SWITCH = {AS_DRAWN: None, "on": True, "off": False}
 
 
@@ -22,9 +24,10 @@ class DemoFaceModel(io.ComfyNode):
             display_name="Demo Face Model",
             category=DEMO,
             description=(
-                "A tiny text-to-image model of drawn 64x64 faces that comes with the pack (15 MB). "
+                "A tiny text-to-image model of drawn faces that comes with the pack (15 MB). "
                 "It knows the words face, smile, glasses, hat and beard, "
                 "and works with every stock node, LoRA and ControlNet included. "
+                f"Its pictures are {SIDE}x{SIDE}. "
                 "Take its latent size from VAE Encode, or set Empty Latent Image to 128x128."
             ),
             inputs=[],
@@ -38,7 +41,7 @@ class DemoFaceModel(io.ComfyNode):
                 io.Vae.Output(
                     "vae",
                     display_name="VAE",
-                    tooltip="Its VAE: 4 channels, latents 4 times smaller than the picture.",
+                    tooltip="Its VAE: 4 channels, latents 16 times smaller than the picture.",
                 ),
             ],
         )
@@ -71,20 +74,21 @@ class DemoFace(io.ComfyNode):
             display_name="Demo Face",
             category=DEMO,
             description=(
-                "Draws one 64x64 face. The same seed with an attribute switched is that face's true counterfactual."
+                f"Draws one {SIDE}x{SIDE} face. "
+                "The same seed with an attribute switched is that face's true counterfactual."
             ),
             inputs=[
                 seed_input("seed", "Each seed draws one face. The demo model was trained on seeds from 1000000 up."),
                 *switches,
             ],
-            outputs=[io.Image.Output("image", display_name="image", tooltip="The picture, 64x64.")],
+            outputs=[io.Image.Output("image", display_name="image", tooltip=f"The picture, {SIDE}x{SIDE}.")],
         )
 
     @classmethod
     def execute(cls, seed: int, smile: str, glasses: str, hat: str, beard: str) -> io.NodeOutput:
         """Draw the face."""
         picture = faces.render(seed, smile=SWITCH[smile], glasses=SWITCH[glasses], hat=SWITCH[hat], beard=SWITCH[beard])
-        return io.NodeOutput(picture.movedim(1, -1))
+        return io.NodeOutput(enlarge(picture).movedim(1, -1))
 
 
 NODES = [DemoFaceModel, DemoFace]

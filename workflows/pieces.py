@@ -75,32 +75,25 @@ class Place:
             nodes.append(self.node(name, "CLIPTextEncode", f'{name}: "{text}"', 130, text=text, clip=CLIP))
         return nodes
 
-    def show(self, name: str, image: Link, title: str) -> list[Node]:
-        """Return a preview of a picture, enlarged without smoothing."""
-        large = self.node(
-            f"{name} large",
-            "ImageScale",
-            "4 times larger",
-            0,
-            image=image,
-            upscale_method="nearest-exact",
-            width=256,
-            height=256,
-            crop="disabled",
-        )
-        return [large, self.node(name, "PreviewImage", title, PICTURE_HEIGHT, images=(large.name, 0))]
+    def show(self, name: str, image: Link, title: str) -> Node:
+        """Return a preview of a picture."""
+        return self.node(name, "PreviewImage", title, PICTURE_HEIGHT, images=image)
+
+    def empty(self, name: str, title: str, batch_size: int) -> Node:
+        """Return empty latents of the demo model's size."""
+        return self.node(name, "EmptyLatentImage", title, width=128, height=128, batch_size=batch_size)
 
     def decode(self, name: str, samples: Link, title: str) -> list[Node]:
         """Return VAE Decode and a preview of what it gives."""
         decoded = self.node(f"{name} decode", "VAEDecode", "VAE Decode", samples=samples, vae=VAE)
-        return [decoded, *self.show(name, (decoded.name, 0), title)]
+        return [decoded, self.show(name, (decoded.name, 0), title)]
 
     def picture(self, seed: int, **attributes: str) -> list[Node]:
         """Return a demo face, its latent and its preview."""
         return [
             self.node("face", "SingularEditDemoFace", "Demo Face (or Load Image)", seed=seed, **attributes),
             self.node("encode", "VAEEncode", "VAE Encode", pixels=("face", 0), vae=VAE),
-            *self.show("original", ("face", 0), "The picture"),
+            self.show("original", ("face", 0), "The picture"),
         ]
 
     def schedule(self) -> Node:

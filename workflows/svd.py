@@ -55,15 +55,7 @@ def svd_attribute() -> list[Node]:
     return [
         start.note(PROMPTS_NOTE, 300),
         *start.model(("source", "a face"), ("target", "a face with a hat"), ("negative", "")),
-        pair.node(
-            "shape",
-            "EmptyLatentImage",
-            "Shape: 128 gives this tiny model's 16x16 latent",
-            0,
-            width=128,
-            height=128,
-            batch_size=1,
-        ),
+        pair.empty("shape", "Shape: 128 gives this tiny model's 16x16 latent", 1),
         pair.schedule(),
         pair.node("noise", "RandomNoise", "A face", noise_seed=SEED),
         pair.node(
@@ -105,7 +97,7 @@ def face(place: Place, name: str, seed: int, hat: str, title: str) -> list[Node]
     return [
         place.node(name, "SingularEditDemoFace", f"{title}: Demo Face (or Load Image)", seed=seed, hat=hat),
         place.node(f"{name} encode", "VAEEncode", "VAE Encode", pixels=(name, 0), vae=VAE),
-        *place.show(f"{name} shown", (name, 0), title),
+        place.show(f"{name} shown", (name, 0), title),
     ]
 
 

@@ -47,7 +47,7 @@ def patched(request, graph):
         if request.param != "controlnet":
             model = comfy.sd.load_lora_for_models(graph.model, None, lora(graph), 1.0, 0)[0]
         if request.param != "lora":
-            hint = graph.run("DemoFace", seed=3)[0].repeat_interleave(2, 1).repeat_interleave(2, 2)
+            hint = graph.run("DemoFace", seed=3)[0]
             net = controlnet(graph)
             apply = graph.stock.ControlNetApply().apply_controlnet
             prompts = [apply(prompt, net, hint, 1.0)[0] for prompt in prompts]

@@ -116,7 +116,7 @@ def with_lora_hook(graph, job):
 
 
 def with_controlnet(graph, job):
-    hint = graph.run("DemoFace", seed=3)[0].repeat_interleave(2, 1).repeat_interleave(2, 2)
+    hint = graph.run("DemoFace", seed=3)[0]
     net = controlnet(graph)
     apply = graph.stock.ControlNetApplyAdvanced().apply_controlnet
     positive, negative = apply(job.positive, job.negative, net, hint, 1.0, 0.0, 1.0)
