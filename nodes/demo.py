@@ -25,7 +25,7 @@ class DemoFaceModel(io.ComfyNode):
                 "A tiny text-to-image model of drawn 64x64 faces that comes with the pack (15 MB). "
                 "It knows the words face, smile, glasses, hat and beard, "
                 "and works with every stock node, LoRA and ControlNet included. "
-                "Take its latent size from VAE Encode, or set Empty Latent Image to 128x128."
+                "For a new picture set Empty Latent Image to 128x128."
             ),
             inputs=[],
             outputs=[
@@ -71,7 +71,7 @@ class DemoFace(io.ComfyNode):
             display_name="Demo Face",
             category=DEMO,
             description=(
-                "Draws one 64x64 face. The same seed with an attribute switched is that face's true counterfactual."
+                "Draws one 64x64 face. The same seed with an attribute switched is the same face with or without it."
             ),
             inputs=[
                 seed_input("seed", "Each seed draws one face. The demo model was trained on seeds from 1000000 up."),
