@@ -10,6 +10,7 @@ from ..core.recipes.settings import EditSettings
 from .attribute_patch import with_attribute
 from .inputs import (
     ARTIST,
+    SLIDER_TOOLTIP,
     advanced,
     any_attribute_of,
     attribute_input,
@@ -30,33 +31,41 @@ class ApplyAttribute(io.ComfyNode):
             display_name="Apply Attribute",
             category=ARTIST,
             description=(
-                "Slides an attribute in everything that the model draws, like a LoRA: "
-                "wire it between the model and any KSampler. Several follow each other. "
+                "Slides an attribute in everything that the model draws, as a slider LoRA does: "
+                "wire it between the model and any KSampler. Wire several one after another to use several. "
                 "At strength 0 the model is unchanged."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="Your model. LoRAs, ControlNet and other patches stay in place."),
                 attribute_input("From Learn Attribute or Load Attribute, learned on a model of this family."),
-                slider_input(
-                    "How much of the attribute: 0 none, 1 as learned, more where it is not enough. Below 0 removes."
-                ),
+                slider_input(SLIDER_TOOLTIP),
                 advanced(
-                    percent_input("start", 0.0, "Sampling progress from which it is applied. For a readout only.")
+                    percent_input(
+                        "start",
+                        0.0,
+                        (
+                            "From which share of the steps it is applied; 0 is the first. "
+                            "Leave it at 0 unless the method is readout."
+                        ),
+                    )
                 ),
                 advanced(
                     percent_input(
                         "end",
                         EditSettings().edit_percent,
                         (
-                            "Sampling progress until which it is applied. An earlier end gives a coarser change. "
-                            "Not read for an attribute of Latent SVD, which knows its step."
+                            "Until which share of the steps it is applied: 1 is the last. "
+                            "An earlier end leaves fine details alone. "
+                            "An attribute of method latent svd does not read it."
                         ),
                         lowest=0.01,
                     )
                 ),
             ],
             outputs=[
-                io.Model.Output("patched", display_name="MODEL", tooltip="Wire to any KSampler, or one more of these.")
+                io.Model.Output(
+                    "patched", display_name="MODEL", tooltip="Wire to any KSampler, or to one more Apply Attribute."
+                )
             ],
         )
         return with_search_words(

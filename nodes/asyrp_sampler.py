@@ -126,34 +126,36 @@ class AsyrpSampler(io.ComfyNode):
             display_name="Asyrp Sampler",
             category=ADVANCED,
             description=(
-                "An euler sampler that edits the picture along an h-space direction while it forms (Asyrp). "
-                "Start it from an inverted code to edit a picture. "
-                "At strength 0 it is the stock euler sampler, bit for bit. "
-                "For U-Net models (SD 1.x, SD 2.x, SDXL)."
+                "An euler sampler that slides an attribute on the picture while it forms (Asyrp, in h-space). "
+                "Start it from Latent Invert to edit a picture of yours. "
+                "At strength 0 it draws exactly what euler draws. For U-Net models (SD 1.x, SD 2.x, SDXL). "
+                "Edit Picture and Apply Attribute do the same with fewer wires."
             ),
             inputs=[
-                HDirectionType.Input("direction", tooltip="From h-Space Direction Learn or Load h-Direction."),
+                HDirectionType.Input(
+                    "direction", tooltip="What to slide, from h-Space Direction Learn or Load h-Direction."
+                ),
                 strength_input(
                     "strength",
                     DEFAULTS.strength,
                     (
-                        "0 changes nothing, 1 is the edit as it was learned, and a negative strength removes. "
-                        "A higher strength also changes pictures that respond weakly. "
-                        "A lower one keeps more of the picture."
+                        "How much of the attribute: 0 none, 1 as learned. "
+                        "More also changes pictures that respond weakly; less keeps more of the picture. "
+                        "Below 0 takes it away where it is, less surely than it is added. Stay between -2 and 3."
                     ),
                 ),
                 percent_input(
                     "edit_percent",
                     DEFAULTS.edit_percent,
                     (
-                        "The picture is edited while sampling progress is below this. "
-                        "An earlier end gives a coarser edit and keeps the identity better."
+                        "The share of the steps in which the picture is edited. "
+                        "Less keeps more of the face and leaves fine details out of the edit."
                     ),
                 ),
                 percent_input(
                     "boost_percent",
                     DEFAULTS.boost_percent,
-                    "From this progress on, fresh noise sharpens texture (quality boost). 1 turns it off.",
+                    "From this share of the steps on, fresh noise sharpens texture (quality boost). 1 turns it off.",
                 ),
                 io.Float.Input(
                     "eta",
@@ -162,35 +164,35 @@ class AsyrpSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=False,
-                    tooltip="Amount of fresh noise in boosted steps.",
+                    tooltip="How much fresh noise the boost adds. Read when boost_percent is below 1.",
                 ),
                 io.Boolean.Input(
                     "edit_uncond",
                     default=False,
                     tooltip=(
-                        "Edit the prediction of the negative prompt too. "
-                        "If this is off, guidance strengthens the edit as it strengthens a prompt."
+                        "Edit what the negative prompt draws too. "
+                        "Off, a higher cfg makes the edit stronger, as it does with a prompt."
                     ),
                 ),
-                seed_input("noise_seed", "Seed of the boost's noise, which is separate from the start noise."),
+                seed_input("noise_seed", "Seed of the boost's noise. Nothing reads it while boost_percent is 1."),
                 io.Boolean.Input(
                     "symmetric",
                     default=DEFAULTS.symmetric,
                     optional=True,
                     tooltip=(
-                        "Edit the direction to the noise as well as the predicted picture, as plain sampling would. "
-                        "This is for comparison: most of the edit cancels."
+                        "For comparison only; leave it off. "
+                        "On, both halves of a step are edited, as in plain sampling, and most of the edit cancels."
                     ),
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip=(
-                        "Edit only where the mask is white. "
-                        "Places that are not edited may still change a little, because the model sees the edit."
+                        "Where the picture may change: white. "
+                        "Elsewhere it may still change a little, because the model sees the edit."
                     ),
                 ),
-                trace_input("the picture then comes back exactly where nothing is edited, at any guidance."),
+                trace_input("the picture then comes back exactly where nothing is edited, at any cfg."),
             ],
             outputs=[
                 io.Sampler.Output(

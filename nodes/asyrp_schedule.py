@@ -16,7 +16,7 @@ from ..backends.perceptual import DISTANCES, distance_named
 from ..core.errors import EditError, check_sigmas
 from ..core.hspace.edit_schedule import EditCurves, edit_curves, record_rebuild
 from . import plots
-from .inputs import ADVANCED, cfg_input
+from .inputs import ADVANCED, NEGATIVE_TOOLTIP, cfg_input
 
 DISTANCE = "ms-ssim"
 # Names of lines in the plot.
@@ -42,34 +42,34 @@ class AsyrpSchedule(io.ComfyNode):
             display_name="Asyrp Schedule (auto)",
             category=ADVANCED,
             description=(
-                "Finds for a picture until when Asyrp should edit and from when it should boost. "
-                "It inverts the picture, rebuilds it, "
-                "and measures how near the predicted picture and the noisy picture come to it."
+                "Finds edit_percent and boost_percent of Asyrp Sampler for a picture, as the Asyrp paper does: "
+                "it inverts the picture, draws it again, and measures at which step it is recognised."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model you edit with."),
                 io.Vae.Input("vae", tooltip="The model's VAE, because distances are measured between pictures."),
                 io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode. Of a batch the mean is used."),
                 io.Conditioning.Input("positive", tooltip="The prompt that describes the picture as it is."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
-                io.Sigmas.Input("sigmas", tooltip="The schedule you edit with, from full noise."),
+                io.Conditioning.Input("negative", tooltip=NEGATIVE_TOOLTIP),
+                io.Sigmas.Input(
+                    "sigmas", tooltip="The noise levels that you edit with, from a scheduler node, from full noise on."
+                ),
                 _threshold_input(
                     "strength_threshold",
                     (
-                        "Editing ends when the distance between the predicted picture and the picture falls to this. "
-                        "A smaller threshold edits longer. "
+                        "How alike the picture must look before editing ends (a distance). Smaller edits longer. "
                         f"0 takes the distance's own ({strengths})."
                     ),
                 ),
                 _threshold_input(
                     "quality_threshold",
                     (
-                        "Boosting begins when the distance between the noisy picture and the picture falls to this. "
-                        "A smaller threshold boosts less. "
+                        "How alike the noisy picture must look before the boost begins (a distance). "
+                        "Smaller boosts less. "
                         f"0 takes the distance's own ({qualities})."
                     ),
                 ),
-                cfg_input(1.0, "Guidance while inverting and rebuilding."),
+                cfg_input(1.0, "The cfg to invert and to draw again at."),
                 io.Combo.Input(
                     "distance",
                     options=list(DISTANCES),

@@ -27,8 +27,7 @@ class DemoFaceModel(io.ComfyNode):
                 "A tiny text-to-image model of drawn faces that comes with the pack (15 MB). "
                 "It knows the words face, smile, glasses, hat and beard, "
                 "and works with every stock node, LoRA and ControlNet included. "
-                f"Its pictures are {SIDE}x{SIDE}. "
-                "Take its latent size from VAE Encode, or set Empty Latent Image to 128x128."
+                f"Its pictures are {SIDE}x{SIDE}. For a new picture set Empty Latent Image to 128x128."
             ),
             inputs=[],
             outputs=[
@@ -75,7 +74,7 @@ class DemoFace(io.ComfyNode):
             category=DEMO,
             description=(
                 f"Draws one {SIDE}x{SIDE} face. "
-                "The same seed with an attribute switched is that face's true counterfactual."
+                "The same seed with an attribute switched is the same face with or without it."
             ),
             inputs=[
                 seed_input("seed", "Each seed draws one face. The demo model was trained on seeds from 1000000 up."),

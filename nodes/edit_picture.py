@@ -17,6 +17,7 @@ from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW
 from ..core.recipes.settings import EditSettings
 from .inputs import (
     ARTIST,
+    SLIDER_TOOLTIP,
     PictureType,
     advanced,
     any_attribute_of,
@@ -42,9 +43,9 @@ def until_input() -> io.Input:
             "until",
             EditSettings().edit_percent,
             (
-                "The picture is edited until this share of its steps. "
-                "An earlier end gives a coarser edit and keeps the picture better. "
-                "Not read for an attribute of Latent SVD, which knows its step."
+                "The share of the steps in which the picture is edited. "
+                "Less keeps more of the picture and leaves fine details out of the edit. "
+                "An attribute of method latent svd does not read it."
             ),
             lowest=0.05,
         )
@@ -53,7 +54,11 @@ def until_input() -> io.Input:
 
 def mask_input() -> io.Input:
     """Return the optional mask of where a picture may change."""
-    return io.Mask.Input("mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it stays.")
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where the picture may change: white, from Load Image's mask. Elsewhere it stays.",
+    )
 
 
 class EditPicture(io.ComfyNode):
@@ -68,18 +73,13 @@ class EditPicture(io.ComfyNode):
             category=ARTIST,
             description=(
                 "Slides an attribute on your picture, and shows it before and after. "
-                "Strength 0 is the picture as it was. Only this node runs again when the strength changes."
+                "Strength 0 is the picture as it was. When you move strength, only this node runs again."
             ),
             inputs=[
                 PictureType.Input("picture", tooltip="From Prepare Picture."),
                 attribute_input("From Learn Attribute or Load Attribute."),
-                slider_input(
-                    "How much of the attribute: 0 none, 1 as learned, more where it is not enough. "
-                    "Below 0 takes it away from a picture that has it."
-                ),
-                io.Mask.Input(
-                    "mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it stays."
-                ),
+                slider_input(SLIDER_TOOLTIP),
+                mask_input(),
                 until_input(),
             ],
             outputs=[
@@ -119,16 +119,18 @@ class StrengthSheet(io.ComfyNode):
             node_id="SingularEditStrengthSheet",
             display_name="Strength Sheet",
             category=ARTIST,
-            description="Your picture at several strengths of an attribute, next to each other, with labels.",
+            description=(
+                "Draws your picture at several strengths of an attribute, side by side, with the strength above each."
+            ),
             inputs=[
                 PictureType.Input("picture", tooltip="From Prepare Picture."),
                 attribute_input("From Learn Attribute or Load Attribute."),
                 io.String.Input(
-                    "strengths", default=STRENGTHS, tooltip="The strengths, with commas between them: '0, 1, 2'."
+                    "strengths",
+                    default=STRENGTHS,
+                    tooltip="The strengths, with commas between them: '0, 1, 2'. One picture is drawn for each.",
                 ),
-                io.Mask.Input(
-                    "mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it stays."
-                ),
+                mask_input(),
                 until_input(),
             ],
             outputs=[

@@ -40,17 +40,25 @@ class SaveAttribute(io.ComfyNode):
             display_name="Save Attribute",
             category=ADVANCED,
             description=(
-                "Saves an attribute or an h-space direction as a small .safetensors file "
-                "in models/latent_attributes, to share and to load again."
+                "Saves an attribute as a small .safetensors file in models/latent_attributes, "
+                "to share and to load again. It may carry a picture, your name and a licence."
             ),
             inputs=[
-                attribute_input("An attribute of either kind."),
+                attribute_input("From Learn Attribute, or any other node that gives an attribute or a direction."),
                 io.String.Input(
                     "filename_prefix",
                     default="attributes/attribute",
-                    tooltip="Name of the file, to which a number is added. A folder may stand before it.",
+                    tooltip=(
+                        "Name of the file; a number is added to it. Put a folder before it if you like: people/hat."
+                    ),
                 ),
-                io.Image.Input("preview", optional=True, tooltip="A picture that the file shows when it is loaded."),
+                io.Image.Input(
+                    "preview",
+                    optional=True,
+                    tooltip=(
+                        "A picture that Load Attribute shows to whoever loads the file, before and after for example."
+                    ),
+                ),
                 io.String.Input("creator", default="", optional=True, tooltip="Who made it, for those who load it."),
                 io.String.Input(
                     "licence", default="", optional=True, tooltip="What others may do with it, such as CC BY 4.0."
@@ -122,7 +130,10 @@ class LoadSVDAttribute(_Load):
             node_id="SingularEditLoadSVDAttribute",
             display_name="Load SVD Attribute",
             category=ADVANCED,
-            description=f"Loads an attribute for Latent SVD Edit from models/{FOLDER}.",
+            description=(
+                f"Loads an attribute of Latent SVD from models/{FOLDER}, for the Latent SVD nodes. "
+                "Load Attribute takes files of both kinds."
+            ),
             inputs=[_file_input((KIND,))],
             outputs=[
                 SVDAttributeType.Output("attribute", display_name="attribute", tooltip="Wire to Latent SVD Edit.")
@@ -145,7 +156,10 @@ class LoadHDirection(_Load):
             node_id="SingularEditLoadHDirection",
             display_name="Load h-Direction",
             category=ADVANCED,
-            description=f"Loads an h-space direction for Asyrp Sampler from models/{FOLDER}.",
+            description=(
+                f"Loads a readout or a direction from models/{FOLDER}, for Asyrp Sampler. "
+                "Load Attribute takes files of both kinds."
+            ),
             inputs=[_file_input(tuple(KINDS))],
             outputs=[HDirectionType.Output("direction", display_name="direction", tooltip="Wire to Asyrp Sampler.")],
         )
@@ -177,7 +191,11 @@ class LoadAttribute(_Load):
                     display_name="attribute",
                     tooltip="Wire to Edit Picture, Strength Sheet or Apply Attribute.",
                 ),
-                io.String.Output("info", display_name="info", tooltip="What the file says of itself."),
+                io.String.Output(
+                    "info",
+                    display_name="info",
+                    tooltip="Its model, its words, the strength to begin with, its maker and licence.",
+                ),
             ],
         )
         return with_search_words(schema, "concept slider", "load slider", "slider lora", "glasses", "smile")

@@ -23,6 +23,7 @@ from ..core.samplers import Run
 from . import plots
 from .inputs import (
     ADVANCED,
+    NEGATIVE_TOOLTIP,
     HDirectionType,
     cfg_input,
     direction_of,
@@ -44,12 +45,12 @@ class CombineDirections(io.ComfyNode):
             direction = HDirectionType.Input(
                 f"direction_{i}",
                 optional=i > 1,
-                tooltip="An h-space direction. Its weight counts only if it is wired.",
+                tooltip="A readout or another direction (h-space). Its weight counts only if it is wired.",
             )
             weight = strength_input(
                 f"weight_{i}",
                 1.0,
-                "Strength of this direction within the sum. A negative weight takes it away.",
+                "How much of this one is added. A negative weight takes it away, less surely than it is added.",
                 optional=i > 1,
             )
             inputs += [direction, weight]
@@ -58,17 +59,19 @@ class CombineDirections(io.ComfyNode):
             display_name="Combine Directions",
             category=ADVANCED,
             description=(
-                "Adds up to four h-space directions into one, each with a weight: "
-                "a hat and a smile, without glasses. "
-                "For more, wire a sum into another. "
-                "Asyrp Sampler's strength then scales all of them."
+                "Adds up to four readouts or other directions (h-space) into one, each with a weight: "
+                "a hat and a smile, without glasses. For more, wire a sum into another. "
+                "One strength then slides all of them."
             ),
             inputs=inputs,
             outputs=[
                 HDirectionType.Output(
                     "direction",
                     display_name="direction",
-                    tooltip="Wire to Asyrp Sampler or Save Attribute. The file holds all of its parts.",
+                    tooltip=(
+                        "Wire to Edit Picture, Apply Attribute, Asyrp Sampler or "
+                        "Save Attribute, whose file holds all parts."
+                    ),
                 )
             ],
         )
@@ -105,9 +108,9 @@ class HDirectionAverage(io.ComfyNode):
             display_name="h-Space Direction Average",
             category=ADVANCED,
             description=(
-                "Turns a direction that answers each picture (combined, implicit, or a sum) into a plain map "
-                "that is the same for every picture: the mean of what it does to fresh seeds. "
-                "The map is smaller and steadier, and it shows how far the attribute is one direction."
+                "Turns a direction that acts differently on each picture (combined, implicit, or a sum) into one "
+                "that acts the same on every picture: the mean of what it does to fresh seeds. "
+                "The result is a smaller file and steadier. Readouts cannot be averaged."
             ),
             inputs=[
                 HDirectionType.Input(
@@ -116,14 +119,17 @@ class HDirectionAverage(io.ComfyNode):
                 ),
                 io.Model.Input("model", tooltip="The model it was learned on, or one of its family."),
                 io.Conditioning.Input("positive", tooltip="The source prompt it was learned under: 'a face'."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
+                io.Conditioning.Input("negative", tooltip=NEGATIVE_TOOLTIP),
                 size_input("run"),
-                io.Sigmas.Input("sigmas", tooltip="The schedule you will edit with, from full noise."),
+                io.Sigmas.Input(
+                    "sigmas",
+                    tooltip="The noise levels that you will edit with, from a scheduler node, from full noise on.",
+                ),
                 io.Combo.Input(
                     "method",
                     options=["mean_t", "global"],
                     default="mean_t",
-                    tooltip="mean_t: a map for each step. global: one map for all steps.",
+                    tooltip="mean_t: a mean for each step. global: one mean for all steps, a smaller file.",
                 ),
                 io.Int.Input(
                     "samples",
@@ -135,12 +141,9 @@ class HDirectionAverage(io.ComfyNode):
                 percent_input(
                     "edit_percent",
                     EditSettings().edit_percent,
-                    (
-                        "The mean is taken over the steps before this sampling progress. "
-                        "Use the edit_percent of Asyrp Sampler."
-                    ),
+                    "The share of the steps that the mean is taken over. Use the edit_percent of Asyrp Sampler.",
                 ),
-                cfg_input(1.0, "Guidance while sampling."),
+                cfg_input(1.0, "The cfg to sample at."),
                 seed_input("seed", "Seed of the noises."),
             ],
             outputs=[
@@ -152,10 +155,7 @@ class HDirectionAverage(io.ComfyNode):
                 io.Image.Output(
                     "plot",
                     display_name="plot",
-                    tooltip=(
-                        "How alike each step's map is to the mean of all. "
-                        "If this is near 1, one map is enough for every step."
-                    ),
+                    tooltip="How alike the steps are. If this is near 1, global is as good as mean_t.",
                 ),
             ],
         )

@@ -20,7 +20,7 @@ from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
 from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
-from .inputs import ADVANCED, HDirectionType, cfg_input, percent_input, seed_input, size_input
+from .inputs import ADVANCED, NEGATIVE_TOOLTIP, HDirectionType, cfg_input, percent_input, seed_input, size_input
 
 SHIPPED = LearnSettings.for_method(READOUT)
 
@@ -36,10 +36,9 @@ class HDirectionLearn(io.ComfyNode):
             display_name="h-Space Direction Learn",
             category=ADVANCED,
             description=(
-                "Learns from two prompts how the U-Net's bottleneck turns the source prompt's picture "
-                "into the target's. "
-                "It needs no pictures and no CLIP. "
-                "Use the direction in Asyrp Sampler, or save it."
+                "Learns what changes between two prompts, without pictures, from what the U-Net knows at its narrowest "
+                "place (its bottleneck, h-space). Use the direction in Asyrp Sampler, or save it. "
+                "Learn Attribute does the same from two texts, and finds what it has learned again."
             ),
             inputs=[
                 io.Model.Input(
@@ -48,24 +47,23 @@ class HDirectionLearn(io.ComfyNode):
                 ),
                 io.Conditioning.Input("source", tooltip="What the pictures are, without the attribute: 'a face'."),
                 io.Conditioning.Input("target", tooltip="The same with the attribute: 'a face with a hat'."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
+                io.Conditioning.Input("negative", tooltip=NEGATIVE_TOOLTIP),
                 size_input("learn"),
                 io.Sigmas.Input(
                     "sigmas",
-                    tooltip="The schedule to learn on, from full noise: the one you will edit with.",
+                    tooltip="The noise levels to learn at, from a scheduler node: those that you will edit with.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(LEARN_METHODS),
                     default=SHIPPED.method,
                     tooltip=(
-                        "readout reads from the bottleneck how the picture changes; "
-                        "it is the strongest and the quickest to sample. "
-                        "The other methods add to the bottleneck, as the paper does. "
-                        "combined: a map and a network. "
-                        "global: one map for all steps. "
-                        "implicit: a small network that answers each picture. "
-                        "vector: one number for each channel, which fits any size. "
+                        "Leave it at readout, the strongest and the quickest: it reads off the bottleneck "
+                        "how the picture changes. The others push the bottleneck, as the Asyrp paper does. "
+                        "combined: the best of those. "
+                        "global: the same push for every picture. "
+                        "implicit: a small network, another push for each picture. "
+                        "vector: the simplest push, which fits any picture size. "
                         "difference: no training. "
                         "clip: from two texts through CLIP (wire vae, clip_vision and clip)."
                     ),
@@ -76,11 +74,9 @@ class HDirectionLearn(io.ComfyNode):
                     min=AUTOMATIC,
                     max=4096,
                     tooltip=(
-                        "How many noises to learn from; 0 chooses. "
-                        "A readout of a large picture needs fewer, because each place of its bottleneck teaches. "
-                        "The log and the report say what learning takes. "
-                        "With few, attributes that happen to differ among them leak in. "
-                        "Methods other than readout record more of each noise, so fewer save them more time."
+                        "How many random pictures it learns from; 0 chooses. "
+                        "Fewer are quicker, but more than the attribute may then change. "
+                        "Large pictures need fewer. The log and the report say what learning takes."
                     ),
                 ),
                 io.Int.Input(
@@ -88,7 +84,7 @@ class HDirectionLearn(io.ComfyNode):
                     default=SHIPPED.training.steps,
                     min=1,
                     max=10000,
-                    tooltip="Training steps, at most: a readout's training ends early. difference has none.",
+                    tooltip="Training steps at most; a readout may end earlier. difference does not read it.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -97,17 +93,22 @@ class HDirectionLearn(io.ComfyNode):
                     max=1.0,
                     step=1e-4,
                     round=False,
-                    tooltip="Peak learning rate of maps. Networks learn at a tenth of it.",
+                    tooltip=(
+                        "How fast training goes (peak learning rate; networks take a tenth of it). "
+                        "It rarely needs a change."
+                    ),
                 ),
                 cfg_input(
                     SHIPPED.cfg,
                     (
-                        "Guidance while learning. "
-                        "1 learns the plain difference between the prompts, "
-                        "which guidance later strengthens as it strengthens a prompt."
+                        "The cfg to learn at. 1 learns the plain difference between the prompts; "
+                        "the cfg that you edit with then strengthens it."
                     ),
                 ),
-                seed_input("seed", "Seed of the noises and of the training."),
+                seed_input(
+                    "seed",
+                    "Another seed learns from other random pictures. Set it to fixed, or it learns at every run.",
+                ),
                 io.String.Input(
                     "name",
                     default="direction",
@@ -117,8 +118,8 @@ class HDirectionLearn(io.ComfyNode):
                     "start_percent",
                     SHIPPED.start_percent,
                     (
-                        "Sampling progress at which the two prompts branch and the edit begins. "
-                        "A later start keeps more of the layout and brings less of the attribute."
+                        "From which share of the steps the two prompts differ, and the edit begins. "
+                        "Later keeps more of the layout and brings less of the attribute."
                     ),
                     highest=0.95,
                 ),
@@ -126,9 +127,8 @@ class HDirectionLearn(io.ComfyNode):
                     "end_percent",
                     SHIPPED.end_percent,
                     (
-                        "Sampling progress at which learning ends. "
-                        "Asyrp Sampler's edit_percent may go a little further "
-                        f"({EditSettings().edit_percent:g}), because what was learned by then still holds."
+                        "Until which share of the steps it learns. Asyrp Sampler's edit_percent may go a little "
+                        f"further ({EditSettings().edit_percent:g}), because what was learned by then still holds."
                     ),
                     lowest=0.05,
                 ),
@@ -177,7 +177,7 @@ class HDirectionLearn(io.ComfyNode):
                 HDirectionType.Output(
                     "direction",
                     display_name="direction",
-                    tooltip="Wire to Asyrp Sampler or Save Attribute.",
+                    tooltip="Wire to Asyrp Sampler, Edit Picture, Apply Attribute or Save Attribute.",
                 ),
                 io.Image.Output(
                     "plot",

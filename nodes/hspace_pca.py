@@ -18,7 +18,7 @@ from ..core.hspace.direction import TableDirection
 from ..core.hspace.pca import pca_directions
 from ..core.samplers import Run
 from . import plots
-from .inputs import ADVANCED, HDirectionType, cfg_input, seed_input, size_input
+from .inputs import ADVANCED, NEGATIVE_TOOLTIP, HDirectionType, cfg_input, seed_input, size_input
 
 SHOWN_COMPONENTS = 5  # in the plot
 
@@ -34,16 +34,19 @@ class HDirectionPCA(io.ComfyNode):
             display_name="h-Space Directions (PCA)",
             category=ADVANCED,
             description=(
-                "Finds what varies most among pictures of one prompt, without a second prompt: "
-                "the principal directions of the U-Net's bottleneck over seeds (Haas et al.). "
-                "Look at component 0, 1, 2, ... with Asyrp Sampler to see what each one is."
+                "Finds by itself what varies most among pictures of one prompt, without a second prompt "
+                "(principal components of h-space, Haas et al.). "
+                "Slide component 0, 1, 2, ... with Asyrp Sampler to see what each one changes."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="A U-Net model (SD 1.x, SD 2.x, SDXL)."),
                 io.Conditioning.Input("positive", tooltip="The prompt whose pictures are compared: 'a face'."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt. Not evaluated at cfg 1."),
+                io.Conditioning.Input("negative", tooltip=NEGATIVE_TOOLTIP),
                 size_input("run"),
-                io.Sigmas.Input("sigmas", tooltip="The schedule you will edit with, from full noise."),
+                io.Sigmas.Input(
+                    "sigmas",
+                    tooltip="The noise levels that you will edit with, from a scheduler node, from full noise on.",
+                ),
                 io.Int.Input(
                     "samples",
                     default=64,
@@ -58,7 +61,7 @@ class HDirectionPCA(io.ComfyNode):
                     max=255,
                     tooltip="Which direction: 0 is the one along which pictures differ most.",
                 ),
-                cfg_input(1.0, "Guidance while sampling."),
+                cfg_input(1.0, "The cfg to sample at."),
                 seed_input("seed", "Seed of the noises."),
             ],
             outputs=[
@@ -66,13 +69,14 @@ class HDirectionPCA(io.ComfyNode):
                     "direction",
                     display_name="direction",
                     tooltip=(
-                        "Wire to Asyrp Sampler. Strength 1 is one standard deviation among the pictures, at every step."
+                        "Wire to Asyrp Sampler. Strength 1 is as far as pictures "
+                        "usually differ (one standard deviation)."
                     ),
                 ),
                 io.Image.Output(
                     "plot",
                     display_name="plot",
-                    tooltip="Share of the variance that each component explains, by step.",
+                    tooltip="How much of what differs each component holds, by step.",
                 ),
             ],
         )

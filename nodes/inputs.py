@@ -25,6 +25,15 @@ HDirectionType = io.Custom("H_DIRECTION")
 PictureType = io.Custom("PREPARED_PICTURE")
 TraceType = io.Custom("LATENT_TRACE")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+NEGATIVE_TOOLTIP = "The negative prompt. At cfg 1 it is not used."
+SLIDER_TOOLTIP = (
+    "How much of the attribute: 0 none, 1 as learned, more where it is not enough. "
+    "Below 0 takes it away where it is; an attribute of method latent svd does that poorly."
+)
+SVD_STRENGTH_TOOLTIP = (
+    "How much of the attribute: 0 none, 1 all of it. The change comes between the two; above 1 there is little more. "
+    "Below 0 the picture changes, but the attribute often stays."
+)
 
 
 def attribute_of(value: Any, name: str) -> SVDAttribute:
@@ -136,7 +145,7 @@ def trace_input(tooltip: str) -> io.Input:
     return TraceType.Input(
         "trace",
         optional=True,
-        tooltip=f"From Latent Invert, method traced: {tooltip} Start from the code of the same node.",
+        tooltip=f"From Latent Invert at method traced: {tooltip} Start from the latent or noise of the same node.",
     )
 
 
@@ -167,9 +176,8 @@ def size_input(what: str) -> io.Latent.Input:
     return io.Latent.Input(
         "latent_image",
         tooltip=(
-            "Its size is the size of the pictures. "
-            f"Its batch size is how many pictures {what} at once. "
-            "An empty latent is enough."
+            "Sets the size of the pictures; wire Empty Latent Image. "
+            f"Its batch size is how many pictures {what} at once: less where memory is short."
         ),
     )
 
@@ -182,16 +190,20 @@ def atoms_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=256,
-            tooltip="Use only this many leading atoms of each channel. 0 uses all.",
+            tooltip=(
+                "Keep only so many of the largest patterns of the change (singular atoms, per channel). 0 keeps all."
+            ),
         ),
         io.Combo.Input(
             "band",
             options=list(BANDS),
             default="all",
             tooltip=(
-                "Use only a third of the atoms, by their size. "
-                "The coarse ones carry layout, the fine ones carry texture and colour."
+                "How coarse or fine the change may be: coarse is layout, fine is texture and colour. "
+                "Each is a third of the patterns (singular atoms) by size."
             ),
         ),
-        io.Mask.Input("mask", optional=True, tooltip="Edit only where the mask is white."),
+        io.Mask.Input(
+            "mask", optional=True, tooltip="Where the picture may change: white. Elsewhere it is not edited."
+        ),
     ]

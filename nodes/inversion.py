@@ -46,10 +46,11 @@ class LatentInvert(io.ComfyNode):
             display_name="Latent Invert",
             category=ADVANCED,
             description=(
-                "Finds the noisy code from which your sampler, "
-                "with the same model, prompts, cfg and sigmas, gives this picture back. "
-                "Sample from it with the sigmas output and SamplerCustom (add_noise off) "
-                "or KSampler (Advanced) (add_noise disable), or use the NOISE output."
+                "Finds the noise (the code) from which your sampler draws this very picture again, "
+                "with the same model, prompts, cfg and sigmas. "
+                "Sample from it with the sigmas output and SamplerCustom, add_noise off, "
+                "or KSampler (Advanced), add_noise disable; or use the NOISE output. "
+                "Prepare Picture does all of this in one node."
             ),
             inputs=[
                 io.Model.Input(
@@ -60,25 +61,25 @@ class LatentInvert(io.ComfyNode):
                 ),
                 io.Conditioning.Input(
                     "positive",
-                    tooltip=("A prompt that describes the picture as it is. Use the same one on the way back."),
+                    tooltip="A prompt that describes the picture as it is. Use the same one on the way back.",
                 ),
                 io.Conditioning.Input(
                     "negative",
-                    tooltip="The negative prompt of the way back. Not evaluated at cfg 1.",
+                    tooltip="The negative prompt. Use the same one on the way back. At cfg 1 it is not used.",
                 ),
                 io.Latent.Input("latent_image", tooltip="The picture, from VAE Encode. Its noise mask is not used."),
                 io.Sigmas.Input(
                     "sigmas",
                     tooltip=(
-                        "The sampler's own schedule, descending, as it will be used on the way back. Do not flip it."
+                        "The noise levels of the way back, from a scheduler node "
+                        "such as BasicScheduler. Do not flip them."
                     ),
                 ),
                 cfg_input(
                     1.0,
                     (
-                        "Guidance of the way back. "
-                        "1 to 2 inverts best. "
-                        "Some steps may have no inverse at high guidance; the report names them."
+                        "The cfg of the way back: use the same there. 1 to 2 works best. "
+                        "At a high cfg some steps cannot be undone; the report names them."
                     ),
                 ),
                 io.Combo.Input(
@@ -86,10 +87,9 @@ class LatentInvert(io.ComfyNode):
                     options=list(INVERSION_METHODS),
                     default=FIXED_POINT,
                     tooltip=(
-                        "fixed_point solves every step, so that the stock samplers give the picture back. "
-                        "traced takes one model call a step and is exact at any guidance, "
-                        "for samplers that take its trace output. "
-                        "ddim takes one model call a step and drifts. "
+                        "traced: quickest and exact at any cfg, but its trace must be wired to the sampler. "
+                        "fixed_point: works with ComfyUI's own samplers; it repeats each step until it fits. "
+                        "ddim: the usual way, quick and not exact, for comparison. "
                         "traced and ddim are for euler."
                     ),
                 ),
@@ -98,7 +98,7 @@ class LatentInvert(io.ComfyNode):
                     default=20,
                     min=1,
                     max=200,
-                    tooltip="The most evaluations that one step may take. Read at quality custom only.",
+                    tooltip="The most model calls that one step may take. Read at quality custom only.",
                 ),
                 io.Float.Input(
                     "tolerance",
@@ -108,7 +108,7 @@ class LatentInvert(io.ComfyNode):
                     step=1e-6,
                     round=False,
                     tooltip=(
-                        "A step is solved when its residual, relative to the latent, falls below this. "
+                        "How exactly each step must fit (its residual, relative to the latent). "
                         "Read at quality custom only."
                     ),
                 ),
@@ -118,9 +118,9 @@ class LatentInvert(io.ComfyNode):
                     min=0,
                     max=10000,
                     tooltip=(
-                        "0 inverts all the way to pure noise. "
-                        "A larger number stops at that step: "
-                        "go on with KSampler (Advanced) and set its start_at_step to it."
+                        "0 goes all the way to pure noise. "
+                        "A larger number stops at that step, with the picture half-finished: "
+                        "go on with KSampler (Advanced), start_at_step at the same number."
                     ),
                 ),
                 io.Combo.Input(
@@ -128,9 +128,10 @@ class LatentInvert(io.ComfyNode):
                     options=[*QUALITIES, CUSTOM],
                     default="good",
                     tooltip=(
-                        "How exactly the picture comes back, and how many model calls a step that takes: "
+                        "How exactly the picture comes back with method fixed_point, "
+                        "and how many model calls a step that takes: "
                         "fast about 60 dB (little more than 1), good 90 dB (3), exact 100 dB (4). "
-                        "custom reads tolerance and max_iterations."
+                        "At 40 dB the eye sees no difference. custom reads tolerance and max_iterations."
                     ),
                 ),
                 io.Sampler.Input(
@@ -147,7 +148,7 @@ class LatentInvert(io.ComfyNode):
                     default=True,
                     optional=True,
                     tooltip=(
-                        "Sample the way back once and report how exactly the picture comes back. "
+                        "Draw the picture again once, and report how exactly it comes back. "
                         "It takes one model call a step more."
                     ),
                 ),
@@ -157,45 +158,46 @@ class LatentInvert(io.ComfyNode):
                     min=0,
                     max=MAX_SEED,
                     optional=True,
-                    tooltip="Method traced: seed of the noise that the picture is given in the first step.",
+                    tooltip="Seed of the noise that method traced begins with. The other methods do not read it.",
                 ),
             ],
             outputs=[
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The code. Sample from it without adding noise. It carries no noise mask.",
+                    tooltip=(
+                        "The noise (code) as LATENT. Sample from it without adding noise. It carries no noise mask."
+                    ),
                 ),
                 io.Noise.Output(
                     "noise",
                     display_name="noise",
                     tooltip=(
-                        "The same code as NOISE for SamplerCustomAdvanced. "
-                        "It is exact for every model family, also with a mask."
+                        "The same as NOISE for SamplerCustomAdvanced. "
+                        "It works for every model family, also with a mask."
                     ),
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
                     tooltip=(
-                        "Model calls, how exactly the picture comes back, worst residual, "
-                        "the steps that could not be solved, and how Gaussian the code is."
+                        "How exactly the picture comes back, how many model calls it took, "
+                        "which steps could not be undone, and whether the code looks like ordinary noise."
                     ),
                 ),
                 io.Sigmas.Output(
                     "matched_sigmas",
                     display_name="sigmas",
                     tooltip=(
-                        "The schedule of the way back, from the code on. "
-                        "Wire it to the sampler, so that the two cannot differ."
+                        "The noise levels of the way back. Wire them to the sampler, so that the two cannot differ."
                     ),
                 ),
                 TraceType.Output(
                     "trace",
                     display_name="trace",
                     tooltip=(
-                        "Method traced: for Traced Sampler, Asyrp Sampler, Latent SVD Sampler and Latent Pair, "
-                        "which then give the picture back exactly."
+                        "Of method traced: what each step left over. Wire it to Traced Sampler, Asyrp Sampler, "
+                        "Latent SVD Sampler or Latent Pair, which then give the picture back exactly."
                     ),
                 ),
             ],

@@ -11,17 +11,14 @@ from ..backends.comfyui.latents import latent_mask, latent_of
 from ..core.latent_svd.apply import apply_attribute
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import SVD_STRENGTH
-from .inputs import ADVANCED, SVDAttributeType, atoms_inputs, attribute_of, strength_input
+from .inputs import ADVANCED, SVD_STRENGTH_TOOLTIP, SVDAttributeType, atoms_inputs, attribute_of, strength_input
 
 
 def _strength_input() -> io.Float.Input:
     return strength_input(
         "strength",
         SVD_STRENGTH,
-        (
-            "0 changes nothing, 1 is the whole attribute, and a negative strength removes it. "
-            "1 is the whole attribute both on its own picture and on another one."
-        ),
+        SVD_STRENGTH_TOOLTIP,
     )
 
 
@@ -36,14 +33,17 @@ class LatentSVDEdit(io.ComfyNode):
             display_name="Latent SVD Edit",
             category=ADVANCED,
             description=(
-                "Slides a learned attribute on a noisy code, between two KSampler (Advanced) nodes: "
-                "the first stops halfway with leftover noise, "
-                "the second goes on from there with the same prompt."
+                "Slides an attribute on a half-finished picture, between two KSampler (Advanced) nodes: "
+                "the first stops halfway with leftover noise, the second goes on from there with the same prompt. "
+                "Edit Picture and Apply Attribute do the same with fewer wires."
             ),
             inputs=[
                 io.Latent.Input(
                     "latent",
-                    tooltip="The code to edit, at about the step where the attribute was learned.",
+                    tooltip=(
+                        "The half-finished picture (a noisy latent, the code), at about "
+                        "the step where the attribute was learned."
+                    ),
                 ),
                 SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
                 _strength_input(),
@@ -53,7 +53,7 @@ class LatentSVDEdit(io.ComfyNode):
                 io.Latent.Output(
                     "edited",
                     display_name="latent",
-                    tooltip="The edited code. Everything else of the input latent is kept.",
+                    tooltip="The edited latent, still noisy. Wire to the second KSampler (Advanced).",
                 )
             ],
         )

@@ -41,17 +41,16 @@ class SVDAttributeLearn(io.ComfyNode):
             display_name="SVD Attribute Learn",
             category=ADVANCED,
             description=(
-                "Learns an attribute from a pair of noisy codes. "
-                "The codes come from Latent Pair, or from two KSampler (Advanced) with the same seed, "
-                "one with the source prompt and one with the target prompt, "
-                "both stopping halfway with leftover noise. "
-                "From a batch of pairs it learns their mean."
+                "Learns an attribute from two half-finished pictures, one without it and one with it (Latent SVD). "
+                "They come from Latent Pair, or from two KSampler (Advanced) with one seed and two prompts, "
+                "both stopping halfway with leftover noise. From a batch of pairs it learns their mean. "
+                "Learn Attribute at method latent svd does all of this by itself."
             ),
             inputs=[
                 io.Latent.Input(
                     "source",
                     tooltip=(
-                        "The code under the source prompt, from Latent Pair, "
+                        "The half-finished picture without the attribute (the source code), from Latent Pair, "
                         "or from KSampler (Advanced) with end_at_step halfway "
                         "and return_with_leftover_noise enabled."
                     ),
@@ -59,20 +58,23 @@ class SVDAttributeLearn(io.ComfyNode):
                 io.Latent.Input(
                     "target",
                     tooltip=(
-                        "The code under the target prompt, from Latent Pair, "
-                        "or from the same seed and initial noise, at the same step or a slightly later one."
+                        "The half-finished picture with the attribute (the target code), from Latent Pair, "
+                        "or from the same seed, at the same step or a slightly later one."
                     ),
                 ),
-                _sigma_input("source_sigma", "Sigma of the source code, kept in the file. 0 means unknown."),
-                _sigma_input("target_sigma", "Sigma of the target code. 0 means unknown, or equal to the source's."),
+                _sigma_input(
+                    "source_sigma",
+                    "Noise level of source, kept in the file; wire sigma of Latent Pair. 0 means unknown.",
+                ),
+                _sigma_input("target_sigma", "Noise level of target. 0 means that of source."),
                 io.Int.Input(
                     "rank",
                     default=DEFAULTS.rank,
                     min=1,
                     max=256,
                     tooltip=(
-                        "How many singular atoms of each channel take part. "
-                        "A few keep to the coarse layout; many bring details in too."
+                        "How detailed the attribute is: a few patterns keep to the coarse layout, "
+                        "many bring details in too (singular atoms, per channel)."
                     ),
                 ),
                 io.Combo.Input(
@@ -80,29 +82,34 @@ class SVDAttributeLearn(io.ComfyNode):
                     options=["closed_form", "mlp"],
                     default="closed_form",
                     tooltip=(
-                        "How new singular values are found. "
-                        "closed_form: the exact minimum of the loss, at once. "
-                        "mlp: the paper's small network, trained on the loss and kept in the file."
+                        "Leave it at closed_form: exact and at once. "
+                        "mlp trains the paper's small network for the same, which takes longer."
                     ),
                 ),
-                _weight_input("target_weight", DEFAULTS.weights.target, "How strongly the attribute is let in."),
-                _weight_input("source_weight", DEFAULTS.weights.source, "How strongly the source is kept."),
+                _weight_input(
+                    "target_weight", DEFAULTS.weights.target, "How strongly the picture with the attribute counts."
+                ),
+                _weight_input(
+                    "source_weight",
+                    DEFAULTS.weights.source,
+                    "How strongly the picture without it counts. More makes the attribute weaker.",
+                ),
                 _weight_input(
                     "target_spectrum_weight",
                     DEFAULTS.weights.target_spectrum,
-                    "Keeps the target's singular values near their own, against saturation.",
+                    "For tuning: holds contrasts near the target's own (its singular values), against garish colours.",
                 ),
                 _weight_input(
                     "source_spectrum_weight",
                     DEFAULTS.weights.source_spectrum,
-                    "Keeps the source's singular values near their own, for quality.",
+                    "For tuning: holds contrasts near the source's own (its singular values).",
                 ),
                 io.Int.Input(
                     "steps",
                     default=defaults.PREDICTOR_TRAINING.steps,
                     min=1,
                     max=100000,
-                    tooltip="Training steps of mlp. closed_form has none.",
+                    tooltip="Training steps of mlp. closed_form does not read it.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -111,9 +118,9 @@ class SVDAttributeLearn(io.ComfyNode):
                     max=1.0,
                     step=1e-4,
                     round=False,
-                    tooltip="Learning rate of mlp. closed_form has none.",
+                    tooltip="Learning rate of mlp. closed_form does not read it.",
                 ),
-                seed_input("seed", "Seed of mlp. closed_form draws nothing."),
+                seed_input("seed", "Seed of mlp. closed_form does not read it."),
                 io.String.Input(
                     "name",
                     default="attribute",
@@ -128,9 +135,9 @@ class SVDAttributeLearn(io.ComfyNode):
                     round=False,
                     optional=True,
                     tooltip=(
-                        "Leaves out places where the pair hardly differs, "
-                        "such as a shade of the background or a drift of colours. "
-                        "0 keeps every place; a high value keeps only places where much changes."
+                        "Keeps the attribute to places where the pair really differs, "
+                        "and leaves out a shade of the background or a drift of colours. "
+                        "0 keeps every place; a high value keeps only those where much changes."
                     ),
                 ),
             ],
@@ -138,17 +145,19 @@ class SVDAttributeLearn(io.ComfyNode):
                 SVDAttributeType.Output(
                     "attribute",
                     display_name="attribute",
-                    tooltip="Wire to Latent SVD Edit or Save Attribute.",
+                    tooltip="Wire to Edit Picture, Apply Attribute, Latent SVD Edit or Save Attribute.",
                 ),
                 io.Image.Output(
                     "plot",
                     display_name="plot",
-                    tooltip="Spectra of source, target and edit, one line for each channel.",
+                    tooltip=(
+                        "How strong each pattern is in source, target and edit (spectra), one line for each channel."
+                    ),
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Rank, size of the edit, and the share of it that its leading atoms hold.",
+                    tooltip="How large the edit is, and how much of it a few patterns hold.",
                 ),
             ],
         )

@@ -17,6 +17,7 @@ from ..core.recipes.defaults import STEPS, SVD_STRENGTH, T_X_STEP
 from ..core.samplers import is_euler
 from .inputs import (
     ADVANCED,
+    SVD_STRENGTH_TOOLTIP,
     SVDAttributeType,
     atoms_inputs,
     attribute_of,
@@ -39,10 +40,9 @@ class SVDSampler(io.ComfyNode):
             display_name="Latent SVD Sampler",
             category=ADVANCED,
             description=(
-                "Wraps a sampler and slides an SVD attribute on the code halfway, "
-                "so that one SamplerCustom run does what two KSampler (Advanced) "
-                "with Latent SVD Edit between them do. "
-                "At strength 0 it is the wrapped sampler, bit for bit."
+                "Any sampler, with an attribute of Latent SVD applied halfway: one SamplerCustom does what "
+                "two KSampler (Advanced) with Latent SVD Edit between them do. "
+                "At strength 0 it draws exactly what the wrapped sampler draws."
             ),
             inputs=[
                 io.Sampler.Input("wrapped", tooltip="The sampler to run: KSamplerSelect, or another SAMPLER."),
@@ -53,29 +53,26 @@ class SVDSampler(io.ComfyNode):
                 strength_input(
                     "strength",
                     SVD_STRENGTH,
-                    (
-                        "0 changes nothing, 1 is the whole attribute, and a negative strength removes it. "
-                        "If several steps are edited, each gets an equal share."
-                    ),
+                    f"{SVD_STRENGTH_TOOLTIP} If several steps are edited, each gets an equal share.",
                 ),
                 percent_input(
                     "start_percent",
                     T_X_STEP / STEPS,
                     (
-                        "Sampling progress from which the code is edited: "
-                        "the progress at which the attribute was learned."
+                        "When the picture is edited, as a share of the steps: "
+                        "where the attribute was learned works best."
                     ),
                 ),
                 percent_input(
                     "end_percent",
                     0.0,
                     (
-                        "Every step from start_percent to here gets its share. "
-                        "If this is at or below start_percent, one step is edited."
+                        "Leave it at 0 to edit in one step. "
+                        "Above start_percent, every step from there to here gets its share."
                     ),
                 ),
                 *atoms_inputs(),
-                trace_input("wrapped must then be euler, and the picture comes back exactly at strength 0."),
+                trace_input("the picture then comes back exactly at strength 0. Needs euler as wrapped."),
             ],
             outputs=[
                 io.Sampler.Output(

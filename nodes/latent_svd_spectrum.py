@@ -29,19 +29,18 @@ class Spectrum(io.ComfyNode):
             display_name="Latent SVD Spectrum",
             category=ADVANCED,
             description=(
-                "Shows the singular values of a latent, channel by channel, and how its energy divides into bands. "
-                "With a second latent it also shows how far apart their leading singular subspaces are, "
-                "compared with two random ones. "
-                "Wire two steps of one trajectory to see how slowly the subspaces turn."
+                "For the curious: how much of a latent is coarse and how much is fine (its singular values), "
+                "as a plot and as numbers. With a second latent it also shows how alike their largest patterns are, "
+                "compared with two random ones."
             ),
             inputs=[
-                io.Latent.Input("latent", tooltip="Any latent: a picture's or a noisy code."),
+                io.Latent.Input("latent", tooltip="Any latent: a picture's, or a half-finished one."),
                 io.Int.Input(
                     "rank",
                     default=4,
                     min=1,
                     max=256,
-                    tooltip="How many leading atoms the distance to the other latent compares.",
+                    tooltip="How many of the largest patterns (singular atoms) are compared with the other latent.",
                 ),
                 io.Latent.Input(
                     "other",
@@ -62,7 +61,10 @@ class Spectrum(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Energy in each band. With other: geodesic distances and principal angles.",
+                    tooltip=(
+                        "How much is coarse, medium and fine. With other: "
+                        "how far apart the two are (geodesic distances)."
+                    ),
                 ),
             ],
         )

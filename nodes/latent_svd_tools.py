@@ -40,7 +40,7 @@ class CombineSVD(io.ComfyNode):
             weight = strength_input(
                 f"weight_{i}",
                 1.0,
-                "How much of this attribute is added. A negative weight takes it away, 0 leaves it out.",
+                "How much of this attribute is added. 0 leaves it out; a negative weight subtracts it.",
                 optional=i > 1,
             )
             inputs += [attribute, weight]
@@ -49,7 +49,7 @@ class CombineSVD(io.ComfyNode):
             display_name="Combine Attributes",
             category=ADVANCED,
             description=(
-                "Adds up to four SVD attributes with weights into one: a hat and half a smile, without the glasses. "
+                "Adds up to four attributes of Latent SVD into one, each with a weight: a hat and half a smile. "
                 "They may have been learned at different sizes."
             ),
             inputs=inputs,
@@ -94,20 +94,27 @@ class StrengthSweep(io.ComfyNode):
             display_name="Strength Sweep",
             category=ADVANCED,
             description=(
-                "Edits the same code at several strengths and returns them as one batch. "
-                "Go on with one KSampler (Advanced) and see the whole range side by side."
+                "Edits one half-finished picture at several strengths, as one batch. "
+                "Finish it with one KSampler (Advanced). Strength Sheet does this for a picture of yours, with labels."
             ),
             inputs=[
                 io.Latent.Input(
                     "latent",
-                    tooltip="The code to edit, at about the step where the attribute was learned.",
+                    tooltip=(
+                        "The half-finished picture (a noisy latent, the code), at about "
+                        "the step where the attribute was learned."
+                    ),
                 ),
                 SVDAttributeType.Input(
                     "attribute",
                     tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute.",
                 ),
-                strength_input("first", -1.0, "The first strength. 0 leaves the code as it is, bit for bit."),
-                strength_input("last", 2.0, "The last strength."),
+                strength_input(
+                    "first",
+                    -1.0,
+                    "The first strength. 0 leaves the picture exactly as it is. Below 0 the attribute often stays.",
+                ),
+                strength_input("last", 2.0, "The last strength. Little more comes above 1."),
                 io.Int.Input(
                     "count",
                     default=7,
@@ -166,18 +173,19 @@ class AtomSwap(io.ComfyNode):
             display_name="Swap Singular Atoms",
             category=ADVANCED,
             description=(
-                "Takes singular atoms of one noisy code over from another of the same size and step: "
-                "its layout (coarse), its texture and colour (fine), or only their strengths."
+                "Gives one half-finished picture patterns of another (singular atoms): "
+                "its layout (coarse), its texture and colour (fine), or only their strengths. "
+                "Both have one size and one step."
             ),
             inputs=[
                 io.Latent.Input(
                     "latent",
-                    tooltip="The code that is changed, from a KSampler (Advanced) that stops halfway.",
+                    tooltip="The picture that changes, from a KSampler (Advanced) that stops halfway.",
                 ),
                 io.Latent.Input(
                     "other",
                     tooltip=(
-                        "The code that atoms are taken from, of the same size, at the same step. "
+                        "The picture whose patterns are taken, of the same size, at the same step. "
                         "One picture, or as many as latent has."
                     ),
                 ),
@@ -186,9 +194,9 @@ class AtomSwap(io.ComfyNode):
                     options=list(SWAPS),
                     default="atoms",
                     tooltip=(
-                        "atoms: the other's patterns at this code's own singular values. "
-                        "values: this code's patterns at the other's singular values. "
-                        "both: the other's atoms as they are."
+                        "atoms: the other's patterns, as strong as this picture's own. "
+                        "values: this picture's patterns, as strong as the other's (its singular values). "
+                        "both: the other's patterns at their own strength."
                     ),
                 ),
                 io.Combo.Input(
@@ -196,7 +204,7 @@ class AtomSwap(io.ComfyNode):
                     options=[*BANDS, RANGE],
                     default="coarse",
                     tooltip=(
-                        "Which atoms, by size: all, a third of them, or range, which reads first_atom and last_atom."
+                        "Which patterns: all, a third of them by size, or range, which reads first_atom and last_atom."
                     ),
                 ),
                 io.Int.Input(
@@ -204,14 +212,14 @@ class AtomSwap(io.ComfyNode):
                     default=1,
                     min=1,
                     max=4096,
-                    tooltip="The first atom of a range. 1 is the largest. Read at band range only.",
+                    tooltip="The first pattern of a range; 1 is the largest. Read at band range only.",
                 ),
                 io.Int.Input(
                     "last_atom",
                     default=4,
                     min=1,
                     max=4096,
-                    tooltip="The last atom of a range, which is swapped too. Read at band range only.",
+                    tooltip="The last pattern of a range, which is swapped too. Read at band range only.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -227,7 +235,7 @@ class AtomSwap(io.ComfyNode):
                 io.Latent.Output(
                     "swapped",
                     display_name="latent",
-                    tooltip="The changed code, each channel at its own norm. Everything else of latent is kept.",
+                    tooltip="The changed latent, with contrasts as before. Wire to the second KSampler (Advanced).",
                 )
             ],
         )

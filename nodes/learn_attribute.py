@@ -56,35 +56,55 @@ class LearnAttribute(io.ComfyNode):
             display_name="Learn Attribute",
             category=ARTIST,
             description=(
-                "Learns an attribute from two short texts, without any picture: what changes between them. "
-                "It saves the attribute as a small file, and finds it again by itself: "
-                "the same model, texts and settings are learned once."
+                "Learns what changes between two short texts, such as 'a face' and "
+                "'a face with glasses', without any picture. "
+                "The result is an attribute: a slider for that change. It is saved as a small file by itself, "
+                "and found again: the same model, texts and settings are learned once."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="Your model, with its LoRAs and other patches already applied."),
                 io.Clip.Input("clip", tooltip="The model's CLIP, from the checkpoint loader."),
-                io.String.Input("without", default="a face", tooltip="What the pictures show, without the attribute."),
                 io.String.Input(
-                    "with", default="a face with glasses", tooltip="The same, with the attribute. Change little else."
+                    "without", default="a face", tooltip="What the pictures show without the change: 'a face'."
+                ),
+                io.String.Input(
+                    "with",
+                    default="a face with glasses",
+                    tooltip="The same words with the change: 'a face with glasses'. Change nothing else.",
                 ),
                 io.Combo.Input(
                     "effort",
                     options=list(EFFORTS),
                     default="good",
                     tooltip=(
-                        "How many noises it learns from: quick takes a quarter of those of good, best twice as many. "
-                        "With fewer, more may change than the attribute."
+                        "How long it learns: quick from a quarter as many random "
+                        "pictures as good, best from twice as many. "
+                        "After quick, more than the attribute may change."
                     ),
                 ),
                 io.String.Input(
-                    "name", default="", tooltip="What it is called, also in its file. If it is empty: the text with it."
+                    "name",
+                    default="",
+                    tooltip="What the attribute and its file are called. If it is empty: the text 'with'.",
                 ),
                 advanced(_side_input("width")),
                 advanced(_side_input("height")),
-                advanced(io.Int.Input("steps", default=STEPS, min=3, max=1000, tooltip="Sampling steps to learn on.")),
                 advanced(
                     io.Int.Input(
-                        "learn_seed", default=0, min=0, max=MAX_SEED, tooltip="Seed of the noises that it learns from."
+                        "steps",
+                        default=STEPS,
+                        min=3,
+                        max=1000,
+                        tooltip="Sampling steps that it learns at. Other steps may be used later.",
+                    )
+                ),
+                advanced(
+                    io.Int.Input(
+                        "learn_seed",
+                        default=0,
+                        min=0,
+                        max=MAX_SEED,
+                        tooltip="Another seed learns the same change from other random pictures.",
                     )
                 ),
                 advanced(
@@ -93,9 +113,9 @@ class LearnAttribute(io.ComfyNode):
                         options=list(METHODS),
                         default=READOUT,
                         tooltip=(
-                            "readout works in every sampler, for U-Net models (SD 1.x, SD 2.x, SDXL). "
-                            "latent svd works with models of every family, and changes more of the picture. "
-                            "The others move the U-Net's bottleneck, as the Asyrp paper does; they are for euler."
+                            "Leave it at readout for SD 1.x, SD 2.x and SDXL: it works with every sampler. "
+                            "latent svd is for all other models (SD3, Flux, ...), and changes more of the picture. "
+                            "The others move the U-Net's bottleneck, as the Asyrp paper does; they need sampler euler."
                         ),
                     )
                 ),
@@ -193,7 +213,7 @@ def _side_input(name: str) -> io.Input:
         min=0,
         max=8192,
         step=8,
-        tooltip=f"{name.capitalize()} of the pictures to learn on. 0 takes the size that the model was made for.",
+        tooltip=f"{name.capitalize()} in pixels that it learns at. 0 takes the size that the model was made for.",
     )
 
 

@@ -39,22 +39,23 @@ class PreparePicture(io.ComfyNode):
             display_name="Prepare Picture",
             category=ARTIST,
             description=(
-                "Makes a picture of yours editable: it finds the noise from which your model draws this very picture. "
-                "Done once for a picture; then Edit Picture and Strength Sheet are quick. "
-                "The picture is brought to the size that the model was made for, with its aspect kept."
+                "Makes your picture editable: it finds the noise from which your model draws this very picture "
+                "(inversion). It runs once for a picture; Edit Picture and Strength Sheet go on from it. "
+                "The picture is resized to what the model was made for, and keeps its shape; "
+                "a narrow edge may be cut off."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="Your model, with its LoRAs and other patches already applied."),
                 io.Clip.Input("clip", tooltip="The model's CLIP, from the checkpoint loader."),
                 io.Vae.Input("vae", tooltip="The model's VAE, from the checkpoint loader."),
-                io.Image.Input("image", tooltip="The picture to edit, of any size."),
+                io.Image.Input("image", tooltip="The picture to edit, from Load Image. Any size and shape."),
                 io.String.Input(
                     "describe",
                     default="",
                     tooltip=(
-                        "What the picture shows, in a few words: 'a face'. "
-                        "If it is empty, the attribute's own words without the attribute are used, "
-                        "where an attribute is wired; otherwise no words."
+                        "What the picture shows now, in a few words: 'a face'. "
+                        "Leave it empty and wire attribute below, and it takes the words "
+                        "that the attribute was learned from. Without both it uses no words."
                     ),
                 ),
                 io.Combo.Input(
@@ -62,21 +63,28 @@ class PreparePicture(io.ComfyNode):
                     options=list(QUALITY_STEPS),
                     default="good",
                     tooltip=(
-                        "How many steps the picture is drawn in: "
+                        "In how many steps the picture is drawn: "
                         + ", ".join(f"{name} {steps}" for name, steps in QUALITY_STEPS.items())
-                        + ". The picture comes back in any of them; an edit is cleaner in more."
+                        + ". More steps take longer and edit more cleanly."
                     ),
                 ),
                 advanced(
-                    io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps. 0 leaves it to quality.")
+                    io.Int.Input(
+                        "steps", default=0, min=0, max=1000, tooltip="Sampling steps. 0 leaves them to quality."
+                    )
                 ),
                 advanced(
                     cfg_input(
                         EDIT_GUIDANCE,
-                        "Guidance of the way back (cfg). More makes edits stronger and coarser.",
+                        (
+                            "How strictly the words are followed. Stay between 1 and 2: "
+                            "more makes edits stronger and coarser."
+                        ),
                     )
                 ),
-                advanced(io.String.Input("negative", default="", tooltip="The negative prompt of the way back.")),
+                advanced(
+                    io.String.Input("negative", default="", tooltip="What the picture should not show. Usually empty.")
+                ),
                 advanced(
                     io.Int.Input(
                         "max_side",
@@ -96,21 +104,29 @@ class PreparePicture(io.ComfyNode):
                         options=list(SAMPLERS),
                         default="euler",
                         tooltip=(
-                            "Sampler of the way back. euler takes one model call a step and is exact. "
-                            "The others are solved for, which takes longer."
+                            "The sampler that draws the picture again. "
+                            "euler is the quickest, and gives the picture back exactly; the others take longer."
                         ),
                     )
                 ),
-                attribute_input("Its words describe the picture where describe is empty.", optional=True),
+                attribute_input(
+                    "Its words without the change describe the picture, if describe is empty.", optional=True
+                ),
             ],
             outputs=[
-                PictureType.Output("picture", display_name="picture", tooltip="Wire to Edit Picture, Strength Sheet."),
+                PictureType.Output(
+                    "picture", display_name="picture", tooltip="Wire to Edit Picture or Strength Sheet."
+                ),
                 io.Image.Output(
                     "rebuilt",
                     display_name="rebuilt",
-                    tooltip="The picture as it comes back without an edit: strength 0.",
+                    tooltip="Your picture as the model draws it, unedited. It should look like the original.",
                 ),
-                io.String.Output("report", display_name="report", tooltip="How exactly the picture comes back."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="How exactly the picture comes back. 40 dB and more looks the same.",
+                ),
             ],
         )
         return with_search_words(schema, "edit image", "edit face", "unsampler", "invert", "inversion", "real image")

@@ -36,10 +36,10 @@ class LatentPair(io.ComfyNode):
             display_name="Latent Pair",
             category=ADVANCED,
             description=(
-                "Makes the pair of codes that SVD Attribute Learn needs: one picture under two prompts. "
-                "The prompts share the first steps and branch as late as the attribute allows, "
-                "which is found for each picture. "
-                "Go on from source_code with SamplerCustom (add_noise off, the sigmas output) "
+                "Draws one picture under two prompts, halfway: the pair that SVD Attribute Learn needs. "
+                "Both share the first steps, and part as late as the attribute allows, "
+                "which is found for each picture, so that little else changes. "
+                "Finish source with SamplerCustom (add_noise off, the sigmas output) "
                 "or KSampler (Advanced) (start_at_step = at_step)."
             ),
             inputs=[
@@ -48,14 +48,14 @@ class LatentPair(io.ComfyNode):
                 io.Conditioning.Input("target", tooltip="The same with the attribute: 'a face with a hat'."),
                 io.Conditioning.Input(
                     "negative",
-                    tooltip="The negative prompt of both. Not evaluated at cfg 1.",
+                    tooltip="The negative prompt of both. At cfg 1 it is not used.",
                 ),
                 io.Noise.Input(
                     "noise",
                     tooltip=(
                         "Random Noise for a new face. "
                         "Latent Invert's noise for a picture of yours. "
-                        "Disable Noise if latent_image is a code already."
+                        "Disable Noise if latent_image is noisy already."
                     ),
                 ),
                 io.Latent.Input(
@@ -68,18 +68,15 @@ class LatentPair(io.ComfyNode):
                 ),
                 io.Sigmas.Input(
                     "sigmas",
-                    tooltip="The sampler's own schedule, descending, from the start noise on.",
+                    tooltip="The noise levels of the sampler, from a scheduler node such as BasicScheduler.",
                 ),
                 cfg_input(
                     LEARN_GUIDANCE,
-                    (
-                        "Guidance of the source prompt: that of your sampler. "
-                        "For an inverted picture it is the guidance of its inversion."
-                    ),
+                    "The cfg of source: that of your sampler. For an inverted picture: the cfg of Latent Invert.",
                 ),
                 cfg_input(
                     LEARN_GUIDANCE,
-                    ("Guidance of the target prompt. A little more than cfg makes the attribute appear more reliably."),
+                    "The cfg of target. A little more than cfg makes the attribute appear more surely.",
                     name="target_cfg",
                 ),
                 io.Int.Input(
@@ -88,7 +85,7 @@ class LatentPair(io.ComfyNode):
                     min=1,
                     max=10000,
                     tooltip=(
-                        f"The step where both codes are taken, about {T_X_STEP} of {STEPS} steps. "
+                        f"The step where both stop, about {T_X_STEP} of {STEPS} steps. "
                         "The attribute is learned and applied there."
                     ),
                 ),
@@ -98,8 +95,8 @@ class LatentPair(io.ComfyNode):
                     min=0,
                     max=10000,
                     tooltip=(
-                        "Earliest step at which the prompts branch. "
-                        "The change that later steps make is compared with the change that this one makes."
+                        "The earliest step at which the two may part. "
+                        "Earlier makes the attribute surer and changes more of the picture."
                     ),
                 ),
                 io.Int.Input(
@@ -107,33 +104,33 @@ class LatentPair(io.ComfyNode):
                     default=BRANCH_STEPS[-1],
                     min=0,
                     max=10000,
-                    tooltip=(
-                        "Latest step at which the prompts branch. If it equals first_parting, they branch at that step."
-                    ),
+                    tooltip="The latest step at which they may part. If it equals first_parting, they part there.",
                 ),
-                trace_input("both codes then follow it, and the source's is the trace's own."),
+                trace_input("source is then exactly on the way back to your picture."),
             ],
             outputs=[
                 io.Latent.Output(
                     "source_code",
                     display_name="source",
-                    tooltip="The codes under the source prompt. Edit these, or go on from them.",
+                    tooltip="The half-finished pictures without the attribute (codes). Edit these, or go on from them.",
                 ),
-                io.Latent.Output("target_code", display_name="target", tooltip="The codes under the target prompt."),
+                io.Latent.Output(
+                    "target_code", display_name="target", tooltip="The half-finished pictures with the attribute."
+                ),
                 io.Sigmas.Output(
                     "matched_sigmas",
                     display_name="sigmas",
-                    tooltip="The rest of the schedule, from at_step on.",
+                    tooltip="The noise levels that are left, from at_step on.",
                 ),
                 io.Float.Output(
                     "sigma",
                     display_name="sigma",
-                    tooltip="The codes' noise level, for source_sigma of SVD Attribute Learn.",
+                    tooltip="The noise level of both, for source_sigma of SVD Attribute Learn.",
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="The step at which the prompts of each picture branch.",
+                    tooltip="The step at which the two parted, for each picture.",
                 ),
             ],
         )

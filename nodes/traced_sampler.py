@@ -107,9 +107,9 @@ class TracedSampler(io.ComfyNode):
             display_name="Traced Sampler",
             category=ADVANCED,
             description=(
-                "An euler sampler that follows the trace of Latent Invert, method traced. "
-                "It gives the picture back exactly at one model call a step, at any guidance. "
-                "With another prompt it edits the picture, and it goes on from a code that Latent SVD Edit has changed."
+                "An euler sampler that gives your picture back exactly, at any cfg: "
+                "it follows the trace of Latent Invert, method traced. "
+                "With another prompt it edits the picture; it also finishes what Latent SVD Edit has changed."
             ),
             inputs=[
                 TraceType.Input(
