@@ -23,7 +23,7 @@ from ..core.recipes.settings import EditSettings
 from ..core.samplers import Schedule
 from .inputs import (
     ADVANCED,
-    HDirectionType,
+    direction_input,
     direction_of,
     percent_input,
     seed_input,
@@ -132,7 +132,7 @@ class AsyrpSampler(io.ComfyNode):
                 "Edit Picture and Apply Attribute do the same with fewer wires."
             ),
             inputs=[
-                HDirectionType.Input(
+                direction_input(
                     "direction", tooltip="What to slide, from h-Space Direction Learn or Load h-Direction."
                 ),
                 strength_input(

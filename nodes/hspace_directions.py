@@ -26,6 +26,7 @@ from .inputs import (
     NEGATIVE_TOOLTIP,
     HDirectionType,
     cfg_input,
+    direction_input,
     direction_of,
     percent_input,
     seed_input,
@@ -42,7 +43,7 @@ class CombineDirections(io.ComfyNode):
         """Describe the node."""
         inputs: list[io.Input] = []
         for i in (1, 2, 3, 4):
-            direction = HDirectionType.Input(
+            direction = direction_input(
                 f"direction_{i}",
                 optional=i > 1,
                 tooltip="A readout or another direction (h-space). Its weight counts only if it is wired.",
@@ -113,7 +114,7 @@ class HDirectionAverage(io.ComfyNode):
                 "The result is a smaller file and steadier. Readouts cannot be averaged."
             ),
             inputs=[
-                HDirectionType.Input(
+                direction_input(
                     "direction",
                     tooltip="From h-Space Direction Learn, Combine Directions or Load h-Direction.",
                 ),

@@ -96,6 +96,16 @@ def attribute_input(tooltip: str, optional: bool = False) -> io.Input:
     return io.MultiType.Input("attribute", types=types, tooltip=tooltip, optional=optional)
 
 
+def svd_attribute_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
+    """Return an input for SVD attributes, which takes wires of the artist's nodes too."""
+    return io.MultiType.Input(name, types=[SVDAttributeType, AttributeType], tooltip=tooltip, optional=optional)
+
+
+def direction_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
+    """Return an input for directions of h-space, which takes wires of the artist's nodes too."""
+    return io.MultiType.Input(name, types=[HDirectionType, AttributeType], tooltip=tooltip, optional=optional)
+
+
 def slider_input(tooltip: str) -> io.Float.Input:
     """Return the strength of an artist's node: a slider over the range in which something happens."""
     return io.Float.Input(

@@ -11,7 +11,7 @@ from ..backends.comfyui.latents import latent_mask, latent_of
 from ..core.latent_svd.apply import apply_attribute
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import SVD_STRENGTH
-from .inputs import ADVANCED, SVD_STRENGTH_TOOLTIP, SVDAttributeType, atoms_inputs, attribute_of, strength_input
+from .inputs import ADVANCED, SVD_STRENGTH_TOOLTIP, atoms_inputs, attribute_of, strength_input, svd_attribute_input
 
 
 def _strength_input() -> io.Float.Input:
@@ -45,7 +45,7 @@ class LatentSVDEdit(io.ComfyNode):
                         "the step where the attribute was learned."
                     ),
                 ),
-                SVDAttributeType.Input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
+                svd_attribute_input("attribute", tooltip="From SVD Attribute Learn or Load SVD Attribute."),
                 _strength_input(),
                 *atoms_inputs(),
             ],
@@ -93,7 +93,7 @@ class LatentSVDOperation(io.ComfyNode):
                 "for LatentApplyOperation and other nodes that take one."
             ),
             inputs=[
-                SVDAttributeType.Input(
+                svd_attribute_input(
                     "attribute",
                     tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute.",
                 ),

@@ -18,11 +18,11 @@ from ..core.samplers import is_euler
 from .inputs import (
     ADVANCED,
     SVD_STRENGTH_TOOLTIP,
-    SVDAttributeType,
     atoms_inputs,
     attribute_of,
     percent_input,
     strength_input,
+    svd_attribute_input,
     trace_input,
     trace_of,
 )
@@ -46,7 +46,7 @@ class SVDSampler(io.ComfyNode):
             ),
             inputs=[
                 io.Sampler.Input("wrapped", tooltip="The sampler to run: KSamplerSelect, or another SAMPLER."),
-                SVDAttributeType.Input(
+                svd_attribute_input(
                     "attribute",
                     tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute.",
                 ),

@@ -15,7 +15,7 @@ from ..core.latent_svd.atoms import SWAPS, swap_atoms
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.combine import combine_attributes
 from ..core.latent_svd.svd import BANDS, band_range
-from .inputs import ADVANCED, SVDAttributeType, attribute_of, strength_input
+from .inputs import ADVANCED, SVDAttributeType, attribute_of, strength_input, svd_attribute_input
 
 RANGE = "range"
 
@@ -28,7 +28,7 @@ class CombineSVD(io.ComfyNode):
         """Describe the node."""
         inputs: list[io.Input] = []
         for i in (1, 2, 3, 4):
-            attribute = SVDAttributeType.Input(
+            attribute = svd_attribute_input(
                 f"attribute_{i}",
                 optional=i > 1,
                 tooltip=(
@@ -105,7 +105,7 @@ class StrengthSweep(io.ComfyNode):
                         "the step where the attribute was learned."
                     ),
                 ),
-                SVDAttributeType.Input(
+                svd_attribute_input(
                     "attribute",
                     tooltip="From SVD Attribute Learn, Combine Attributes or Load SVD Attribute.",
                 ),

@@ -109,7 +109,7 @@ class InversionReport:
         """Return in one sentence whether the pictures come back, judged by the worst of them."""
         calls = f"{self.calls} model calls"
         if self.round_trip is None:
-            return f"Not measured how well the picture comes back; {calls}."
+            return f"Not measured: {calls}."
         lowest = float(self.round_trip.min())
         if lowest >= MAX_DECIBELS:
             return f"Comes back bit for bit: {calls}."

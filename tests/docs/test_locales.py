@@ -43,7 +43,7 @@ def test_a_language_is_complete(language):
             assert text != english[keys], keys
 
 
-@pytest.mark.parametrize("language", ("en", *TRANSLATIONS))
+@pytest.mark.parametrize("language", ["en", *TRANSLATIONS])
 def test_the_page_can_show_every_text(language):
     for keys, text in texts(definitions(language)).items():
         assert not SYNTAX.search(text), keys
