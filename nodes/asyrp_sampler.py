@@ -30,6 +30,8 @@ from .inputs import (
     strength_input,
     trace_input,
     trace_of,
+    with_advanced,
+    with_search_words,
 )
 from .traced_sampler import denoiser_on_trace
 
@@ -121,7 +123,7 @@ class AsyrpSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditAsyrpSampler",
             display_name="Asyrp Sampler",
             category=ADVANCED,
@@ -201,6 +203,13 @@ class AsyrpSampler(io.ComfyNode):
                     tooltip="Wire to SamplerCustom or SamplerCustomAdvanced.",
                 )
             ],
+        )
+        return with_search_words(
+            with_advanced(schema, "boost_percent", "eta", "edit_uncond", "noise_seed", "symmetric"),
+            "h-space",
+            "concept slider",
+            "edit face",
+            "glasses",
         )
 
     @classmethod

@@ -16,7 +16,7 @@ from ..backends.perceptual import DISTANCES, distance_named
 from ..core.errors import EditError, check_sigmas
 from ..core.hspace.edit_schedule import EditCurves, edit_curves, record_rebuild
 from . import plots
-from .inputs import ADVANCED, NEGATIVE_TOOLTIP, cfg_input
+from .inputs import ADVANCED, NEGATIVE_TOOLTIP, cfg_input, with_search_words
 
 DISTANCE = "ms-ssim"
 # Names of lines in the plot.
@@ -37,7 +37,7 @@ class AsyrpSchedule(io.ComfyNode):
         """Describe the node."""
         strengths = ", ".join(f"{own.strength:g} for {name}" for name, own in DISTANCES.items())
         qualities = ", ".join(f"{own.quality:g} for {name}" for name, own in DISTANCES.items())
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditAsyrpSchedule",
             display_name="Asyrp Schedule (auto)",
             category=ADVANCED,
@@ -97,6 +97,7 @@ class AsyrpSchedule(io.ComfyNode):
                 ),
             ],
         )
+        return with_search_words(schema, "h-space", "asyrp")
 
     @classmethod
     def execute(

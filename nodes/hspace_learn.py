@@ -20,7 +20,17 @@ from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
 from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
-from .inputs import ADVANCED, NEGATIVE_TOOLTIP, HDirectionType, cfg_input, percent_input, seed_input, size_input
+from .inputs import (
+    ADVANCED,
+    NEGATIVE_TOOLTIP,
+    HDirectionType,
+    cfg_input,
+    percent_input,
+    seed_input,
+    size_input,
+    with_advanced,
+    with_search_words,
+)
 
 SHIPPED = LearnSettings.for_method(READOUT)
 
@@ -31,7 +41,7 @@ class HDirectionLearn(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditHDirectionLearn",
             display_name="h-Space Direction Learn",
             category=ADVANCED,
@@ -190,6 +200,15 @@ class HDirectionLearn(io.ComfyNode):
                     tooltip="How much of the way from source to target the direction goes.",
                 ),
             ],
+        )
+        return with_search_words(
+            with_advanced(
+                schema, "learning_rate", "start_percent", "end_percent", "source_text", "target_text", "identity_weight"
+            ),
+            "h-space",
+            "asyrp",
+            "concept slider",
+            "train slider",
         )
 
     @classmethod

@@ -18,7 +18,7 @@ from ..core.hspace.direction import TableDirection
 from ..core.hspace.pca import pca_directions
 from ..core.samplers import Run
 from . import plots
-from .inputs import ADVANCED, NEGATIVE_TOOLTIP, HDirectionType, cfg_input, seed_input, size_input
+from .inputs import ADVANCED, NEGATIVE_TOOLTIP, HDirectionType, cfg_input, seed_input, size_input, with_search_words
 
 SHOWN_COMPONENTS = 5  # in the plot
 
@@ -29,7 +29,7 @@ class HDirectionPCA(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditHDirectionPCA",
             display_name="h-Space Directions (PCA)",
             category=ADVANCED,
@@ -80,6 +80,7 @@ class HDirectionPCA(io.ComfyNode):
                 ),
             ],
         )
+        return with_search_words(schema, "h-space", "principal components", "unsupervised slider")
 
     @classmethod
     def execute(

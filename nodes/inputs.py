@@ -126,6 +126,14 @@ def advanced(widget: io.Input) -> io.Input:
     return widget
 
 
+def with_advanced(schema: io.Schema, *ids: str) -> io.Schema:
+    """Mark the widgets of these ids as ones that most people leave alone."""
+    for item in schema.inputs:
+        if item.id in ids:
+            advanced(item)
+    return schema
+
+
 def with_search_words(schema: io.Schema, *words: str) -> io.Schema:
     """Let a node be found by more words, where the page knows how."""
     schema.search_aliases = list(words)

@@ -19,7 +19,7 @@ from ..core.inversion.code_statistics import code_statistics
 from ..core.inversion.ddim import remaining_sigmas
 from ..core.inversion.report import QUALITIES, Quality
 from ..core.recipes.inversion import FIXED_POINT, INVERSION_METHODS, Inverted, inversion_steps, invert
-from .inputs import ADVANCED, MAX_SEED, TraceType, cfg_input
+from .inputs import ADVANCED, MAX_SEED, TraceType, cfg_input, with_advanced, with_search_words
 
 CUSTOM = "custom"
 NO_TRACE = "Only method traced of Latent Invert gives a trace; choose it, or leave trace unwired."
@@ -41,7 +41,7 @@ class LatentInvert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditLatentInvert",
             display_name="Latent Invert",
             category=ADVANCED,
@@ -202,6 +202,14 @@ class LatentInvert(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+        )
+        return with_search_words(
+            with_advanced(schema, "max_iterations", "tolerance", "stop_at_step", "measure", "noise_seed"),
+            "unsampler",
+            "inversion",
+            "ddim inversion",
+            "invert image",
+            "real image editing",
         )
 
     @classmethod

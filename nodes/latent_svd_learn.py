@@ -15,7 +15,7 @@ from ..core.latent_svd.avi import LossWeights
 from ..core.latent_svd.learn import AttributeSettings, learn_attribute
 from ..core.recipes import defaults
 from . import plots
-from .inputs import ADVANCED, SVDAttributeType, seed_input
+from .inputs import ADVANCED, SVDAttributeType, seed_input, with_advanced, with_search_words
 
 DEFAULTS = AttributeSettings()
 # The report of mlp asks for more training steps above this multiple of the closed form's loss.
@@ -36,7 +36,7 @@ class SVDAttributeLearn(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditSVDAttributeLearn",
             display_name="SVD Attribute Learn",
             category=ADVANCED,
@@ -160,6 +160,22 @@ class SVDAttributeLearn(io.ComfyNode):
                     tooltip="How large the edit is, and how much of it a few patterns hold.",
                 ),
             ],
+        )
+        return with_search_words(
+            with_advanced(
+                schema,
+                "target_weight",
+                "source_weight",
+                "target_spectrum_weight",
+                "source_spectrum_weight",
+                "steps",
+                "learning_rate",
+                "seed",
+                "focus",
+            ),
+            "latent svd",
+            "concept slider",
+            "singular value decomposition",
         )
 
     @classmethod

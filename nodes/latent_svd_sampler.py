@@ -25,6 +25,8 @@ from .inputs import (
     svd_attribute_input,
     trace_input,
     trace_of,
+    with_advanced,
+    with_search_words,
 )
 from .traced_sampler import traced_sampler
 
@@ -35,7 +37,7 @@ class SVDSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditSVDSampler",
             display_name="Latent SVD Sampler",
             category=ADVANCED,
@@ -73,6 +75,15 @@ class SVDSampler(io.ComfyNode):
                 ),
                 *atoms_inputs(),
                 trace_input("the picture then comes back exactly at strength 0. Needs euler as wrapped."),
+                io.Boolean.Input(
+                    "where_learned",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Edit at the noise level that the attribute's file names, where it names one, "
+                        "in place of start_percent and end_percent."
+                    ),
+                ),
             ],
             outputs=[
                 io.Sampler.Output(
@@ -82,6 +93,7 @@ class SVDSampler(io.ComfyNode):
                 )
             ],
         )
+        return with_search_words(with_advanced(schema, "end_percent", "rank", "band"), "latent svd", "concept slider")
 
     @classmethod
     def execute(
@@ -95,6 +107,7 @@ class SVDSampler(io.ComfyNode):
         band: str,
         mask: Tensor | None = None,
         trace: Trace | None = None,
+        where_learned: bool = False,
     ) -> io.NodeOutput:
         """Return the sampler."""
         if not isinstance(wrapped, comfy.samplers.KSAMPLER):
@@ -105,7 +118,8 @@ class SVDSampler(io.ComfyNode):
         if trace is not None:
             wrapped = _following(trace_of(trace, "trace"), wrapped)
         attribute = attribute_of(attribute, "attribute")
-        edit = Edit(attribute, strength, start_percent, end_percent, rank, band, mask)
+        at_sigma = attribute.sigma if where_learned else 0.0
+        edit = Edit(attribute, strength, start_percent, end_percent, rank, band, mask, at_sigma)
         sampler = comfy.samplers.KSAMPLER(
             sample_svd_comfy,
             extra_options=dict(sampler=wrapped, edit=edit),

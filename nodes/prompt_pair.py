@@ -16,7 +16,7 @@ from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.traced import Trace, follow_trace
 from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
-from .inputs import ADVANCED, cfg_input, trace_input, trace_of
+from .inputs import ADVANCED, cfg_input, trace_input, trace_of, with_advanced, with_search_words
 
 
 def branch_steps(first: int, last: int) -> list[int]:
@@ -31,7 +31,7 @@ class LatentPair(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditLatentPair",
             display_name="Latent Pair",
             category=ADVANCED,
@@ -134,6 +134,7 @@ class LatentPair(io.ComfyNode):
                 ),
             ],
         )
+        return with_search_words(with_advanced(schema, "first_parting", "last_parting"), "latent svd", "two prompts")
 
     @classmethod
     def execute(

@@ -17,7 +17,7 @@ from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
 from ..core.inversion.traced import Trace, follow_trace
 from ..core.samplers import sample_euler
-from .inputs import ADVANCED, TraceType, trace_of
+from .inputs import ADVANCED, TraceType, trace_of, with_search_words
 
 SAME_GUIDANCE = 1e-3
 OTHER_GUIDANCE = (
@@ -102,7 +102,7 @@ class TracedSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return io.Schema(
+        schema = io.Schema(
             node_id="SingularEditTracedSampler",
             display_name="Traced Sampler",
             category=ADVANCED,
@@ -127,6 +127,7 @@ class TracedSampler(io.ComfyNode):
                 )
             ],
         )
+        return with_search_words(schema, "inversion", "reconstruct", "direct inversion")
 
     @classmethod
     def execute(cls, trace: Trace) -> io.NodeOutput:

@@ -134,6 +134,15 @@ def test_an_svd_attribute_is_applied_where_it_was_learned(graph):
     assert (once - twice).abs().max() < 1e-3
 
 
+def test_latent_svd_sampler_edits_where_the_file_says(graph):
+    attribute = load_attribute(svd_path("hat"))
+    at_start = dict(wrapped=graph.euler, attribute=attribute, strength=1.0, start_percent=0.2)
+    where_learned = graph.run("SVDSampler", **at_start, where_learned=True)[0]
+    applied_once = drawn(graph, applied(graph, attribute, 1.0))
+    assert torch.equal(drawn(graph, graph.model, where_learned), applied_once)
+    assert not torch.equal(drawn(graph, graph.model, graph.run("SVDSampler", **at_start)[0]), applied_once)
+
+
 def test_a_direction_that_moves_the_bottleneck_takes_eulers_place(graph):
     direction = TableDirection(torch.tensor([14.0, 1.0]), {"table": torch.randn(1, 128, 4, 4)}, {"name": "push"})
     model = applied(graph, direction, 0.5)
