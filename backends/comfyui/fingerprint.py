@@ -128,11 +128,14 @@ def _parts_of_callable(value: Any) -> list[Any]:
         return [value.func, value.args, value.keywords]
     if isinstance(value, types.FunctionType):
         name = f"{value.__module__}.{value.__qualname__}"
-        return [name, _contents(value.__closure__ or ()), value.__defaults__, value.__kwdefaults__]
-    held = dict(getattr(value, "__dict__", {}))
+        code = value.__code__
+        constants = [constant for constant in code.co_consts if not isinstance(constant, types.CodeType)]
+        held = [_contents(value.__closure__ or ()), value.__defaults__, value.__kwdefaults__]
+        return [name, code.co_code, code.co_names, constants, *held]
+    attributes = dict(getattr(value, "__dict__", {}))
     for name in getattr(type(value), "__slots__", ()):
-        held[name] = getattr(value, name, None)
-    return [held]
+        attributes[name] = getattr(value, name, None)
+    return [attributes]
 
 
 def _contents(cells: tuple[Any, ...]) -> list[Any]:
