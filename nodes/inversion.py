@@ -17,7 +17,7 @@ from ..backends.comfyui.session import Prompts, run_in_session, sampler_name
 from ..core.errors import EditError
 from ..core.inversion.code_statistics import code_statistics
 from ..core.inversion.ddim import remaining_sigmas
-from ..core.inversion.report import QUALITIES, Quality
+from ..core.inversion.report import QUALITIES, WELL_DECIBELS, Quality
 from ..core.recipes.inversion import FIXED_POINT, INVERSION_METHODS, Inverted, inversion_steps, invert
 from .inputs import ADVANCED, MAX_SEED, TraceType, cfg_input, with_advanced, with_search_words
 
@@ -131,7 +131,7 @@ class LatentInvert(io.ComfyNode):
                         "How exactly the picture comes back with method fixed_point, "
                         "and how many model calls a step that takes: "
                         "fast about 60 dB (little more than 1), good 90 dB (3), exact 100 dB (4). "
-                        "At 40 dB the eye sees no difference. custom reads tolerance and max_iterations."
+                        f"At {WELL_DECIBELS} dB the eye sees no difference. custom reads tolerance and max_iterations."
                     ),
                 ),
                 io.Sampler.Input(

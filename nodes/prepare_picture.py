@@ -16,7 +16,7 @@ from ..backends.comfyui.family import native_side, require_picture_model, side_m
 from ..backends.comfyui.latents import latent_of
 from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts, run_in_session
-from ..core.inversion.report import QUALITIES
+from ..core.inversion.report import QUALITIES, WELL_DECIBELS
 from ..core.recipes.defaults import EDIT_GUIDANCE, QUALITY_STEPS
 from ..core.recipes.inversion import FIXED_POINT, TRACED, Inverted, inversion_steps, invert
 from ..core.samplers import SAMPLERS, is_euler
@@ -125,7 +125,7 @@ class PreparePicture(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="How exactly the picture comes back. 40 dB and more looks the same.",
+                    tooltip=f"How exactly the picture comes back. {WELL_DECIBELS} dB and more looks the same.",
                 ),
             ],
         )
