@@ -10,10 +10,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..core.errors import EditError
 from ..core.hspace.edit_schedule import Distance
 
+# Pixels of the longer side at which ms-ssim was calibrated. Larger pictures are averaged to it, so that the thresholds
+# mean the same at every size, and the distance takes as long.
+CALIBRATED_SIDE = 64
 ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's file, which the lpips package would download on its own
 
 
@@ -29,7 +33,7 @@ class Thresholds(NamedTuple):
     quality: float
 
 
-# ms-ssim: calibrated on the demo model, benchmarks/hspace.py schedule. lpips: the paper's.
+# ms-ssim: calibrated on the demo model, python benchmarks/hspace.py schedule. lpips: the paper's.
 DISTANCES = {"ms-ssim": Thresholds(0.024, 0.55), "lpips": Thresholds(0.33, 1.2)}
 
 
@@ -49,7 +53,7 @@ def distance_named(name: str) -> Distance:
 
 
 def _ms_ssim() -> Distance:
-    """Return 1 - MS-SSIM at all scales at full resolution (Zhao et al., arXiv 1511.08861): pictures of any size do."""
+    """Return 1 - MS-SSIM at all scales at full resolution (Zhao et al., arXiv 1511.08861), of pictures of any size."""
     try:
         from kornia.losses import MS_SSIMLoss
     except ImportError:
@@ -59,9 +63,18 @@ def _ms_ssim() -> Distance:
     loss = MS_SSIMLoss(alpha=1.0, compensation=1.0, reduction="none")
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        return loss.to(a.device)(a, b).flatten(1).mean(dim=1)
+        return loss.to(a.device)(_at_calibrated_size(a), _at_calibrated_size(b)).flatten(1).mean(dim=1)
 
     return distance
+
+
+def _at_calibrated_size(pictures: Tensor) -> Tensor:
+    """Average pictures [B, 3, H, W] to CALIBRATED_SIDE, if they are larger."""
+    scale = CALIBRATED_SIDE / max(pictures.shape[-2:])
+    if scale >= 1:
+        return pictures
+    size = [max(1, round(scale * side)) for side in pictures.shape[-2:]]
+    return F.interpolate(pictures, size=size, mode="area")
 
 
 def _lpips() -> Distance:

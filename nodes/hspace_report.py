@@ -12,6 +12,8 @@ from . import plots
 
 # The report says what may help when the direction comes less than this share of the way.
 ENOUGH = 0.5
+# From this share on, the attribute is there in most pictures.
+WELL = 0.7
 LOSS_MEANING = {
     CLIP: "CLIP and identity together; strength is as learned",
     READOUT: "1 = nothing read, 0 = all that the target prompt would change",
@@ -33,6 +35,7 @@ def report_learned(learned: Learned, plan: LearningPlan) -> str:
     direction = learned.direction
     settings = plan.settings
     lines = [
+        _verdict(learned, plan),
         f"{direction.name}: {settings.method}, {settings.samples} noises, {len(direction.sigmas)} steps "
         f"from sigma {direction.sigmas[0]:.4g}, cfg {settings.cfg:g}",
         _loss_line(learned.losses, settings),
@@ -50,6 +53,17 @@ def report_learned(learned: Learned, plan: LearningPlan) -> str:
                 "An earlier start_percent or more samples may help."
             )
     return "\n".join(lines)
+
+
+def _verdict(learned: Learned, plan: LearningPlan) -> str:
+    """Return in one sentence how well something was learned."""
+    if learned.progress is None:
+        return "Learned; how far it goes was not measured."
+    word = "Learned well" if learned.progress >= WELL else "Learned in part"
+    if learned.progress < ENOUGH:
+        word = "Learned badly"
+    cost = f"at most {plan.cost.evaluations:,} evaluations of the model"
+    return f"{word}: it goes {learned.progress:.0%} of the way, after {cost}."
 
 
 def _loss_line(losses: list[float], settings: LearnSettings) -> str:

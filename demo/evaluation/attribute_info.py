@@ -22,13 +22,15 @@ from ...core.recipes.attributes import Attribute, advised_strength, load_attribu
 from ...core.recipes.settings import READOUT, LearnSettings
 from .. import faces, loader
 from ..attributes import FOLDER
+from ..enlarge import ENLARGEMENT
 from ..words import caption
 from . import edits
 from .session import SOURCE, Session
 
 # The embedded model as backends/comfyui/family.py sees it.
 FAMILY = ModelFamily("DemoConfig", "DemoLatent", "eps", bottleneck_channels=128, place_size=4, text_width=64)
-SIDE = 64
+# Of its pictures inside ComfyUI.
+SIDE = 64 * ENLARGEMENT
 PREVIEW_FACE = 50_001
 PREVIEW_SCALE = 2
 
