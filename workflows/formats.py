@@ -8,6 +8,8 @@ from typing import Any
 from pieces import Node
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+# The page gives an INT of such a name a control of its own, "randomize" unless one is stored: a new seed at every Run.
+SEEDS = ("seed", "noise_seed")
 EMPTY = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 # Layout of the page.
 WIDTH = 320
@@ -150,7 +152,7 @@ def _sockets_and_widgets(
         if item.is_widget:
             # A widget that a wire feeds keeps its place among the values.
             widgets.append(item.default if value is None or wired else value)
-            if item.options.get("control_after_generate"):
+            if item.options.get("control_after_generate") or (item.type == "INT" and item.name in SEEDS):
                 widgets.append("fixed")
             if not wired:
                 continue
