@@ -36,7 +36,10 @@ def archive(repository, home) -> Path:
 
 @pytest.fixture(scope="module")
 def server(comfyui_path, archive, tmp_path_factory):
-    server = Server(comfyui_path, tmp_path_factory.mktemp("comfy") / "base", archive, FOLDER)
+    base = tmp_path_factory.mktemp("comfy") / "base"
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(base / "custom_nodes" / FOLDER)
+    server = Server(comfyui_path, base)
     yield server
     server.stop()
 

@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,18 +56,14 @@ class Server:
 
     Args:
         comfyui: Where ComfyUI is.
-        base: A new folder for models, outputs and custom nodes.
-        archive: The pack as comfy-cli packs it.
-        folder: The pack's folder in custom_nodes.
+        base: A folder for models and outputs, with the pack in its custom_nodes.
     """
 
-    def __init__(self, comfyui: Path, base: Path, archive: Path, folder: str):
+    def __init__(self, comfyui: Path, base: Path):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(base / "custom_nodes" / folder)
         self.log = base / "server.log"
         options = ["--cpu", "--base-directory", str(base), "--port", str(self.port), "--disable-auto-launch"]
         self.process = subprocess.Popen(
@@ -115,6 +110,10 @@ class Server:
                 key = json.load(response)["prompt_id"]
         except urllib.error.HTTPError as refused:
             return json.load(refused)
+        return self.finished(key)
+
+    def finished(self, key: str) -> dict:
+        """Wait for a queued prompt to end, and return its entry of /history."""
         for _ in range(3600):
             history = self.get(f"/history/{key}")
             if history:
