@@ -15,7 +15,7 @@ from ..core.errors import EditError
 from ..core.files import read_kind
 from ..core.hspace.direction import KINDS, load_hdirection
 from ..core.latent_svd.attribute import KIND, SVDAttribute
-from ..core.recipes.attributes import describe, load_attribute, with_info
+from ..core.recipes.attributes import advised_strength, describe, load_attribute, with_info
 from .inputs import (
     ADVANCED,
     ARTIST,
@@ -206,7 +206,7 @@ class LoadAttribute(_Load):
         attribute = load_attribute(folder_paths.get_full_path_or_raise(FOLDER, file))
         preview = preview_of(attribute)
         text = describe(attribute)
-        Progress.say(text)
+        Progress.say(f"{attribute.name}: begin with strength {advised_strength(attribute):g}")
         return io.NodeOutput(attribute, text, ui=None if preview is None else ui.PreviewImage(preview))
 
 
