@@ -1,0 +1,126 @@
+"""The artist's nodes on small random models of the real families, with a linear VAE and a clip of random texts."""
+
+import zlib
+
+import pytest
+import torch
+from helpers.families import UNETS, conditioning, tiny
+from helpers.graph import Graph
+from singular_edit.core import EditError
+
+FAMILIES = (*UNETS, "sd3", "flux")
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def graph(pack_nodes):
+    return Graph(pack_nodes)
+
+
+class LinearVAE:
+    """Takes and gives pictures whose latent is their mean colours, in as many channels as the model wants."""
+
+    def __init__(self, channels: int) -> None:
+        self.mix = torch.linalg.qr(torch.randn(channels, 3, generator=torch.Generator().manual_seed(0)))[0]
+
+    def encode(self, pixels):
+        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8)
+        return torch.einsum("cr,brhw->bchw", self.mix, 4 * small - 2)
+
+    def decode(self, latent):
+        small = (torch.einsum("cr,bchw->brhw", self.mix, latent) + 2) / 4
+        return torch.nn.functional.interpolate(small, scale_factor=8).movedim(1, -1)
+
+
+class RandomClip:
+    """Gives each text a random CONDITIONING of its own, the same one each time."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+
+    def tokenize(self, text):
+        return zlib.crc32(text.encode())
+
+    def encode_from_tokens_scheduled(self, tokens):
+        return conditioning(self.family, tokens % 1000)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def bench(request, graph):
+    """(family, model, clip, vae)."""
+    family = request.param
+    channels = 4 if family in UNETS else 16
+    return family, tiny(family), RandomClip(family), LinearVAE(channels)
+
+
+@pytest.fixture(scope="module")
+def prepared(graph, bench):
+    _, model, clip, vae = bench
+    image = torch.rand(1, SIDE, 2 * SIDE, 3, generator=torch.Generator().manual_seed(1))
+    image = torch.nn.functional.avg_pool2d(image.movedim(-1, 1), 8, ceil_mode=True)
+    image = torch.nn.functional.interpolate(image, scale_factor=8).movedim(1, -1)
+    inputs = dict(model=model, clip=clip, vae=vae, image=image, describe="a face", steps=6, cfg=3.0, max_side=2 * SIDE)
+    return image, graph.run("PreparePicture", **inputs)
+
+
+@pytest.fixture(scope="module")
+def learned(graph, bench, previews):
+    """An attribute of latent svd, which every family learns."""
+    _, model, clip, _ = bench
+    small = {"steps": 6, "effort": "quick", "width": SIDE, "height": SIDE, "method": "latent svd"}
+    return graph.run("LearnAttribute", model=model, clip=clip, **small)
+
+
+@pytest.fixture(scope="module")
+def previews(comfy, tmp_path_factory):
+    import folder_paths
+
+    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
+
+
+def test_a_picture_comes_back_in_every_family(prepared):
+    image, (picture, rebuilt, report) = prepared
+    assert report.startswith("Comes back well") or report.startswith("Comes back bit for bit")
+    assert picture.trace is not None
+    assert (rebuilt - image).abs().max() < 1e-3
+
+
+def test_an_edit_changes_it_and_strength_0_does_not(graph, prepared, learned):
+    picture, rebuilt, _ = prepared[1]
+    for strength in (0.0, 1.0):
+        after, before = graph.run("EditPicture", picture=picture, attribute=learned[0], strength=strength)
+        assert torch.equal(before, rebuilt)
+        assert torch.isfinite(after).all()
+        assert torch.equal(after, before) == (strength == 0)
+
+
+def test_the_file_says_its_family(bench, learned):
+    family, model, _, _ = bench
+    info = learned[0].info
+    assert info["latent_format"] == type(model.model.latent_format).__name__
+    assert info["prediction"] == {"sd2_v": "v_prediction", "sd3": "flow", "flux": "flux"}.get(family, "eps")
+    assert (info["width"], info["height"]) == (str(SIDE), str(SIDE))
+
+
+def test_apply_attribute_takes_any_sampler_of_any_family(graph, bench, learned):
+    family, model, clip, _ = bench
+    prompt = clip.encode_from_tokens_scheduled(1)
+    shape = (1, 4 if family in UNETS else 16, SIDE // 8, SIDE // 8)
+    drawn = []
+    for strength in (0.0, 1.0):
+        patched = graph.run("ApplyAttribute", model=model, attribute=learned[0], strength=strength)[0]
+        with torch.inference_mode():
+            ksampler = graph.stock.KSampler().sample(
+                patched, 3, 6, 2.0, "dpmpp_2m", "karras", prompt, prompt, {"samples": torch.zeros(shape)}
+            )
+        drawn.append(ksampler[0]["samples"])
+    assert torch.isfinite(drawn[1]).all()
+    assert not torch.equal(*drawn)
+
+
+def test_another_familys_attribute_is_refused(graph, bench, learned, prepared):
+    family, _, _, _ = bench
+    other = tiny("flux" if family in UNETS else "sd15")
+    with pytest.raises(EditError, match="was learned on") as refused:
+        graph.run("ApplyAttribute", model=other, attribute=learned[0], strength=1.0)
+    assert "tensor" not in str(refused.value)
