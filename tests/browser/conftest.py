@@ -9,7 +9,8 @@ from helpers.browser import CLASSIC, ELSEWHERE, NODES_2, SETTINGS, Page, chromiu
 from helpers.server import Server, copied_pack
 
 
-@pytest.fixture(scope="session")
+# A running browser holds this process's event loop, which other tests need: nothing here outlives its file.
+@pytest.fixture(scope="module")
 def context():
     """A browser that reaches this machine alone."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
@@ -25,7 +26,7 @@ def context():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_server(context, comfyui_path, tmp_path_factory):
     base = tmp_path_factory.mktemp("page")
     copied_pack(base / "custom_nodes" / "singular-edit")
