@@ -17,6 +17,7 @@ import torch
 import traced_variants
 from singular_edit.core import load_hdirection, round_trip_psnr, sample_traced, traced_inversion
 from singular_edit.core.recipes import defaults
+from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
@@ -56,13 +57,13 @@ def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
 def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
     """Print the scores of edits from fixed_point's codes and from traces."""
     print(
-        f"{args.count} held-out renders an attribute; euler, {defaults.STEPS} steps; readout at its default strength, "
-        f"own pair at strength {defaults.SVD_STRENGTH:g}\n"
+        f"{args.count} held-out renders an attribute; euler, {defaults.STEPS} steps; readout at strength "
+        f"{args.strength:g}, own pair at strength {defaults.SVD_STRENGTH:g}\n"
     )
     for name in args.attributes:
         readout = load_hdirection(readout_path(name))
         ways: dict[str, Callable[[Session], Tensor]] = {
-            "readout": lambda s, readout=readout: edits.asyrp(s, readout),
+            "readout": lambda s, readout=readout: edits.asyrp(s, readout, EditSettings(args.strength)),
             "Latent SVD, own pair": edits.svd_own_pair,
             "prompt swap from T": edits.prompt_swap,
             f"prompt swap from step {defaults.SWAP_STEP}": lambda s: edits.prompt_swap(s, defaults.SWAP_STEP),
@@ -92,6 +93,7 @@ def main() -> None:
     trips.set_defaults(run=run_round_trips)
     edited = commands.add_parser("edits")
     edited.add_argument("--ways", nargs="+", help="only these rows, by their labels")
+    edited.add_argument("--strength", type=float, default=EditSettings().strength, help="of the readouts")
     edited.set_defaults(run=run_edits)
     variants = commands.add_parser("variants")
     variants.set_defaults(run=traced_variants.run)
