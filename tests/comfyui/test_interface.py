@@ -26,8 +26,8 @@ def describe_input(item) -> dict:
         value = getattr(item, name, None)
         if value is not None:
             described[name] = value
-    # The load nodes list the files of a folder, which is empty in the tests.
-    if getattr(item, "options", None):
+    # The load nodes list whatever files there are.
+    if getattr(item, "options", None) and item.id != "file":
         described["options"] = list(item.options)
     return described
 
