@@ -34,7 +34,6 @@ def learn(place: Place, name: str, target: str, *, samples: int, steps: int, tit
         f"learn {name}",
         "SingularEditHDirectionLearn",
         title,
-        0,
         model=MODEL,
         source=SOURCE,
         target=(target, 0),
@@ -56,7 +55,7 @@ def edited(place: Place, name: str, direction: Link, **inputs: Any) -> list[Node
     """Return Asyrp Sampler on the trace of the inversion, and the inverted picture, resampled by it."""
     title = "Asyrp Sampler"
     inputs = {"direction": direction, "trace": ("invert", 4), **inputs}
-    sampler = place.node(f"asyrp {name}", "SingularEditAsyrpSampler", title, 0, **inputs)
+    sampler = place.node(f"asyrp {name}", "SingularEditAsyrpSampler", title, **inputs)
     title = "SamplerCustom from the inverted code"
     return [sampler, place.sample(f"edit {name}", title, (sampler.name, 0), ("invert", 3), ("invert", 0))]
 

@@ -5,21 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pieces import Node
+import layout
+from pieces import Node, Workflow
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-# The page gives an INT of such a name a control of its own, "randomize" unless one is stored: a new seed at every Run.
+# The page gives whole numbers of these names a second widget, which says what becomes of them after a run.
 SEEDS = ("seed", "noise_seed")
 EMPTY = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
-# Layout of the page.
-WIDTH = 320
-COLUMN_GAP = 70
-ROW_GAP = 60
-LEFT = 40
-TOP = 90
-GROUP_MARGIN = 20
-GROUP_TITLE = 55
-GROUP_COLORS = ("#3f789e", "#88AA88", "#8A8", "#b58b2a", "#a1309b", "#3f9e8c")
 
 
 @dataclass(frozen=True)
@@ -91,8 +83,8 @@ def api(nodes: list[Node], info: dict[str, Any]) -> dict[str, Any]:
     return prompt
 
 
-def page(nodes: list[Node], info: dict[str, Any]) -> dict[str, Any]:
-    """Return a workflow as ComfyUI's page saves it.
+def build(nodes: list[Node], info: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[list[Any]]]:
+    """Return a workflow's nodes as the page saves them, by name, each in its place, and the links between them.
 
     Args:
         nodes: The workflow.
@@ -101,18 +93,16 @@ def page(nodes: list[Node], info: dict[str, Any]) -> dict[str, Any]:
     ids = {node.name: i for i, node in enumerate(nodes, 1)}
     links: list[list[Any]] = []
     built: dict[str, dict[str, Any]] = {}
-    bottoms: dict[int, int] = {}
     for order, node in enumerate(nodes):
         sockets, widgets = _sockets_and_widgets(node, info, ids, links)
         outputs = _outputs(node, info)
-        height = node.height or 50 + 22 * max(len(sockets), len(outputs)) + 28 * len(widgets)
-        y = bottoms.get(node.column, TOP)
-        bottoms[node.column] = y + height + ROW_GAP
+        slots = max(sum("widget" not in socket for socket in sockets), len(outputs))
+        multiline = sum(bool(item.options.get("multiline")) for item in inputs_of(info, node))
         built[node.name] = {
             "id": ids[node.name],
             "type": node.type,
-            "pos": [LEFT + node.column * (WIDTH + COLUMN_GAP), y],
-            "size": [WIDTH, height],
+            "pos": [0, 0],
+            "size": layout.size_of(node, slots, len(widgets), multiline),
             "flags": {},
             "order": order,
             "mode": 0,
@@ -128,14 +118,36 @@ def page(nodes: list[Node], info: dict[str, Any]) -> dict[str, Any]:
         output = by_id[origin]["outputs"][slot]
         output["links"].append(number)
         link[5] = output["type"]
+    layout.place(nodes, built)
+    return built, links
+
+
+def page(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
+    """Return a workflow as ComfyUI's page saves it.
+
+    Args:
+        workflow: The workflow.
+        info: What /object_info returns.
+    """
+    built, links = build(workflow.nodes, info)
+    lanes = layout.Lanes(workflow.nodes, built)
+    for link in links:
+        lanes.lead(link)
+    extra: dict[str, Any] = {"ds": layout.view(built), "workflowRendererVersion": "LG"}
+    if lanes.reroutes:
+        extra |= {"reroutes": lanes.reroutes, "linkExtensions": lanes.parents}
+    if workflow.inputs:
+        inputs = [[str(built[name]["id"]), widget] for name, widget in workflow.inputs]
+        outputs = [str(built[name]["id"]) for name in workflow.outputs]
+        extra |= {"linearMode": True, "linearData": {"inputs": inputs, "outputs": outputs}}
     return {
-        "last_node_id": len(nodes),
+        "last_node_id": len(workflow.nodes),
         "last_link_id": len(links),
         "nodes": list(built.values()),
         "links": links,
-        "groups": _groups(nodes, built),
+        "groups": layout.groups(workflow.nodes, built),
         "config": {},
-        "extra": {"ds": {"scale": 0.6, "offset": [0, 0]}},
+        "extra": extra,
         "version": 0.4,
     }
 
@@ -152,7 +164,7 @@ def _sockets_and_widgets(
         if item.is_widget:
             # A widget that a wire feeds keeps its place among the values.
             widgets.append(item.default if value is None or wired else value)
-            if item.options.get("control_after_generate") or (item.type == "INT" and item.name in SEEDS):
+            if item.options.get("control_after_generate") or item.name in SEEDS:
                 widgets.append("fixed")
             if not wired:
                 continue
@@ -173,25 +185,3 @@ def _outputs(node: Node, info: dict[str, Any]) -> list[dict[str, Any]]:
     for name, type_ in zip(definition["output_name"], definition["output"], strict=True):
         outputs.append({"name": name, "type": type_, "links": []})
     return outputs
-
-
-def _groups(nodes: list[Node], built: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a box around the nodes of each group."""
-    boxes = []
-    for i, title in enumerate(dict.fromkeys(node.group for node in nodes)):
-        inside = [built[node.name] for node in nodes if node.group == title]
-        left = min(node["pos"][0] for node in inside) - GROUP_MARGIN
-        top = min(node["pos"][1] for node in inside) - GROUP_MARGIN - GROUP_TITLE
-        right = max(node["pos"][0] + node["size"][0] for node in inside) + GROUP_MARGIN
-        bottom = max(node["pos"][1] + node["size"][1] for node in inside) + GROUP_MARGIN
-        boxes.append(
-            {
-                "id": i + 1,
-                "title": title,
-                "bounding": [left, top, right - left, bottom - top],
-                "color": GROUP_COLORS[i],
-                "font_size": 22,
-                "flags": {},
-            }
-        )
-    return boxes

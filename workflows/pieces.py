@@ -1,4 +1,4 @@
-"""What the example workflows are described with: nodes in columns, and the pieces that several workflows have."""
+"""What workflows are described with: nodes in columns, and the pieces that the advanced workflows have in common."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from singular_edit.core.recipes.defaults import EDIT_GUIDANCE, LEARN_GUIDANCE, S
 
 # Output ``slot`` of the node with this name.
 Link = tuple[str, int]
-MODEL: Link = ("demo", 0)
-CLIP: Link = ("demo", 1)
-VAE: Link = ("demo", 2)
+MODEL: Link = ("model", 0)
+CLIP: Link = ("model", 1)
+VAE: Link = ("model", 2)
 # Prompts of every workflow.
 SOURCE: Link = ("source", 0)
 NEGATIVE: Link = ("negative", 0)
 SIGMAS: Link = ("sigmas", 0)
-
-PLOT_HEIGHT = 300
-REPORT_HEIGHT = 140
-PICTURE_HEIGHT = 320
 
 
 @dataclass
@@ -33,7 +29,6 @@ class Node:
         group: Title of the group that is drawn around it.
         title: Title of the node.
         inputs: Widget values, or Links. Widgets left out take their defaults.
-        height: Its height; 0 chooses one that fits.
     """
 
     name: str
@@ -42,7 +37,23 @@ class Node:
     group: str
     title: str
     inputs: dict[str, Any] = field(default_factory=dict)
-    height: int = 0
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow, and how it looks as an app.
+
+    Attributes:
+        name: Its name, a sentence, which is its file's name too.
+        nodes: Its nodes; the first one is the note for the reader.
+        inputs: (node, widget) that the app shows; none is no app.
+        outputs: Nodes whose pictures the app shows.
+    """
+
+    name: str
+    nodes: list[Node]
+    inputs: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,32 +63,32 @@ class Place:
     column: int
     group: str
 
-    def node(self, name: str, type_: str, title: str, height: int = 0, /, **inputs: Any) -> Node:
+    def node(self, name: str, type_: str, title: str, /, **inputs: Any) -> Node:
         """Return a node with these inputs."""
-        return Node(name, type_, self.column, self.group, title, inputs, height)
+        return Node(name, type_, self.column, self.group, title, inputs)
 
-    def note(self, text: str, height: int = 200) -> Node:
+    def note(self, text: str) -> Node:
         """Return a note for the reader."""
-        return self.node(f"note {self.group}", "MarkdownNote", "Read me", height, text=text)
+        return self.node(f"note {self.group}", "MarkdownNote", "Read me", text=text)
 
     def plot(self, name: str, title: str, image: Link) -> Node:
         """Return a preview of a plot."""
-        return self.node(name, "PreviewImage", title, PLOT_HEIGHT, images=image)
+        return self.node(name, "PreviewImage", title, images=image)
 
     def report(self, name: str, title: str, text: Link) -> Node:
         """Return a preview of a text."""
-        return self.node(name, "PreviewAny", title, REPORT_HEIGHT, source=text)
+        return self.node(name, "PreviewAny", title, source=text)
 
     def model(self, *prompts: tuple[str, str]) -> list[Node]:
         """Return the demo model, and a CLIP Text Encode for each (name, text)."""
-        nodes = [self.node("demo", "SingularEditDemoModel", "Demo Face Model (or your checkpoint loader)")]
+        nodes = [self.node("model", "SingularEditDemoModel", "Demo Face Model (or your checkpoint loader)")]
         for name, text in prompts:
-            nodes.append(self.node(name, "CLIPTextEncode", f'{name}: "{text}"', 130, text=text, clip=CLIP))
+            nodes.append(self.node(name, "CLIPTextEncode", f'{name}: "{text}"', text=text, clip=CLIP))
         return nodes
 
     def show(self, name: str, image: Link, title: str) -> Node:
         """Return a preview of a picture."""
-        return self.node(name, "PreviewImage", title, PICTURE_HEIGHT, images=image)
+        return self.node(name, "PreviewImage", title, images=image)
 
     def empty(self, name: str, title: str, batch_size: int) -> Node:
         """Return empty latents of the demo model's size."""

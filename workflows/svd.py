@@ -53,7 +53,7 @@ def svd_attribute() -> list[Node]:
     other = "5. Slide it on another face"
     shape: Link = ("shape", 0)
     return [
-        start.note(PROMPTS_NOTE, 300),
+        start.note(PROMPTS_NOTE),
         *start.model(("source", "a face"), ("target", "a face with a hat"), ("negative", "")),
         pair.empty("shape", "Shape: 128 gives this tiny model's 16x16 latent", 1),
         pair.schedule(),
@@ -133,7 +133,7 @@ def svd_from_pictures() -> list[Node]:
     other = Place(5, "5. Another face")
     slide = "6. Slide it on"
     return [
-        start.note(PICTURES_NOTE, 320),
+        start.note(PICTURES_NOTE),
         *start.model(("source", "a face"), ("negative", "")),
         *face(Place(1, pictures), "before", 5, "off", "Before"),
         *face(Place(2, pictures), "after", 5, "on", "After"),

@@ -1,8 +1,9 @@
-"""The pack as it is published, in an unmodified ComfyUI server: the example workflows run to the end."""
+"""The pack as it is published, in an unmodified ComfyUI server: the advanced workflows run to the end."""
 
 from __future__ import annotations
 
 import json
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import torch
 from helpers.server import PACK, Server, comfy_cli, copied_pack
 
-WORKFLOWS = sorted((PACK / "workflows" / "api").glob("*.json"))
+API = PACK / "workflows" / "advanced" / "api"
+WORKFLOWS = sorted(API.glob("*.json"))
+TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
 FOLDER = "ComfyUI-any.name"  # a folder of any name
 
 
@@ -64,7 +67,7 @@ def done(server):
 
     def run(name):
         if name not in runs:
-            prompt = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text())
+            prompt = json.loads((API / f"{name}.json").read_text())
             runs[name] = (prompt, server.queue(prompt))
         return runs[name]
 
@@ -89,7 +92,8 @@ def test_the_archive_holds_what_users_need_and_nothing_else(archive):
     with zipfile.ZipFile(archive) as packed:
         names = set(packed.namelist())
     assert {"__init__.py", "pyproject.toml", "README.md", "LICENSE"} <= names
-    for folder in ("core/recipes", "nodes", "backends/comfyui", "demo/weights", "web/docs", "workflows/api", "docs"):
+    folders = ("core/recipes", "nodes", "backends/comfyui", "demo/weights", "web/docs", "docs", "subgraphs")
+    for folder in (*folders, "workflows/api", "workflows/advanced/api"):
         assert any(name.startswith(f"{folder}/") for name in names), folder
     unwanted = ("tests/", "benchmarks/", ".", "demo/train", "CONTRIBUTING")
     assert [name for name in names if name.startswith(unwanted)] == []
@@ -98,7 +102,7 @@ def test_the_archive_holds_what_users_need_and_nothing_else(archive):
 
 
 def test_comfy_run_runs_a_workflow(server, home):
-    workflow = str(PACK / "workflows" / "api" / "invert_and_rebuild.json")
+    workflow = str(PACK / "workflows" / "api" / "Apply an attribute like a LoRA (text to image).json")
     where = ("--host", "127.0.0.1", "--port", str(server.port))
     ran = comfy_cli("run", "--workflow", workflow, "--wait", "--timeout", "300", *where, cwd=home, home=home)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -116,7 +120,13 @@ def test_the_pack_loads_clean(server):
 
 def test_templates_and_help_pages_are_served(server):
     templates = server.get("/workflow_templates")[FOLDER]
-    assert sorted(templates) == sorted(path.stem for path in WORKFLOWS)
+    assert sorted(templates) == sorted(path.stem for path in TEMPLATES)
+    for path in TEMPLATES:
+        address = f"{server.url}/api/workflow_templates/{FOLDER}/{urllib.parse.quote(path.stem)}"
+        with urllib.request.urlopen(f"{address}.json") as file:
+            assert file.read() == path.read_bytes()
+        with urllib.request.urlopen(f"{address}.jpg") as file:
+            assert file.read() == path.with_suffix(".jpg").read_bytes()
     with urllib.request.urlopen(f"{server.url}/extensions/{FOLDER}/docs/SingularEditLatentInvert.md") as page:
         assert page.read().startswith(b"# Latent Invert")
 
@@ -175,7 +185,7 @@ def test_saved_files_are_listed_and_load_in_another_graph(server, done):
 
 
 def test_bad_input_reaches_the_user_as_one_sentence(server):
-    prompt = json.loads((PACK / "workflows" / "api" / "invert_and_rebuild.json").read_text())
+    prompt = json.loads((API / "invert_and_rebuild.json").read_text())
     prompt[node(prompt, "Latent Invert")]["inputs"]["stop_at_step"] = 999
     message = error(server.queue(prompt))
     assert message.startswith("stop_at_step is 999")
