@@ -143,7 +143,8 @@ def two_attributes() -> Workflow:
 
 def two_on_a_picture() -> Workflow:
     """Describe: the sum of two attributes on a picture."""
-    both = Place(2, GET).node(
+    group = "3. Both, and the picture"
+    both = Place(2, group).node(
         "both",
         "SingularEditCombineH",
         "Combine Directions",
@@ -158,8 +159,8 @@ def two_on_a_picture() -> Workflow:
         steps.demo_face(Place(0, START), FACE, hat="off", glasses="off"),
         steps.load(Place(1, GET), "hat", "hat", "Load Attribute: a hat"),
         steps.load(Place(1, GET), "glasses", "glasses", "Load Attribute: glasses"),
-        steps.prepare(1),
         both,
+        steps.prepare(2, group),
         *steps.edit(3, ("both", 0)),
     ]
     inputs = (("picture", "seed"), ("both", "weight_1"), ("both", "weight_2"), ("edit", "strength"))

@@ -48,7 +48,7 @@ def learn(place: Place, name: str, target: str, *, samples: int, steps: int, tit
 
 def batch(place: Place) -> Node:
     """Return eight empty latents: learning takes their size and their number, and not the picture."""
-    return place.empty("batch", "Eight at a time, of this model's size", 8)
+    return place.empty("batch", "Eight: 128 gives 256 here", 8)
 
 
 def edited(place: Place, name: str, direction: Link, **inputs: Any) -> list[Node]:

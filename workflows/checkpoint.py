@@ -103,10 +103,10 @@ def with_controlnet() -> Workflow:
         Place(0, BEGIN).node(
             "controlnet",
             "ControlNetLoader",
-            "Load ControlNet Model: choose yours",
+            "Load ControlNet: choose yours",
             control_net_name="control_v11p_sd15_canny.safetensors",
         ),
-        steps.load_image(Place(0, BEGIN), title="Load Image: what the ControlNet reads"),
+        steps.load_image(Place(0, BEGIN), title="Load Image for the ControlNet"),
         steps.learn(Place(1, BEGIN)),
         *steps.prompts(1, "a photo of a face", BEGIN),
         steps.apply(Place(2, DRAW), "apply", steps.ATTRIBUTE, strength=0.5),

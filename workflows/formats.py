@@ -133,7 +133,7 @@ def page(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
     lanes = layout.Lanes(workflow.nodes, built)
     for link in links:
         lanes.lead(link)
-    extra: dict[str, Any] = {"ds": layout.view(built), "workflowRendererVersion": "LG"}
+    extra: dict[str, Any] = {"ds": layout.view(built, lanes.reroutes), "workflowRendererVersion": "LG"}
     if lanes.reroutes:
         extra |= {"reroutes": lanes.reroutes, "linkExtensions": lanes.parents}
     if workflow.inputs:

@@ -13,6 +13,9 @@ SLOT_ROW = 22
 WIDGET_ROW = 26
 MARGIN = 30
 WIDTH = 280
+# A node is as wide as its title asks for, at least: the rest of the title bar, and a letter.
+TITLE_MARGIN = 40
+TITLE_LETTER = 8
 WIDTHS = {
     "SingularEditEditPicture": 420,
     "SingularEditStrengthSheet": 620,
@@ -23,7 +26,7 @@ WIDTHS = {
 PICTURE = 220
 STATUS = 56
 SHOWN = {
-    "LoadImage": PICTURE,
+    "LoadImage": PICTURE + WIDGET_ROW,  # the button to upload
     "PreviewImage": PICTURE,
     "SaveImage": PICTURE,
     "PreviewAny": 120,
@@ -51,6 +54,7 @@ GROUP_COLORS = ("#3f789e", "#88AA88", "#8A8", "#b58b2a", "#a1309b", "#3f9e8c")
 CLEARANCE = 14
 LANE_STEP = 6
 LANE_GAP = 18
+LANES = 12  # that there is room for above all nodes, and below them
 # What a reader's window shows beside ComfyUI's own bars, and where it begins.
 WINDOW = (1400, 800)
 CORNER = (80, 90)
@@ -65,7 +69,7 @@ def size_of(node: Node, slots: int, widgets: int, multiline: int) -> list[int]:
         widgets: Its widgets.
         multiline: Those of them that hold several lines.
     """
-    width = WIDTHS.get(node.type, WIDTH)
+    width = max(WIDTHS.get(node.type, WIDTH), TITLE_MARGIN + TITLE_LETTER * len(node.title))
     if node.type == "MarkdownNote":
         lines = sum(1 + len(line) // NOTE_LINE for line in node.inputs["text"].split("\n"))
         return [width, NOTE_MARGIN + NOTE_LINE_HEIGHT * lines]
@@ -112,10 +116,10 @@ def groups(nodes: list[Node], built: dict[str, dict[str, Any]]) -> list[dict[str
     return boxes
 
 
-def view(built: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def view(built: dict[str, dict[str, Any]], reroutes: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the zoom and the offset that show the whole workflow, or its beginning where it is too wide to read."""
     left, top = (min(node["pos"][axis] for node in built.values()) - GROUP_MARGIN for axis in (0, 1))
-    top -= GROUP_TITLE
+    top = min([top - GROUP_TITLE, *(reroute["pos"][1] - GROUP_MARGIN for reroute in reroutes)])
     spans = []
     for axis, start in ((0, left), (1, top)):
         end = max(node["pos"][axis] + node["size"][axis] for node in built.values()) + GROUP_MARGIN
@@ -135,6 +139,13 @@ class Lanes:
     def __init__(self, nodes: list[Node], built: dict[str, dict[str, Any]]) -> None:
         self.columns = {built[node.name]["id"]: node.column for node in nodes}
         self.nodes = {node["id"]: node for node in built.values()}
+        # What each node, and the title of a group that begins with it, takes above itself.
+        self.heads: dict[int, int] = {}
+        begun = set()
+        for node in nodes:
+            first = (node.column, node.group) not in begun
+            begun.add((node.column, node.group))
+            self.heads[built[node.name]["id"]] = GROUP_MARGIN + GROUP_TITLE if first else TITLE + CLEARANCE
         self.lanes: list[tuple[int, int, int, tuple[int, int]]] = []  # y, first and last column, and the output
         self.reroutes: list[dict[str, Any]] = []
         self.parents: list[dict[str, int]] = []
@@ -167,12 +178,12 @@ class Lanes:
         for key, node in self.nodes.items():
             if first <= self.columns[key] <= last:
                 top = node["pos"][1]
-                taken.append((top - TITLE - CLEARANCE, top + node["size"][1] + CLEARANCE))
+                taken.append((top - self.heads[key], top + node["size"][1] + CLEARANCE))
         for y, from_, to, other in self.lanes:
             if other != output and from_ <= last and first <= to:
                 taken.append((y - LANE_GAP, y + LANE_GAP))
-        lowest = min(TOP, *(node["pos"][1] for node in self.nodes.values())) - TITLE - 6 * LANE_GAP
-        highest = max(node["pos"][1] + node["size"][1] for node in self.nodes.values()) + 6 * LANE_GAP
+        lowest = TOP - GROUP_MARGIN - GROUP_TITLE - LANES * LANE_GAP
+        highest = max(node["pos"][1] + node["size"][1] for node in self.nodes.values()) + LANES * LANE_GAP
         lanes = range(lowest, highest, LANE_STEP)
         free = [y for y in lanes if not any(low < y < high for low, high in taken)]
         # Wires of one output share a lane where that costs little.

@@ -81,7 +81,7 @@ class Place:
 
     def model(self, *prompts: tuple[str, str]) -> list[Node]:
         """Return the demo model, and a CLIP Text Encode for each (name, text)."""
-        nodes = [self.node("model", "SingularEditDemoModel", "Demo Face Model (or your checkpoint loader)")]
+        nodes = [self.node("model", "SingularEditDemoModel", "Demo Face Model")]
         for name, text in prompts:
             nodes.append(self.node(name, "CLIPTextEncode", f'{name}: "{text}"', text=text, clip=CLIP))
         return nodes

@@ -55,7 +55,7 @@ def svd_attribute() -> list[Node]:
     return [
         start.note(PROMPTS_NOTE),
         *start.model(("source", "a face"), ("target", "a face with a hat"), ("negative", "")),
-        pair.empty("shape", "Shape: 128 gives this tiny model's 16x16 latent", 1),
+        pair.empty("shape", "Shape: 128 gives 256 here", 1),
         pair.schedule(),
         pair.node("noise", "RandomNoise", "A face", noise_seed=SEED),
         pair.node(
@@ -106,7 +106,7 @@ def code(place: Place, name: str, **inputs: str) -> Node:
     return place.node(
         f"{name} code",
         "SingularEditLatentInvert",
-        f"Latent Invert: {name}, to step {T_X_STEP}",
+        f"Latent Invert: {name}",
         model=MODEL,
         positive=SOURCE,
         negative=NEGATIVE,

@@ -20,9 +20,9 @@ FOLDER = "singular-edit"
 LORA = "your_lora.safetensors"
 # What a test may learn in, and the size of pictures of the small models.
 QUICK = {"effort": "quick", "steps": 8}
-SIDE = 64
+LEARN_SIDE, SIDE = 32, 64
 SMALL = {
-    "SingularEditLearnAttribute": {**QUICK, "width": SIDE, "height": SIDE},
+    "SingularEditLearnAttribute": {**QUICK, "width": LEARN_SIDE, "height": LEARN_SIDE},
     "SingularEditPreparePicture": {"steps": 8, "max_side": SIDE},
     "EmptyLatentImage": {"width": SIDE, "height": SIDE},
     "KSampler": {"steps": 4},
@@ -45,7 +45,8 @@ def server(comfy, comfyui_path, tmp_path_factory):
     (extra / "__init__.py").write_text(
         f"import sys\nsys.path.append({helpers!r})\nfrom helpers.stand_in_nodes import NODE_CLASS_MAPPINGS\n"
     )
-    server = Server(comfyui_path, base, PACK, FOLDER)
+    (base / "custom_nodes" / FOLDER).symlink_to(PACK, target_is_directory=True)
+    server = Server(comfyui_path, base)
     yield server
     server.stop()
 

@@ -48,7 +48,7 @@ def filled(network: nn.Module, prefix: str, scale: float = 1.0) -> dict[str, Ten
             drawn = drawn.repeat(-(-weight.numel() // len(drawn)))[: weight.numel()].reshape(weight.shape)
             state[prefix + name] = (scale * drawn / weight[0].numel() ** 0.5).half()
         else:
-            value = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            value = 0.0 if name.endswith(("bias", "shift")) else 1.0  # of norms
             state[prefix + name] = torch.full(weight.shape, value).half()
     return state
 

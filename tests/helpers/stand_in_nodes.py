@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from helpers.checkpoints import filled
 from helpers.families import CONTEXT, tiny
 
 
@@ -43,7 +44,7 @@ class StandInSDXL:
         import nodes
 
         clip = nodes.NODE_CLASS_MAPPINGS["SingularEditDemoModel"].execute().args[1]
-        vae = comfy.sd.VAE(sd=TAESD(latent_channels=4).state_dict())
+        vae = comfy.sd.VAE(sd=filled(TAESD(latent_channels=4), ""))
         return tiny("sdxl"), PooledClip(clip, CONTEXT["sdxl"][1]), vae
 
 
