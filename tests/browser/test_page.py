@@ -11,7 +11,11 @@ import pytest
 from helpers.browser import WORKFLOWS
 
 # The workflows that are run by a click on Run.
-CLICKED = ("invert_and_rebuild",)
+CLICKED = (
+    "Slide a saved attribute",
+    "Apply an attribute like a LoRA (text to image)",
+    "Five strengths with labels",
+)
 SLIDER = ("SingularEditEditPicture", "strength")
 
 
