@@ -12,7 +12,14 @@ import pytest
 import torch
 from singular_edit.backends.find_comfyui import find_comfyui
 
-LONGEST = ("comfyui/test_server", "browser/test_page", "demo/test_edits", "demo/test_commands", "comfyui/test_edit")
+LONGEST = (
+    "comfyui/test_server",
+    "comfyui/test_artist_workflows",
+    "browser/test_page",
+    "demo/test_edits",
+    "demo/test_commands",
+    "comfyui/test_edit",
+)
 HOW_TO = "no ComfyUI found: set COMFYUI_PATH, or install one with 'pip install comfy-cli && comfy install'"
 REQUIRED = ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio")
 
