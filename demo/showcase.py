@@ -20,7 +20,7 @@ from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSe
 from ..core.samplers import Run
 from .attributes import readout_path, svd_path
 from .evaluation import edits
-from .evaluation.contact_sheet import STRENGTHS, SheetRows, contact_sheet
+from .evaluation.contact_sheet import SheetRows, contact_sheet
 from .evaluation.score import HEADER, round_trip, score
 from .evaluation.session import Session
 from .faces import ATTRIBUTES, sample
@@ -65,7 +65,7 @@ def run(output: Path) -> None:
         len(INVERSION_METHODS)
         + effort.pairs
         + _readout_cost(model, readout_settings).ticks
-        + 2 * len(ATTRIBUTES) * len(STRENGTHS)
+        + 2 * len(ATTRIBUTES) * len(defaults.SHEET_STRENGTHS)
     )
     with tqdm(total=total, unit="step", smoothing=0.05) as bar:
         lines = _round_trips(model, bar)
@@ -73,7 +73,7 @@ def run(output: Path) -> None:
         attribute.save(output / f"{LIVE}.svd.safetensors")
         readout.save(output / f"{LIVE}.readout.safetensors")
         rows, table = _slide(model, {LIVE: (attribute, readout)}, bar)
-    contact_sheet(rows, STRENGTHS, output / "contact_sheet.png")
+    contact_sheet(rows, defaults.SHEET_STRENGTHS, output / "contact_sheet.png")
     lines += ["", *table]
     (output / "table.txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
@@ -136,15 +136,15 @@ def _slide(
         s = Session(model, sample(SEEDS), name, traced=True)
 
         by_svd, by_readout = [], []
-        for strength in STRENGTHS:
+        for strength in defaults.SHEET_STRENGTHS:
             by_svd.append(edits.svd_apply(s, attribute, strength))
             bar.update()
             # At strength 0 both give the picture back.
             by_readout.append(edits.asyrp(s, readout, EditSettings(strength)) if strength else by_svd[-1])
             bar.update()
         rows += [SheetRows(f"{name}\nLatent SVD", s, by_svd), SheetRows(f"{name}\nreadout", s, by_readout)]
-        svd_shown = by_svd[STRENGTHS.index(defaults.SVD_STRENGTH)]
-        readout_shown = by_readout[STRENGTHS.index(EditSettings().strength)]
+        svd_shown = by_svd[defaults.SHEET_STRENGTHS.index(defaults.SVD_STRENGTH)]
+        readout_shown = by_readout[defaults.SHEET_STRENGTHS.index(EditSettings().strength)]
         table.append(score(s, svd_shown).row(f"{name}, Latent SVD"))
         table.append(score(s, readout_shown).row(f"{name}, readout"))
     return rows, table

@@ -16,7 +16,7 @@ from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.demo.attributes import readout_path, svd_path
 from singular_edit.demo.evaluation import edits
-from singular_edit.demo.evaluation.contact_sheet import STRENGTHS, SheetRows, contact_sheet
+from singular_edit.demo.evaluation.contact_sheet import SheetRows, contact_sheet
 from singular_edit.demo.evaluation.score import psnr, score
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
 from singular_edit.demo.faces import ATTRIBUTES, Faces, counterfactuals, sample
@@ -104,7 +104,7 @@ def draw(model: DemoModel, strip: Strip) -> str:
     rows = slide(model, strip, everyone.faces[shown], ["middle", "worst"])
     rows += slide(model, strip, everyone.faces[[middle]], ["has it"], has_attribute=True)
     path = DOCS / "images" / f"{strip.name}.png"
-    contact_sheet(rows, STRENGTHS, path)
+    contact_sheet(rows, defaults.SHEET_STRENGTHS, path)
     Image.open(path).convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
 
     judged = score(everyone, edited)
@@ -123,7 +123,7 @@ def slide(
 ) -> list[SheetRows]:
     """Edit faces at every strength, and return a row of the contact sheet for each."""
     s = Session(model, faces, strip.attribute, has_attribute=has_attribute, traced=True)
-    edited = [strip.edit(s, strength) for strength in STRENGTHS]
+    edited = [strip.edit(s, strength) for strength in defaults.SHEET_STRENGTHS]
     rows = []
     for face, label in enumerate(labels):
         one = replace(s, faces=faces[[face]], cache={})

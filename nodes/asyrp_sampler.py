@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import comfy.samplers
@@ -12,13 +11,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.denoiser import require_bottleneck
-from ..backends.comfyui.family import family_of
+from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.session import step_reporter
 from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.recipes import hspace
-from ..core.recipes.attributes import check_model
 from ..core.recipes.settings import EditSettings
 from ..core.samplers import Schedule
 from .inputs import (
@@ -81,8 +79,7 @@ def sample_asyrp_comfy(
     base_model = model.inner_model.inner_model
     if any(settings.strength * weight for weight, _ in direction.parts):
         require_bottleneck(base_model)
-        for note in check_model(direction, family_of(base_model)):
-            logging.info("Singular Edit: %s", note)
+        check_fits(direction, base_model)
     extra_args = extra_args or {}
     rows = None if mask is None else _mask_like(mask, x)
     if trace is not None:

@@ -7,7 +7,6 @@ a direction           moves the bottleneck; its asymmetric step takes euler's pl
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ import comfy.samplers
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ..backends.comfyui.denoiser import require_bottleneck
-from ..backends.comfyui.family import family_of
+from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.readout_patch import with_readout
 from ..backends.comfyui.session import sampler_name
 from ..backends.comfyui.svd_sampling import Edit, sample_svd_comfy
@@ -24,7 +23,7 @@ from ..core.hspace.direction import HDirection
 from ..core.hspace.readout import Readout
 from ..core.hspace.window import EditWindow
 from ..core.latent_svd.attribute import SVDAttribute
-from ..core.recipes.attributes import Attribute, check_model
+from ..core.recipes.attributes import Attribute
 from ..core.recipes.settings import EditSettings
 from ..core.samplers import is_euler
 from .asyrp_sampler import sample_asyrp_comfy
@@ -54,8 +53,7 @@ def with_attribute(
     """
     if not start < end:
         raise EditError(f"start is {start:g} and end is {end:g}; a start before the end is accepted.")
-    for note in check_model(attribute, family_of(model.model)):
-        logging.info("Singular Edit: %s", note)
+    check_fits(attribute, model.model)
     if strength == 0:
         return model.clone()
     if isinstance(attribute, SVDAttribute):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..backends.comfyui.progress import Progress
 from ..core.errors import EditError
-from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW
+from ..core.recipes.defaults import SHEET_STRENGTHS, SLIDER_HIGH, SLIDER_LOW
 from ..core.recipes.settings import EditSettings
 from .inputs import (
     ARTIST,
@@ -28,7 +28,7 @@ from .inputs import (
 )
 from .prepared_picture import edited_picture, picture_of, side_by_side
 
-STRENGTHS = "-1, 0, 0.5, 1, 1.5"
+STRENGTHS = ", ".join(f"{strength:g}" for strength in SHEET_STRENGTHS)
 MAX_STRENGTHS = 32
 # Height of a label, as a share of a picture's height, and its least number of pixels.
 LABEL_SHARE = 0.1
@@ -36,29 +36,26 @@ LABEL_MIN = 18
 SEARCH_WORDS = ("concept slider", "slider", "glasses", "smile", "edit face", "edit image", "attribute")
 
 
-def until_input() -> io.Input:
-    """Return the widget that says until when a picture is edited."""
-    return advanced(
-        percent_input(
-            "until",
-            EditSettings().edit_percent,
-            (
-                "The share of the steps in which the picture is edited. "
-                "Less keeps more of the picture and leaves fine details out of the edit. "
-                "An attribute of method latent svd does not read it."
-            ),
-            lowest=0.05,
-        )
-    )
-
-
-def mask_input() -> io.Input:
-    """Return the optional mask of where a picture may change."""
-    return io.Mask.Input(
+def edit_inputs(widget: io.Input) -> list[io.Input]:
+    """Return the inputs of a node that edits a prepared picture; ``widget`` says how strongly."""
+    mask = io.Mask.Input(
         "mask",
         optional=True,
         tooltip="Where the picture may change: white, from Load Image's mask. Elsewhere it stays.",
     )
+    until = percent_input(
+        "until",
+        EditSettings().edit_percent,
+        (
+            "The share of the steps in which the picture is edited. "
+            "Less keeps more of the picture and leaves fine details out of the edit. "
+            "An attribute of method latent svd does not read it."
+        ),
+        lowest=0.05,
+    )
+    picture = PictureType.Input("picture", tooltip="From Prepare Picture.")
+    attribute = attribute_input("From Learn Attribute or Load Attribute.")
+    return [picture, attribute, widget, mask, advanced(until)]
 
 
 class EditPicture(io.ComfyNode):
@@ -75,13 +72,7 @@ class EditPicture(io.ComfyNode):
                 "Slides an attribute on your picture, and shows it before and after. "
                 "Strength 0 is the picture as it was. When you move strength, only this node runs again."
             ),
-            inputs=[
-                PictureType.Input("picture", tooltip="From Prepare Picture."),
-                attribute_input("From Learn Attribute or Load Attribute."),
-                slider_input(SLIDER_TOOLTIP),
-                mask_input(),
-                until_input(),
-            ],
+            inputs=edit_inputs(slider_input(SLIDER_TOOLTIP)),
             outputs=[
                 io.Image.Output("after", display_name="after", tooltip="The edited picture."),
                 io.Image.Output("before", display_name="before", tooltip="The picture at strength 0."),
@@ -122,17 +113,13 @@ class StrengthSheet(io.ComfyNode):
             description=(
                 "Draws your picture at several strengths of an attribute, side by side, with the strength above each."
             ),
-            inputs=[
-                PictureType.Input("picture", tooltip="From Prepare Picture."),
-                attribute_input("From Learn Attribute or Load Attribute."),
+            inputs=edit_inputs(
                 io.String.Input(
                     "strengths",
                     default=STRENGTHS,
                     tooltip="The strengths, with commas between them: '0, 1, 2'. One picture is drawn for each.",
-                ),
-                mask_input(),
-                until_input(),
-            ],
+                )
+            ),
             outputs=[
                 io.Image.Output("sheet", display_name="sheet", tooltip="The pictures in a row, labelled."),
                 io.Image.Output("images", display_name="images", tooltip="The pictures one by one, as a batch."),

@@ -19,11 +19,11 @@ from ..core.recipes.attributes import advised_strength, describe, load_attribute
 from .inputs import (
     ADVANCED,
     ARTIST,
-    AttributeType,
     HDirectionType,
     SVDAttributeType,
     any_attribute_of,
     attribute_input,
+    attribute_output,
     with_search_words,
 )
 from .learned_files import FOLDER, attribute_folder
@@ -186,11 +186,7 @@ class LoadAttribute(_Load):
             ),
             inputs=[_file_input((KIND, *KINDS))],
             outputs=[
-                AttributeType.Output(
-                    "attribute",
-                    display_name="attribute",
-                    tooltip="Wire to Edit Picture, Strength Sheet or Apply Attribute.",
-                ),
+                attribute_output(),
                 io.String.Output(
                     "info",
                     display_name="info",

@@ -96,6 +96,13 @@ def attribute_input(tooltip: str, optional: bool = False) -> io.Input:
     return io.MultiType.Input("attribute", types=types, tooltip=tooltip, optional=optional)
 
 
+def attribute_output() -> io.Output:
+    """Return the attribute output of an artist's node."""
+    return AttributeType.Output(
+        "attribute", display_name="attribute", tooltip="Wire to Edit Picture, Strength Sheet or Apply Attribute."
+    )
+
+
 def svd_attribute_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
     """Return an input for SVD attributes, which takes wires of the artist's nodes too."""
     return io.MultiType.Input(name, types=[SVDAttributeType, AttributeType], tooltip=tooltip, optional=optional)

@@ -12,12 +12,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..backends.comfyui.denoiser import require_bottleneck
-from ..backends.comfyui.family import (
-    native_side,
-    pixels_per_latent,
-    require_picture_model,
-    side_multiple,
-)
+from ..backends.comfyui.family import native_side, nearest_side, pixels_per_latent, require_picture_model
 from ..backends.comfyui.fingerprint import fingerprint, model_fingerprint
 from ..backends.comfyui.latents import latent_picture
 from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
@@ -25,12 +20,12 @@ from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
 from ..backends.previews import preview_of, preview_text
 from ..core.errors import EditError
-from ..core.recipes.attributes import SVD_METHOD, Attribute, advised_strength, describe, with_info
-from ..core.recipes.defaults import LEARN_GUIDANCE, SLIDER_HIGH, SLIDER_LOW, STEPS
+from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
+from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
 from .attribute_patch import with_attribute
 from .hspace_report import report_learned
-from .inputs import ARTIST, MAX_SEED, AttributeType, advanced, with_search_words
+from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, with_search_words
 from .learned_files import learned_before, save_learned
 from .prepare_picture import SCHEDULER, encoded
 from .prepared_picture import side_by_side
@@ -121,11 +116,7 @@ class LearnAttribute(io.ComfyNode):
                 ),
             ],
             outputs=[
-                AttributeType.Output(
-                    "attribute",
-                    display_name="attribute",
-                    tooltip="Wire to Edit Picture, Strength Sheet or Apply Attribute.",
-                ),
+                attribute_output(),
                 io.String.Output(
                     "info", display_name="info", tooltip="How well it was learned, and where its file is."
                 ),
@@ -177,33 +168,29 @@ class LearnAttribute(io.ComfyNode):
             texts = f"Learned before, and loaded from {file}.", describe(attribute)
             return _output(attribute, *texts, preview=preview_of(attribute))
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), SCHEDULER, steps)
-        if method == SVD_METHOD:
-            pairs = PairSettings.for_schedule(steps, EFFORTS[effort])
-            prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
-            attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=learn_seed)
-            report = attribute.report()
-        else:
-            settings = LearnSettings.for_method(method)
-            training = replace(settings.training, seed=learn_seed)
-            settings = replace(settings, effort=EFFORTS[effort], training=training)
-            prompts = Prompts(source, negative, settings.cfg, target)
-            learned, plan = learn_direction_in_session(model, prompts, latent, sigmas, settings, name=name)
-            attribute = learned.direction
-            report = report_learned(learned, plan)
-        info = {
-            "source_prompt": without,
-            "target_prompt": wanted,
-            "strength": f"{advised_strength(attribute):g}",
-            "strength_low": f"{SLIDER_LOW:g}",
-            "strength_high": f"{SLIDER_HIGH:g}",
-            "question": question,
-        }
-        attribute = with_info(attribute, info)
-        preview = _preview(model, attribute, Prompts(source, negative, LEARN_GUIDANCE), latent[:1], sigmas)
+        prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
+        attribute, report = _learn(model, prompts, latent, sigmas, method, EFFORTS[effort], name, learn_seed)
+        attribute = with_info(attribute, {**advice(attribute, without, wanted), "question": question})
+        preview = _preview(model, attribute, prompts, latent[:1], sigmas)
         if preview is not None:
             attribute = with_info(attribute, {"preview": preview_text(preview)})
         file = save_learned(attribute, question)
         return _output(attribute, report, f"Saved as {file}.", preview=preview)
+
+
+def _learn(
+    model: Any, prompts: Prompts, latent: Tensor, sigmas: Tensor, method: str, effort: float, name: str, seed: int
+) -> tuple[Attribute, str]:
+    """Learn an attribute, and report how well; methods other than latent svd take the guidance of their settings."""
+    if method == SVD_METHOD:
+        pairs = PairSettings.for_schedule(len(sigmas) - 1, effort)
+        attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=seed)
+        return attribute, attribute.report()
+    settings = LearnSettings.for_method(method)
+    settings = replace(settings, effort=effort, training=replace(settings.training, seed=seed))
+    prompts = prompts._replace(cfg=settings.cfg)
+    learned, plan = learn_direction_in_session(model, prompts, latent, sigmas, settings, name=name)
+    return learned.direction, report_learned(learned, plan)
 
 
 def _side_input(name: str) -> io.Input:
@@ -229,11 +216,8 @@ def empty_latent(model: Any, width: int, height: int) -> Tensor:
         [B, C, height / r, width / r] in LATENT space, each side a multiple of what the network halves evenly.
     """
     pixels = pixels_per_latent(model.model)
-    multiple = side_multiple(model.model)
-    sides = []
-    for length in (height, width):
-        wanted = length or native_side(model.model)
-        sides.append(max(1, round(wanted / multiple)) * multiple // pixels)
+    native = native_side(model.model)
+    sides = [nearest_side(model.model, length or native) // pixels for length in (height, width)]
     batch = min(MAX_BATCH, max(1, BATCH_PIXELS // (sides[0] * sides[1])))
     return torch.zeros(batch, model.get_model_object("latent_format").latent_channels, *sides)
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import comfy.samplers
 import comfy.utils
-import latent_preview
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
-from ..backends.comfyui.family import native_side, require_picture_model, side_multiple
+from ..backends.comfyui.family import native_side, nearest_side, require_picture_model
 from ..backends.comfyui.latents import latent_of
-from ..backends.comfyui.progress import Progress
+from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts, run_in_session
 from ..core.inversion.report import QUALITIES, WELL_DECIBELS
 from ..core.recipes.defaults import EDIT_GUIDANCE, QUALITY_STEPS
@@ -158,11 +157,11 @@ class PreparePicture(io.ComfyNode):
         method = TRACED if is_euler(sampler) else FIXED_POINT
         solved = QUALITIES[SOLVED[quality]]
         progress = Progress("Preparing the picture", inversion_steps(sigmas, method, solved, sampler, measure=True))
-        previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        preview = previewer(model)
         shown: list[Any] = [None]
 
         def show(i: int, state: Tensor, denoised: Tensor) -> None:
-            shown[0] = previewer and previewer.decode_latent_to_preview_image("JPEG", denoised)
+            shown[0] = preview(denoised)
 
         def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Inverted:
             return invert(
@@ -204,8 +203,7 @@ def fitted(image: Tensor, base_model: Any, max_side: int) -> Tensor:
     height, width = image.shape[1:3]
     side = native_side(base_model)
     scale = max_side / max(height, width) if max_side else side / math.sqrt(height * width)
-    multiple = side_multiple(base_model)
-    new_height, new_width = (max(1, round(scale * length / multiple)) * multiple for length in (height, width))
+    new_height, new_width = (nearest_side(base_model, scale * length) for length in (height, width))
     pixels = image[..., :3]
     if (new_height, new_width) == (height, width):
         return pixels

@@ -10,13 +10,12 @@ from typing import Any
 
 import comfy.sample
 import comfy.samplers
-import latent_preview
 import torch
 from torch import Tensor
 
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.noise import InvertedNoise
-from ..backends.comfyui.progress import Progress
+from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
@@ -111,10 +110,10 @@ def edited_picture(
     else:
         sampler = comfy.samplers.sampler_object(picture.sampler)
     noise = InvertedNoise(model, picture.code, float(picture.sigmas[0])).generate_noise({"samples": picture.latent})
-    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    preview = previewer(model)
 
     def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
-        progress.tick(previewer and previewer.decode_latent_to_preview_image("JPEG", denoised))
+        progress.tick(preview(denoised))
 
     edited = comfy.sample.sample_custom(
         model,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ...core.errors import EditError
 from ...core.model_family import ModelFamily
+from ...core.recipes.attributes import Attribute, check_model
 
 # Pixels along a side of the square pictures that models of these classes were made for. By their publishers.
 NATIVE_SIDES = {"SD15": 512, "SD20": 512, "SD21UnclipL": 768, "SD21UnclipH": 768}
@@ -34,6 +36,20 @@ def family_of(base_model: Any) -> ModelFamily:
     )
 
 
+def check_fits(attribute: Attribute, base_model: Any) -> None:
+    """Check that an attribute fits a model, and log what may make it weaker there.
+
+    Args:
+        attribute: An attribute of either kind.
+        base_model: ComfyUI's BaseModel.
+
+    Raises:
+        EditError: It was learned on another kind of model.
+    """
+    for note in check_model(attribute, family_of(base_model)):
+        logging.info("Singular Edit: %s", note)
+
+
 def has_bottleneck(base_model: Any) -> bool:
     """Return whether a model is a U-Net with a middle block."""
     network = getattr(base_model, "diffusion_model", None)
@@ -58,9 +74,10 @@ def native_side(base_model: Any) -> int:
     return side
 
 
-def side_multiple(base_model: Any) -> int:
-    """Return what sides of pictures must be a multiple of, so that no level of the network rounds up."""
-    return pixels_per_latent(base_model) * (family_of(base_model).place_size or PATCH)
+def nearest_side(base_model: Any, length: float) -> int:
+    """Return the side in pixels nearest to a wanted one at which no level of the network rounds up."""
+    multiple = pixels_per_latent(base_model) * (family_of(base_model).place_size or PATCH)
+    return max(1, round(length / multiple)) * multiple
 
 
 def require_picture_model(base_model: Any) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
+import latent_preview
 from comfy_execution.utils import get_executing_context
+from torch import Tensor
 
 # Seconds between two texts, so that the page is not flooded.
 TEXT_INTERVAL = 1.0
@@ -67,6 +70,19 @@ class Progress:
         instance = getattr(getattr(server, "PromptServer", None), "instance", None)
         if context is not None and instance is not None:
             instance.send_progress_text(text, context.node_id)
+
+
+def previewer(model: Any) -> Callable[[Tensor], Any]:
+    """Return what draws a prediction for Progress.tick, by the preview method that the user chose.
+
+    Args:
+        model: A MODEL.
+
+    Returns:
+        (prediction in model space) -> ("JPEG", a Pillow picture, longest side); None where the user wants no previews.
+    """
+    own = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    return lambda denoised: own and own.decode_latent_to_preview_image("JPEG", denoised)
 
 
 def duration(seconds: float) -> str:

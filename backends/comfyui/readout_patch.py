@@ -9,6 +9,7 @@ where ComfyUI runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from ...core.denoiser import BottleneckRecorder
 from ...core.hspace.direction import HDirection
 from ...core.hspace.strength import prediction_change, readout_strength
 from ...core.hspace.window import SIGMA_TOLERANCE, EditWindow
-from .bottleneck import before_decoder, edited_chunks
+from .bottleneck import before_decoder, edited_chunks, with_first_output_patch
 from .denoiser import require_bottleneck
 
 
@@ -64,6 +65,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
     if change is None:
         return clone
     require_bottleneck(model.model)
+    window = replace(window, edit_from=min(window.edit_from, direction.start))
     reading = _Reading()
 
     # ComfyUI copies options deeply with every clone; functions are shared, which keeps the four of them together.
@@ -88,16 +90,14 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         denoised = args["denoised"]
         sigma = args["sigma"].flatten()[0]
         sigma_next = _next_sigma(args["model_options"], sigma)
-        if not reading.recorder.seen or not _is_inside(direction, window, sigma, sigma_next):
+        if not reading.recorder.seen or window.edited_fraction(sigma, sigma_next) == 0:
             return denoised
         height, width = denoised.shape[-2:]
         added = change(reading.recorder.per_picture(len(denoised)), sigma, sigma_next, (height, width))
         return denoised + (args["cond_scale"] * added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)
-    # The first of all, because FreeU and its kind act on the same block.
-    patches = clone.model_options["transformer_options"].setdefault("patches", {})
-    patches["output_block_patch"] = [read, *patches.get("output_block_patch", [])]
+    clone.model_options = with_first_output_patch(clone.model_options, read)
     clone.set_model_sampler_pre_cfg_function(stop)
     clone.set_model_sampler_post_cfg_function(add)
     return clone
@@ -111,10 +111,3 @@ def _next_sigma(model_options: dict[str, Any], sigma: Tensor) -> Tensor:
         if len(below):
             return below.max().to(sigma)
     return torch.zeros_like(sigma)
-
-
-def _is_inside(direction: HDirection, window: EditWindow, sigma: Tensor, sigma_next: Tensor) -> bool:
-    """Return whether any part of a direction changes this step."""
-    start = max(part.start for _, part in direction.parts)
-    own = EditWindow(window.edit_until, edit_from=min(window.edit_from, start))
-    return own.edited_fraction(sigma, sigma_next) > 0

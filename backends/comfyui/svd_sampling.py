@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,9 +13,8 @@ from torch import Tensor
 from ...core.errors import EditError
 from ...core.latent_svd.apply import apply_attribute
 from ...core.latent_svd.attribute import SVDAttribute
-from ...core.recipes.attributes import check_model
 from ...core.recipes.defaults import STEPS, T_X_STEP
-from .family import family_of
+from .family import check_fits
 from .latents import latent_mask
 from .noise import is_flow_model
 
@@ -149,8 +147,7 @@ def sample_svd_comfy(  # noqa: PLR0917
     base_model = model.inner_model.inner_model
     steps = edit.steps(sigmas, base_model.model_sampling)
     if steps:
-        for note in check_model(edit.attribute, family_of(base_model)):
-            logging.info("Singular Edit: %s", note)
+        check_fits(edit.attribute, base_model)
     cuts = [0, *(i for i in steps if i > 0), len(sigmas) - 1]
     for part, (first, last) in enumerate(pairwise(cuts)):
         if first in steps:

@@ -87,16 +87,16 @@ class HDirection(ABC):
         """(weight, direction) of what it is a sum of; (1, itself) unless it is a SumDirection."""
         return ((1.0, self),)
 
-    def check(self, h: Tensor) -> None:
-        """Check the width of a bottleneck h [R, Ch, h, w].
+    def check_width(self, channels: int) -> None:
+        """Check the width of a model's bottleneck.
 
         Raises:
             EditError: It was learned on a bottleneck of another width.
         """
-        if h.shape[1] != self.channels:
+        if channels != self.channels:
             raise EditError(
                 f"direction '{self.name}' was learned on a bottleneck of {self.channels} channels but this model has "
-                f"{h.shape[1]}; use the model family it was learned on."
+                f"{channels}; use the model family it was learned on."
             )
 
     def scaled(self, factor: float) -> Self:
@@ -165,7 +165,7 @@ class DeltaDirection(HDirection, saved=False):
         Raises:
             EditError: It was learned on a bottleneck of another width.
         """
-        self.check(h)
+        self.check_width(h.shape[1])
         return self._delta(h, sigma)
 
     @abstractmethod

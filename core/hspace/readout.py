@@ -141,7 +141,7 @@ class Readout(HDirection):
         Raises:
             EditError: It was learned on a bottleneck of another width.
         """
-        self.check(h)
+        self.check_width(h.shape[1])
         w = {name: tensor.to(h.device) for name, tensor in self.tensors.items()}
         embedding = time_embedding(sigma.reshape(-1)).to(h.device)
         time = F.linear(embedding, w["time.weight"], w["time.bias"])

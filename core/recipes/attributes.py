@@ -61,6 +61,26 @@ def with_info(attribute: Attribute, info: Mapping[str, str]) -> Attribute:
     return replace(attribute, info={**attribute.info, **info})
 
 
+def advice(attribute: Attribute, source_prompt: str, target_prompt: str) -> dict[str, str]:
+    """Return what the file of an attribute advises: its prompts, the strength to begin with and the range.
+
+    Args:
+        attribute: The attribute.
+        source_prompt: The text without it.
+        target_prompt: The text with it.
+
+    Returns:
+        Free text by key, for with_info.
+    """
+    return {
+        "source_prompt": source_prompt,
+        "target_prompt": target_prompt,
+        "strength": f"{advised_strength(attribute):g}",
+        "strength_low": f"{defaults.SLIDER_LOW:g}",
+        "strength_high": f"{defaults.SLIDER_HIGH:g}",
+    }
+
+
 def advised_strength(attribute: Attribute) -> float:
     """Return the strength to begin with: the file's own, or the default of its kind."""
     default = defaults.SVD_STRENGTH if isinstance(attribute, SVDAttribute) else EditSettings().strength
@@ -87,11 +107,8 @@ def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:
         return check_family(attribute.name, attribute.info, here, bottleneck=False)
     notes: list[str] = []
     for _, part in attribute.parts:
-        if here.bottleneck_channels and part.channels != here.bottleneck_channels:
-            raise EditError(
-                f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels but this model has "
-                f"{here.bottleneck_channels}; use the model family it was learned on."
-            )
+        if here.bottleneck_channels:
+            part.check_width(here.bottleneck_channels)
         if isinstance(part, Readout) and here.place_size and part.place_size != here.place_size:
             raise EditError(
                 f"'{part.name}' reads {part.place_size} x {part.place_size} latent pixels off each place of the "

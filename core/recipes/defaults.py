@@ -30,6 +30,8 @@ SVD_STRENGTH = 1.0
 # python benchmarks/hspace.py strengths --strengths -3 -2 -1 1 2 3 4
 SLIDER_LOW = -2.0
 SLIDER_HIGH = 3.0
+# What a sheet of strengths shows.
+SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 # Sampling steps of a prepared picture, by its quality.
 QUALITY_STEPS = {"fast": 15, "good": STEPS, "best": 50}
 # Training of the paper's network predictor, where it is asked for in place of the closed form.

@@ -18,7 +18,7 @@ from ...core.files import read_kind, write
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.model_family import ModelFamily
 from ...core.recipes import defaults
-from ...core.recipes.attributes import Attribute, advised_strength, load_attribute
+from ...core.recipes.attributes import Attribute, advice, load_attribute
 from ...core.recipes.settings import READOUT, LearnSettings
 from .. import faces, loader
 from ..attributes import FOLDER
@@ -52,15 +52,11 @@ def info_of(attribute: Attribute, name: str, model: loader.DemoModel) -> dict[st
     return {
         **attribute.info,
         **FAMILY.info(),
-        "source_prompt": SOURCE,
-        "target_prompt": caption([name]),
+        **advice(attribute, SOURCE, caption([name])),
         "cfg": f"{cfg:g}",
         "steps": str(defaults.STEPS),
         "width": str(SIDE),
         "height": str(SIDE),
-        "strength": f"{advised_strength(attribute):g}",
-        "strength_low": f"{defaults.SLIDER_LOW:g}",
-        "strength_high": f"{defaults.SLIDER_HIGH:g}",
         "creator": "Singular Edit",
         "licence": "MIT",
         "preview": preview_text(enlarged.movedim(1, -1)),

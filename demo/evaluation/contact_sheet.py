@@ -12,7 +12,6 @@ from ..faces import counterfactuals
 from .score import psnr
 from .session import Session
 
-STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)  # that a sheet shows
 DPI = 100
 TILE = 1.25  # inches
 

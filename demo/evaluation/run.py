@@ -31,7 +31,7 @@ from ..loader import DemoModel, load
 from ..networks import BOTTLENECK
 from ..words import caption
 from . import edits
-from .contact_sheet import STRENGTHS, SheetRows, contact_sheet
+from .contact_sheet import SheetRows, contact_sheet
 from .score import HEADER, Score, round_trip, score
 from .session import HELD_OUT, Session
 
@@ -105,7 +105,7 @@ def run(
             lines += [*table, ""]
             rows += shown
             tqdm.write("\n".join([*table, ""]))
-    contact_sheet(rows, STRENGTHS, output / "contact_sheet.png")
+    contact_sheet(rows, defaults.SHEET_STRENGTHS, output / "contact_sheet.png")
     (output / "table.txt").write_text("\n".join(lines))
     print(
         f"{output / 'contact_sheet.png'} and {output / 'table.txt'} written after {time.perf_counter() - began:.0f} s"
@@ -262,7 +262,7 @@ def _attribute(
         table.append(Score(*results.get(f"{name}, {label}", measure)).row(label))
         bar.update()
     few = Session(model, s.faces[:SHOWN], name, traced=True)
-    by_svd = [edits.svd_apply(few, learned.svd, strength) for strength in STRENGTHS]
-    by_readout = [edits.asyrp(few, learned.readout, EditSettings(strength)) for strength in STRENGTHS]
+    by_svd = [edits.svd_apply(few, learned.svd, strength) for strength in defaults.SHEET_STRENGTHS]
+    by_readout = [edits.asyrp(few, learned.readout, EditSettings(strength)) for strength in defaults.SHEET_STRENGTHS]
     bar.update()
     return table, [SheetRows(f"{name}\nLatent SVD", few, by_svd), SheetRows(f"{name}\nreadout", few, by_readout)]
