@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.graph import Graph, empty_latent
 from helpers.patches import lora
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 ELSEWHERE = """
@@ -96,6 +96,8 @@ VALUES = st.recursive(
 )
 
 
+# Hypothesis makes its table of characters with the first text, which takes longer than it allows on a new machine.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, VALUES)
 def test_values_are_told_apart(fingerprint, a, b):
     # Two values are the same where their texts are: 1, 1.0 and True are not.

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from singular_edit.core import EditError, Readout, combine_directions
 from singular_edit.core.model_family import ModelFamily, check_family
@@ -17,6 +17,8 @@ SDXL = ModelFamily("SDXL", "SDXL", "eps", 1280, 4, 2048)
 FLUX = ModelFamily("Flux", "Flux", "flux", text_width=4096)
 
 
+# Hypothesis makes its table of characters with the first text, which takes longer than it allows on a new machine.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         ModelFamily,
