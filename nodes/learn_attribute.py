@@ -23,6 +23,7 @@ from ..core.errors import EditError
 from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .hspace_report import report_learned
 from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, with_search_words
@@ -183,7 +184,8 @@ def _learn(
 ) -> tuple[Attribute, str]:
     """Learn an attribute, and report how well; methods other than latent svd take the guidance of their settings."""
     if method == SVD_METHOD:
-        pairs = PairSettings.for_schedule(len(sigmas) - 1, effort)
+        percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+        pairs = PairSettings.for_schedule(Schedule(sigmas, percent_to_sigma), effort)
         attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=seed)
         return attribute, attribute.report()
     settings = LearnSettings.for_method(method)
