@@ -12,7 +12,6 @@ from typing import Any
 import comfy.model_management
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from ...core.denoiser import HEdit
 from ...core.errors import EditError
@@ -23,7 +22,7 @@ from .h_patch import HPatch
 from .noise import is_flow_model
 from .repeatable import can_record
 from .shared_encoder import Recording, Replay
-from .tokens import TokenPatch
+from .tokens import TokenPatch, gradients_through_blocks
 
 NETWORK = "diffusion_model."
 DECODER_PREFIXES = (f"{NETWORK}output_blocks.", f"{NETWORK}out.")
@@ -137,10 +136,9 @@ class ComfyDenoiser:
 
     def _predict_edited(self, x: Tensor, sigma: Tensor, patch: HPatch, model_options: dict[str, Any]) -> Tensor:
         """Predict x0 with model_options that hold the patch, and check that it was reached."""
-        # The patch turns gradients on from h onwards. What they need is copied, because transformers write into their
-        # tokens from block to block.
-        copies = saved_tensors_hooks(torch.clone, _as_it_is) if isinstance(patch, TokenPatch) else nullcontext()
-        with torch.no_grad(), copies:
+        # The patch turns gradients on from h onwards.
+        through_blocks = patch.grad and isinstance(patch, TokenPatch)
+        with torch.no_grad(), gradients_through_blocks() if through_blocks else nullcontext():
             denoised = self._predict(x, sigma, model_options)
         check_reached(patch.fired, self.layer)
         return denoised
@@ -213,10 +211,6 @@ def _is_after(base_model: Any, layer: str, name: str) -> bool:
     if name.startswith(blocks):
         return int(name.removeprefix(blocks).partition(".")[0]) > block
     return name.startswith(NETWORK)
-
-
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _copied_weight(weight: Tensor) -> Tensor:
