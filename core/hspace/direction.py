@@ -39,7 +39,7 @@ MIN_SIGMA = 1e-6
 KINDS: dict[str, type[HDirection]] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HDirection(ABC):
     """What an H_DIRECTION wire or a file holds: a direction, a readout, or a sum of them.
 
@@ -222,7 +222,7 @@ def _lookup(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
     return torch.lerp(ascending[low], ascending[high], weight)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomDirection(DeltaDirection, saved=False):
     """A fixed random direction that has, at every h and sigma, the norm of another: the baseline to beat.
 
