@@ -65,3 +65,6 @@ TRAINING_BATCH = 8
 LEARNING_RATE = 3e-2
 # The direction that method clip learns.
 CLIP_DIRECTION = "implicit"
+# How deep h of a transformer is read and moved, as a share of the blocks that have a stream of image tokens of their
+# own: after half of them. By hand.
+BLOCK_DEPTH = 0.5
