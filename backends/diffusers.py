@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.denoiser import HEdit
 from ..core.errors import EditError
+from .compiled import uncompiled
 from .conditioning import Conditioning, joined
 from .diffusers_pair import DecoderRecorder, decode, is_plain
 
@@ -59,7 +60,7 @@ class DiffusersDenoiser:
 
     flow = False
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         unet: nn.Module,
         context: Tensor | Conditioning,
@@ -163,16 +164,6 @@ class DiffusersDenoiser:
         finally:
             if handle is not None:
                 handle.remove()
-
-
-def uncompiled(network: nn.Module) -> Callable[..., Any]:
-    """Return what runs a network as it was written, which calls every hook.
-
-    Args:
-        network: A network, compiled by torch.compile, by its own ``compile``, or not at all.
-    """
-    network = getattr(network, "_orig_mod", network)
-    return network if network._compiled_call_impl is None else network._call_impl
 
 
 class _BottleneckHook:

@@ -1,6 +1,8 @@
 """Loaded diffusers pipelines: invert, learn, edit, and the pieces that work in a plain ``pipe(...)`` call.
 
     attached        singular_edit.attach and what it returns
+    plain_calls     its parts that work in a plain pipe(...) call
+    arguments       what callers give, checked
     code            an inverted picture
     pictures        PIL pictures and tensors of any size, and back
     recognise       which kind of pipeline this is

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.denoiser import Denoiser
 from ...core.errors import EditError
@@ -75,10 +75,9 @@ class PipelineModel(ABC):
         """Channels of its latents."""
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Any:
         """The pipeline's U-Net or transformer, with whatever is loaded into it now."""
-        network: nn.Module = getattr(self.pipe, self.network_name)
-        return network
+        return getattr(self.pipe, self.network_name)
 
     @property
     def device(self) -> torch.device:
