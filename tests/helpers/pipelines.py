@@ -1,4 +1,4 @@
-"""Small random diffusers pipelines of the real families, built from configurations, with tokenizers of single letters."""
+"""Small random diffusers pipelines of the real families, from configurations, with tokenizers of single letters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ CLIP_WORDS = ("<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" fo
 def clip_tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(CLIP_WORDS)}, merges=[], model_max_length=LENGTH
-    )
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(CLIP_WORDS)}, merges=[], model_max_length=LENGTH)
 
 
 def t5_tokenizer() -> Any:
@@ -172,7 +170,7 @@ def tiny_pipeline(family: str, dtype: torch.dtype = torch.float32) -> Any:
                 if not weight.any():
                     torch.nn.init.normal_(weight, std=0.05)
     made.set_progress_bar_config(disable=True)
-    return made.to(dtype)
+    return made if dtype == torch.float32 else made.to(dtype)
 
 
 def weights_of(pipe: Any) -> dict[str, torch.Tensor]:
