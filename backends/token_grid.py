@@ -42,6 +42,5 @@ def edit_tokens(tokens: Tensor, grid: tuple[int, int], h_edit: HEdit) -> Tensor:
         The tokens, like those given.
     """
     count = grid[0] * grid[1]
-    h = h_edit(as_grid(tokens, grid)).to(tokens.dtype)
-    edited = h.flatten(2).transpose(1, 2)
+    edited = h_edit(as_grid(tokens, grid)).to(tokens.dtype).flatten(2).transpose(1, 2)
     return torch.cat([edited, tokens[:, count:]], dim=1)

@@ -17,6 +17,20 @@ DOUBLE_BLOCK = "double_block"
 AUTO = "auto"
 
 
+# Under this key, the info of a direction says which layer it belongs to; a U-Net's middle block needs no key.
+LAYER_KEY = "layer"
+
+
+def layer_info(layer: str) -> dict[str, str]:
+    """Return what the file of a direction says of its layer."""
+    return {} if layer == MIDDLE_BLOCK else {LAYER_KEY: layer}
+
+
+def layer_text(layer: str) -> str:
+    """Return a layer in words: "the bottleneck of a U-Net", or "double_block:3 of a transformer"."""
+    return "the bottleneck of a U-Net" if block_of(layer) is None else f"{layer} of a transformer"
+
+
 def block_layer(block: int) -> str:
     """Return the name of the image tokens after a transformer's block."""
     return f"{DOUBLE_BLOCK}:{block}"

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import BottleneckRecorder, Denoiser, denoise_pair, guidance_of, is_flow
+from ..denoiser import BottleneckRecorder, Denoiser, denoise_pair, guidance_of, is_flow, layer_of
+from ..errors import EditError
+from ..layers import layer_text
 from ..samplers import OnState, euler_fraction, euler_step
 from .strength import BoundEdit
 from .window import EditWindow
@@ -127,10 +129,11 @@ def sample_asyrp(  # noqa: PLR0913
         The state at sigmas[-1], like x.
 
     Raises:
-        EditError: The model's bottleneck is of another width than the direction's, or a readout is given a prompt that
-            divides the picture into areas.
+        EditError: h of the model is at another layer or of another width than the direction's, or a readout is given a
+            prompt that divides the picture into areas.
     """
     flow = is_flow(denoise)
+    _check_layer(denoise, edit)
     for i in range(len(sigmas) - 1):
         sigma = sigmas[i]
         sigma_next = sigmas[i + 1]
@@ -157,6 +160,18 @@ def sample_asyrp(  # noqa: PLR0913
         else:
             x = step_asyrp(x, denoised, edited, sigma, sigma_next, flow=flow)
     return x
+
+
+def _check_layer(denoise: Denoiser, edit: BoundEdit) -> None:
+    """Raise an EditError where an edit that acts belongs to another layer than h of the model."""
+    if edit.layer is None or (edit.h_edit is None and edit.change is None):
+        return
+    here = layer_of(denoise)
+    if edit.layer != here:
+        raise EditError(
+            f"The direction was learned at {layer_text(edit.layer)} but h of this model is taken at "
+            f"{layer_text(here)}; use the layer that it was learned at."
+        )
 
 
 def _edit_of_step(edit: BoundEdit, window: EditWindow, sigma: Tensor, sigma_next: Tensor) -> BoundEdit:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow
+from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow, layer_of
 from ..errors import EditError, check_latent
 from ..samplers import OnState, sample_euler, to_d
 from .ddim import remaining_sigmas
@@ -118,6 +118,11 @@ class TracedDenoiser:
         self.mask = mask
         self.guidance = guidance_of(denoise)
         self.flow = is_flow(denoise)
+
+    @property
+    def layer(self) -> str:
+        """Where h of the model is; asked for on use, for not every model has h."""
+        return layer_of(self.denoise)
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0, corrected; see core.denoiser.Denoiser."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, PromptDenoisers
+from ..denoiser import Denoiser, PromptDenoisers, layer_of
 from ..errors import EditError
 from ..hspace.asyrp import Boost, sample_asyrp
 from ..hspace.calibration import calibrate, measured_sigmas
@@ -34,6 +34,7 @@ from ..hspace.trajectories import (
 )
 from ..hspace.window import EditWindow
 from ..inversion.traced import Trace, follow_trace
+from ..layers import AUTO, layer_info, layer_text
 from ..samplers import OnState, Run, Schedule
 from . import defaults
 from .learning_cost import TRAINING_STEPS_PER_TICK
@@ -83,9 +84,11 @@ def learn_from_prompts(
         The direction or readout with its losses and its unit of strength.
 
     Raises:
-        EditError: The method is unknown, the prompts predict the same, or no step of the schedule lies in the window.
+        EditError: The method is unknown, the prompts predict the same, no step of the schedule lies in the window, or h
+            of the denoisers is at another layer than the settings ask for.
     """
     source, target, _ = prompts
+    info = _with_layer(info, prompts.student, settings)
     settings = replace(settings, samples=len(noise))
     sigmas = schedule.sigmas
     branch_sigma = schedule.sigma_at(settings.start_percent)
@@ -154,6 +157,7 @@ def learn_from_trajectories(
         EditError: The method is unknown, method clip has no objective, or the prompts predict the same.
     """
     end_sigma = schedule.sigma_at(settings.end_percent)
+    info = _with_layer(info, student, settings)
     if settings.method == CLIP:
         if objective is None:
             raise EditError("method clip lacks an objective; a ClipObjective of an embedding and a text is needed.")
@@ -208,6 +212,17 @@ def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, 
         scale = readout_strength(strength) if isinstance(part, Readout) else strength
         parts.append((weight * scale / beyond_learned, part))
     return combine_directions(parts), beyond_learned
+
+
+def _with_layer(info: dict[str, str] | None, denoise: Denoiser, settings: LearnSettings) -> dict[str, str]:
+    """Return the info of a direction that says where h of the denoiser is, after a check that it is as asked for."""
+    layer = layer_of(denoise)
+    if settings.layer not in (AUTO, layer):
+        raise EditError(
+            f"layer is '{settings.layer}' but h of the denoiser is at {layer_text(layer)}; make the denoiser with the "
+            f"layer, or leave it at '{AUTO}'."
+        )
+    return {**layer_info(layer), **(info or {})}
 
 
 @torch.no_grad()

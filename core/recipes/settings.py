@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
+from ..layers import AUTO
 from . import defaults
 
 READOUT = "readout"
@@ -35,6 +36,8 @@ class LearnSettings:
             does a prompt.
         calibration_noises: Noises that the unit of strength is measured on.
         effort: What an AUTOMATIC number of noises is multiplied by; see EFFORTS.
+        layer: Where h is that is learned from, by its name in core.layers. AUTO, as shipped, is a U-Net's middle block
+            and a transformer's block at defaults.BLOCK_DEPTH. It is bound where a denoiser is made.
     """
 
     method: str
@@ -45,6 +48,7 @@ class LearnSettings:
     cfg: float = 1.0
     calibration_noises: int = defaults.CALIBRATION_NOISES
     effort: float = 1.0
+    layer: str = AUTO
 
     @classmethod
     def for_method(cls, method: str) -> LearnSettings:

@@ -27,5 +27,5 @@ def test_a_block_that_is_not_there_gets_a_sentence(layer):
 
 @pytest.mark.parametrize("layer", ["", "double_block", "double_block:", "double_block:-1", "single_block:3", "3"])
 def test_what_is_no_layer_gets_a_sentence(layer):
-    with pytest.raises(EditError, match="layer is '.*'; 'middle_block'"):
+    with pytest.raises(EditError, match=r"; 'middle_block' \(of a U-Net\) or"):
         block_of(layer)

@@ -64,7 +64,7 @@ FLUX = {
     "hidden_size": 64,
     "mlp_ratio": 2.0,
     "num_heads": 4,
-    "depth": 1,
+    "depth": 2,
     "depth_single_blocks": 1,
     "axes_dim": [4, 6, 6],
     "theta": 10000,
