@@ -104,7 +104,7 @@ class TransformerDenoiser:
         handle = None
         if h_edit is not None:
             network = uncompiled(self.transformer)
-            hook = _BlockHook(h_edit, rows, grid_of((height, width), patch))
+            hook = BlockHook(h_edit, rows, grid_of((height, width), patch))
             block = self.transformer.transformer_blocks[cast(int, block_of(self.layer))]
             handle = block.register_forward_hook(hook)
         try:
@@ -122,10 +122,15 @@ class TransformerDenoiser:
         return velocity[..., :height, :width]
 
 
-class _BlockHook:
+class BlockHook:
     """A forward hook that edits the image tokens of the first rows, which a block returns beside the text's tokens.
 
     Gradients flow from there on where they were enabled when the hook was made.
+
+    Args:
+        h_edit: The edit.
+        rows: How many rows are edited, from the first on.
+        grid: Height and width of the picture in tokens.
     """
 
     def __init__(self, h_edit: HEdit, rows: int, grid: tuple[int, int]) -> None:

@@ -19,7 +19,7 @@ from ...core.recipes.inversion import TRACED, inversion_steps, invert
 from ...core.recipes.settings import LearnSettings, PairSettings
 from .arguments import Weighted, check_rows, check_steps, weighted_of
 from .code import Code
-from .learning import Lesson, learn, negative_of, ticking
+from .learning import Lesson, layer_of, learn, negative_of, ticking
 from .model import Prompt
 from .pictures import Pictures, Size, mask_of, pictures_of, pil_pictures
 from .plain_calls import UNTIL, PlainCalls
@@ -113,8 +113,8 @@ class AttachedPipeline(PlainCalls):
             source: What pictures show without the attribute: "a face".
             target: The same words with it: "a face with a hat".
             name: What it is called; the target prompt, where it is empty.
-            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout,
-                or svd where the network has no bottleneck.
+            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout
+                for a U-Net, and svd for SD3 and Flux.
             effort: "quick", "good" or "best": how many random pictures it learns from.
             steps: Sampling steps to learn at, 3 or more.
             size: Size of these pictures, as for invert; None takes what the model was made for.
@@ -177,7 +177,8 @@ class AttachedPipeline(PlainCalls):
         factors = [1.0] if strengths is None else [float(factor) for factor in strengths]
         results = []
         with torch.no_grad(), self._resting():
-            denoise = model.denoiser(code.prompt, code.negative, code.guidance)
+            layer = layer_of(one for one, _ in weighted)
+            denoise = model.denoiser(code.prompt, code.negative, code.guidance, layer)
             with ticking(model, "Editing", code.steps * len(factors)) as tick:
                 for factor in factors:
                     latents = edit_recipe.edit(

@@ -7,6 +7,7 @@ import math
 import torch
 
 from ...core.denoiser import Denoiser
+from ...core.layers import AUTO
 from ...core.model_family import ModelFamily
 from ...core.samplers import Schedule
 from ..conditioning import Conditioning
@@ -24,10 +25,11 @@ class SD3Model(PipelineModel):
 
     flow = True
     network_name = "transformer"
-    has_bottleneck = True
 
     def _recognised_family(self) -> ModelFamily:
-        return ModelFamily("SD3", "SD3", "flow")
+        network = self.network
+        patch = int(network.config.patch_size)
+        return ModelFamily("SD3", "SD3", "flow", network.inner_dim, patch, blocks=len(network.transformer_blocks))
 
     def schedule(self, steps: int) -> Schedule:
         """Return ComfyUI's "normal" schedule at the scheduler's shift."""
@@ -35,14 +37,20 @@ class SD3Model(PipelineModel):
         sigmas = normal_sigmas(shift, steps).to(self.device)
         return Schedule(sigmas, lambda percent: percent_to_sigma(shift, percent))
 
-    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float) -> Denoiser:
+    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
         """Return the transformer under a prompt."""
         network = self.network
         like = torch.empty(1, device=self.device)
         dtype = next(network.parameters()).dtype
         prompt, negative = prompt.to(like.expand(len(prompt.embeds)), dtype), negative.to(like, dtype)
         return TransformerDenoiser(
-            network, prompt.embeds, negative.embeds, guidance, pooled=prompt.pooled, negative_pooled=negative.pooled
+            network,
+            prompt.embeds,
+            negative.embeds,
+            guidance,
+            pooled=prompt.pooled,
+            negative_pooled=negative.pooled,
+            layer=layer,
         )
 
     def _encoded(self, texts: list[str]) -> Conditioning:
@@ -63,15 +71,15 @@ class SD3Model(PipelineModel):
 
 
 class FluxModel(PipelineModel):
-    """A pipeline of Flux's transformer, which has no bottleneck that is known here."""
+    """A pipeline of Flux's transformer. h is its image tokens after one of the blocks that keep them apart."""
 
     flow = True
     network_name = "transformer"
-    has_bottleneck = False
 
     def _recognised_family(self) -> ModelFamily:
-        told = self.network.config.guidance_embeds
-        return ModelFamily("Flux", "Flux", "flux") if told else ModelFamily("FluxSchnell", "Flux", "flow")
+        network = self.network
+        named = ("Flux", "Flux", "flux") if network.config.guidance_embeds else ("FluxSchnell", "Flux", "flow")
+        return ModelFamily(*named, network.inner_dim, PATCH, blocks=len(network.transformer_blocks))
 
     def schedule(self, steps: int) -> Schedule:
         """Return ComfyUI's "normal" schedule, at the shift that belongs to the largest picture."""
@@ -81,9 +89,9 @@ class FluxModel(PipelineModel):
         sigmas = normal_sigmas(shift, steps, FLUX_TIMESTEPS if dynamic else TIMESTEPS)
         return Schedule(sigmas.to(self.device), lambda percent: percent_to_sigma(shift, percent))
 
-    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float) -> Denoiser:
+    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
         """Return the transformer under a prompt."""
-        return FluxDenoiser(self.network, prompt, negative, guidance)
+        return FluxDenoiser(self.network, prompt, negative, guidance, layer)
 
     def _encoded(self, texts: list[str]) -> Conditioning:
         embeds, pooled, _ = self.pipe.encode_prompt(texts, device=self.device)

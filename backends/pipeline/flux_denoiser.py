@@ -5,13 +5,20 @@ States are latents [B, 16, H, W] as everywhere in the pack; the network takes th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.denoiser import HEdit
-from ...core.errors import EditError
+from ...core.layers import AUTO, block_of, choose_block
+from ...core.recipes.defaults import BLOCK_DEPTH
+from ..compiled import uncompiled
 from ..conditioning import Conditioning, joined
+from ..diffusers_transformer import BlockHook
+from ..token_grid import grid_of
 
 # The guidance that Flux was distilled to be told, and that pipelines and ComfyUI tell it.
 DISTILLED_GUIDANCE = 3.5
@@ -40,52 +47,65 @@ def unpacked(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 class FluxDenoiser:
     """``denoise(x, sigma, h_edit=None) -> x0`` of a Flux transformer, with prompts and guidance.
 
+    h_edit gets rows of the image tokens after one block, as the grid of their places [R, width, h, w]. The blocks up to
+    there are never part of the gradient graph.
+
     Args:
         transformer: The network.
         prompt: The encoded prompt.
         negative: The encoded negative prompt.
         cfg: Guidance by the negative prompt, beside the distilled one, which stays at DISTILLED_GUIDANCE; with 1 the
             negative prompt is not evaluated.
+        layer: The image tokens after which block h is; AUTO chooses by the depth of the network.
 
     Attributes:
         guidance: By how much guidance multiplies a change of the conditional prediction.
         flow: True: this is a flow model.
+        layer: Where h is, by name.
+
+    Raises:
+        EditError: The network has no such block.
     """
 
     flow = True
 
-    def __init__(self, transformer: nn.Module, prompt: Conditioning, negative: Conditioning, cfg: float) -> None:
+    def __init__(
+        self, transformer: nn.Module, prompt: Conditioning, negative: Conditioning, cfg: float, layer: str = AUTO
+    ) -> None:
         self.transformer = transformer
         self.dtype = next(transformer.parameters()).dtype
         self.prompts = [prompt] if cfg == 1.0 else [prompt, negative]
         self.cfg = self.guidance = cfg
+        self.layer = choose_block(layer, len(transformer.transformer_blocks), BLOCK_DEPTH)
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
-        """Predict x0; see core.denoiser.Denoiser.
-
-        Raises:
-            EditError: h_edit is given.
-        """
+        """Predict x0; see core.denoiser.Denoiser."""
+        size = (x.shape[-2], x.shape[-1])
+        network: Callable[..., Any] = self.transformer
+        handle = None
         if h_edit is not None:
-            raise EditError(
-                "h-space editing of Flux through diffusers does not exist here: no place in its network was measured "
-                "that does what a U-Net's bottleneck does; method 'svd' works with it."
-            )
+            network = uncompiled(self.transformer)
+            block = self.transformer.transformer_blocks[block_of(self.layer)]
+            handle = block.register_forward_hook(BlockHook(h_edit, len(x), grid_of(size, PATCH)))
         prompts = joined([prompt.to(x, self.dtype) for prompt in self.prompts])
         rows = len(prompts.embeds)
-        tokens = packed(x).to(self.dtype).repeat(len(self.prompts), 1, 1)
-        velocity = self.transformer(
-            hidden_states=tokens,
-            timestep=sigma.expand(rows).to(x),
-            guidance=self._distilled(rows, x),
-            pooled_projections=prompts.pooled,
-            encoder_hidden_states=prompts.embeds,
-            txt_ids=torch.zeros(prompts.embeds.shape[1], 3, device=x.device, dtype=self.dtype),
-            img_ids=self._places(x),
-            return_dict=False,
-        )[0]
-        velocity = unpacked(velocity.to(x), (x.shape[-2], x.shape[-1]))
+        try:
+            # The hook turns gradients on from its block onwards.
+            with torch.no_grad():
+                tokens = network(
+                    hidden_states=packed(x).to(self.dtype).repeat(len(self.prompts), 1, 1),
+                    timestep=sigma.expand(rows).to(x),
+                    guidance=self._distilled(rows, x),
+                    pooled_projections=prompts.pooled,
+                    encoder_hidden_states=prompts.embeds,
+                    txt_ids=torch.zeros(prompts.embeds.shape[1], 3, device=x.device, dtype=self.dtype),
+                    img_ids=self._places(x),
+                    return_dict=False,
+                )[0]
+        finally:
+            if handle is not None:
+                handle.remove()
+        velocity = unpacked(tokens.to(x), size)
         if len(self.prompts) > 1:
             velocity, uncond = velocity.chunk(2)
             velocity = uncond + self.cfg * (velocity - uncond)

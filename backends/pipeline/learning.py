@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,8 @@ import torch
 
 from ...core.denoiser import PromptDenoisers
 from ...core.errors import EditError
+from ...core.hspace.direction import HDirection
+from ...core.layers import AUTO
 from ...core.recipes import edit as edit_recipe
 from ...core.recipes import hspace, latent_svd
 from ...core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, with_info
@@ -39,7 +41,7 @@ class Lesson:
     Attributes:
         source: The prompt without the attribute.
         target: The prompt with it.
-        method: One of METHODS; None chooses readout, or svd where the network has no bottleneck.
+        method: One of METHODS; None chooses readout for a U-Net, and svd for a transformer, whose h was not measured.
         effort: One of EFFORTS.
         steps: Sampling steps to learn at.
         size: Size of the pictures that are drawn while learning.
@@ -74,7 +76,7 @@ class Lesson:
             raise EditError(f"steps is {self.steps}; 3 or more sampling steps are accepted for learning.")
         if self.settings is not None:
             return self.settings
-        method = self.method or (READOUT if model.has_bottleneck else SVD_METHOD)
+        method = self.method or (SVD_METHOD if model.flow else READOUT)
         method = ALIASES.get(method, method)
         if method == SVD_METHOD:
             return PairSettings.for_schedule(self.steps, EFFORTS[self.effort])
@@ -101,9 +103,8 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
         EditError: The settings are not accepted, or the prompts predict the same.
     """
     settings = lesson.settings_for(model)
-    is_svd = isinstance(settings, PairSettings)
-    cfg = LEARN_GUIDANCE if is_svd else settings.cfg
-    prompts = _prompts(model, lesson, cfg)
+    cfg, layer = (LEARN_GUIDANCE, AUTO) if isinstance(settings, PairSettings) else (settings.cfg, settings.layer)
+    prompts = _prompts(model, lesson, cfg, layer)
     schedule = model.schedule(lesson.steps)
     pixels = model.pixels_per_latent
     height, width = model.sides.of(lesson.size, model.sides.native, model.sides.native)
@@ -127,17 +128,22 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
     return attribute
 
 
-def _prompts(model: PipelineModel, lesson: Lesson, cfg: float) -> PromptDenoisers:
+def _prompts(model: PipelineModel, lesson: Lesson, cfg: float, layer: str) -> PromptDenoisers:
     """Return the model under both prompts; the negative prompt is encoded where guidance asks for it."""
     source = model.encode_prompt(lesson.source)
     target = model.encode_prompt(lesson.target)
     negative = negative_of(model, "", cfg, source)
-    return PromptDenoisers(model.denoiser(source, negative, cfg), model.denoiser(target, negative, cfg))
+    return PromptDenoisers(*(model.denoiser(prompt, negative, cfg, layer) for prompt in (source, target)))
 
 
 def negative_of(model: PipelineModel, negative: Prompt, guidance: float, prompt: Conditioning) -> Conditioning:
     """Return the encoded negative prompt; where guidance does not evaluate it, the prompt itself stands in for it."""
     return prompt if guidance == 1.0 else model.encode_prompt(negative)
+
+
+def layer_of(attributes: Iterable[Attribute]) -> str:
+    """Return the layer that directions among attributes belong to; AUTO where there is none."""
+    return next((one.layer for one in attributes if isinstance(one, HDirection)), AUTO)
 
 
 def _learn_svd(  # noqa: PLR0917
@@ -193,7 +199,7 @@ def _preview(model: PipelineModel, lesson: Lesson, attribute: Attribute, size: t
     """Draw one picture without and with an attribute, as the text that its file carries."""
     schedule = model.schedule(lesson.steps)
     source = model.encode_prompt(lesson.source)
-    denoise = model.denoiser(source, model.encode_prompt(""), LEARN_GUIDANCE)
+    denoise = model.denoiser(source, model.encode_prompt(""), LEARN_GUIDANCE, layer_of([attribute]))
     noise = model.starting_noise(1, size, schedule.sigmas[0], 0).to(model.device)
     pictures = []
     for strength in (0.0, advised_strength(attribute)):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...core.denoiser import Denoiser
 from ...core.errors import EditError
+from ...core.layers import AUTO
 from ...core.model_family import ModelFamily
 from ...core.recipes.latent_svd import LatentSpace
 from ...core.samplers import Schedule
@@ -36,12 +37,10 @@ class PipelineModel(ABC):
     Attributes:
         flow: Whether it is a flow model.
         network_name: The name of the pipeline's network, "unet" or "transformer".
-        has_bottleneck: Whether its bottleneck can be read and edited.
     """
 
     flow: bool
     network_name: str
-    has_bottleneck: bool
 
     def __init__(self, pipe: Any, family: ModelFamily | None = None) -> None:
         self.pipe = pipe
@@ -57,8 +56,18 @@ class PipelineModel(ABC):
         """Return ComfyUI's "normal" schedule of so many steps."""
 
     @abstractmethod
-    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float) -> Denoiser:
-        """Return the model under a prompt."""
+    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
+        """Return the model under a prompt.
+
+        Args:
+            prompt: The encoded prompt.
+            negative: The encoded negative prompt.
+            guidance: Guidance; with 1 the negative prompt is not evaluated.
+            layer: Where h is in a transformer (core/layers.py).
+
+        Raises:
+            EditError: A transformer has no such layer.
+        """
 
     @abstractmethod
     def _encoded(self, texts: list[str]) -> Conditioning:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...core.denoiser import Denoiser
 from ...core.errors import EditError
+from ...core.layers import AUTO
 from ...core.model_family import ModelFamily
 from ...core.samplers import Schedule
 from ..conditioning import Conditioning
@@ -30,7 +31,6 @@ class UNetModel(PipelineModel):
 
     flow = False
     network_name = "unet"
-    has_bottleneck = True
 
     def __init__(self, pipe: Any, family: ModelFamily | None = None) -> None:
         _check_network(pipe)
@@ -77,8 +77,8 @@ class UNetModel(PipelineModel):
         alphas = self.alphas_cumprod
         return Schedule(normal_sigmas(alphas, steps).to(self.device), lambda percent: percent_to_sigma(alphas, percent))
 
-    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float) -> Denoiser:
-        """Return the U-Net under a prompt."""
+    def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
+        """Return the U-Net under a prompt; it has one layer."""
         return DiffusersDenoiser(
             self.network,
             prompt,

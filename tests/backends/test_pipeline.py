@@ -45,13 +45,8 @@ class Bench:
         self.code = self.edit.invert(PICTURE, "a face", steps=STEPS, guidance=3.0, size=SIDE)
         small = dict(steps=STEPS, size=SIDE)
         self.svd = self.edit.learn("a face", "a hat", settings=SMALL_SVD, **small)
-        self.readout = None
-        if family != "flux":
-            self.readout = self.edit.learn("a face", "a hat", settings=SMALL_READOUT, **small)
-
-    @property
-    def attributes(self):
-        return [one for one in (self.svd, self.readout) if one is not None]
+        self.readout = self.edit.learn("a face", "a hat", settings=SMALL_READOUT, **small)
+        self.attributes = [self.svd, self.readout]
 
     def draw(self, seed: int = 0, **asked):
         """A plain call of the pipeline."""
@@ -109,7 +104,7 @@ def test_strength_0_is_the_plain_picture_bit_for_bit_and_edits_change_it(bench):
 
 def test_attributes_add_up(bench):
     both = bench.edit(bench.code, dict.fromkeys(bench.attributes, 1.0), output_type="latent")
-    for one in bench.attributes[: len(bench.attributes) - 1]:
+    for one in bench.attributes:
         assert relative(both, bench.edit(bench.code, {one: 1.0}, output_type="latent")) > 1e-3
 
 
@@ -188,23 +183,37 @@ def test_in_bfloat16(family):
     assert bench.pipe.vae.dtype == torch.bfloat16
 
 
-def test_a_direction_that_moves_h_is_learned_without_a_trace_in_the_weights():
-    bench = Bench("sd15")
+@pytest.mark.parametrize("family", ["sd15", "flux"])
+def test_a_direction_that_moves_h_is_learned_without_a_trace_in_the_weights(family):
+    bench = Bench(family)
     settings = replace(
         LearnSettings.for_method("combined"), samples=4, calibration_noises=2, training=Training(4, 0.03, 2)
     )
     direction = bench.edit.learn("a face", "a hat", settings=settings, steps=STEPS, size=SIDE)
-    assert (
-        relative(bench.edit(bench.code, {direction: 1.0}, output_type="pt"), bench.edit(bench.code, output_type="pt"))
-        > 0
-    )
-    assert all(weight.requires_grad and weight.grad is None for weight in bench.pipe.unet.parameters())
+    edited = bench.edit(bench.code, {direction: 1.0}, output_type="latent")
+    assert relative(edited, bench.edit(bench.code, output_type="latent")) > 1e-4
+    network = getattr(bench.pipe, "unet", None) or bench.pipe.transformer
+    assert all(weight.requires_grad and weight.grad is None for weight in network.parameters())
 
 
-def test_flux_says_why_it_has_no_readout():
-    edit = attach(tiny_pipeline("flux"))
-    with pytest.raises(EditError, match="h-space editing of Flux"):
-        edit.learn("a face", "a hat", method="readout", steps=STEPS, size=SIDE)
+def test_a_layer_that_is_asked_for_is_the_one_that_is_edited():
+    bench = Bench("sd3")
+    settings = replace(SMALL_READOUT, layer="double_block:0")
+    readout = bench.edit.learn("a face", "a hat", settings=settings, steps=STEPS, size=SIDE)
+    assert readout.layer == "double_block:0" != bench.readout.layer
+    edited = bench.edit(bench.code, {readout: 1.0}, output_type="latent")
+    assert relative(edited, bench.edit(bench.code, output_type="latent")) > 1e-3
+    with pytest.raises(EditError, match="layer"):
+        bench.edit(bench.code, {readout: 1.0, bench.readout: 1.0})
+
+
+def test_a_transformer_learns_svd_where_no_method_is_named():
+    from singular_edit.backends.pipeline.learning import Lesson
+    from singular_edit.backends.pipeline.recognise import model_of
+
+    settings = [Lesson("a face", "a hat").settings_for(model_of(tiny_pipeline(name))) for name in ("flux", "sdxl")]
+    assert isinstance(settings[0], PairSettings)
+    assert settings[1].method == "readout"
 
 
 def test_what_is_no_pipeline_gets_a_sentence():
