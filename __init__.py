@@ -6,6 +6,11 @@ With diffusers, ``singular_edit.attach(pipe)`` does the same; importing the pack
 WEB_DIRECTORY = "./web"
 __version__ = "0.1.0"
 
+# What type checkers and editors take for true.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .backends.pipeline.attached import attach as attach
+
 
 async def comfy_entrypoint():
     """What ComfyUI calls; nothing is imported before."""

@@ -142,6 +142,7 @@ class BlockHook:
     def __call__(
         self, module: nn.Module, inputs: tuple[Any, ...], output: tuple[Tensor | None, Tensor]
     ) -> tuple[Tensor | None, Tensor]:
+        """Return the block's output with its image tokens edited."""
         torch.set_grad_enabled(self.grad)
         text, tokens = output
         edited = edit_tokens(tokens[: self.rows].detach(), self.grid, self.h_edit)

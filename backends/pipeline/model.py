@@ -34,6 +34,9 @@ class PipelineModel(ABC):
         pipe: The pipeline.
         family: Its family; None recognises it.
 
+    Raises:
+        EditError: Its network takes more than latents, as that of an inpainting pipeline.
+
     Attributes:
         flow: Whether it is a flow model.
         network_name: The name of the pipeline's network, "unet" or "transformer".
@@ -44,6 +47,12 @@ class PipelineModel(ABC):
 
     def __init__(self, pipe: Any, family: ModelFamily | None = None) -> None:
         self.pipe = pipe
+        made = int(pipe.vae.config.get("latent_channels", self.latent_channels))
+        if made != self.latent_channels:
+            raise EditError(
+                f"the pipeline's network takes latents of {self.latent_channels} channels but its VAE makes {made}; "
+                "a network that is conditioned on a text alone is accepted."
+            )
         # A pipeline may say its own family, as the embedded model's does.
         self.family: ModelFamily = family or getattr(pipe, "model_family", None) or self._recognised_family()
 
@@ -178,14 +187,18 @@ class PipelineModel(ABC):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Let no gradient be kept for the network's weights, which are then as they were."""
-        wanted = [weight for weight in self.network.parameters() if weight.requires_grad]
-        for weight in wanted:
-            weight.requires_grad_(False)
+        wanted = {name for name, weight in self.network.named_parameters() if weight.requires_grad}
+        self._require_gradients(wanted, False)
         try:
             yield
         finally:
-            for weight in wanted:
-                weight.requires_grad_(True)
+            self._require_gradients(wanted, True)
+
+    def _require_gradients(self, names: set[str], wanted: bool) -> None:
+        """Set whether weights of these names keep gradients; offloading may have put others in their place."""
+        for name, weight in self.network.named_parameters():
+            if name in names:
+                weight.requires_grad_(wanted)
 
     def rest(self) -> None:
         """Let the pipeline put its parts where they are between calls, where it offloads them."""

@@ -223,6 +223,10 @@ def test_what_is_no_pipeline_gets_a_sentence():
     pipe.unet.register_to_config(in_channels=9)
     with pytest.raises(EditError, match="9 input channels, 4 of them"):
         attach(pipe)
+    pipe = tiny_pipeline("flux")
+    pipe.transformer.register_to_config(in_channels=128)
+    with pytest.raises(EditError, match="latents of 32 channels but its VAE makes 16"):
+        attach(pipe)
     pipe = tiny_pipeline("sd15")
     pipe.scheduler.register_to_config(prediction_type="sample")
     with pytest.raises(EditError, match="prediction_type 'sample'"):

@@ -42,12 +42,18 @@ def draw(pipe, **asked):
     return torch.as_tensor(drawn)
 
 
-@pytest.mark.parametrize("way", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
-def test_with_offloading(plain, way):
-    pytest.importorskip("accelerate")
+@pytest.mark.parametrize("whole_models", [True, False])
+def test_with_offloading(plain, whole_models):
+    accelerate = pytest.importorskip("accelerate")
     _, _, _, readout, svd, expected = plain
     pipe = tiny_pipeline("sd15")
-    getattr(pipe, way)(device="cpu")
+    if whole_models:
+        pipe.enable_model_cpu_offload(device="cpu")
+    else:
+        # What enable_sequential_cpu_offload does to each of the networks: every layer's weights come and go.
+        accelerate.cpu_offload(pipe.unet, torch.device("cpu"))
+        accelerate.cpu_offload(pipe.vae, torch.device("cpu"))
+        assert pipe.unet.conv_in.weight.device.type == "meta"
     unedited = draw(pipe)
     hooks = hooks_of(pipe)
     with attach(pipe) as edit:
@@ -144,11 +150,11 @@ def test_two_scales_of_latents_are_edited_alike(plain):
             pictures[name].append(draw(pipe, **asked))
     pipe.scheduler = stock
     euler, ddim = pictures.values()
-    assert relative(euler[0], ddim[0]) < 0.02
+    assert relative(euler[0], ddim[0]) < 1e-3
     for i in (1, 2):
         change, same = euler[i] - euler[0], ddim[i] - ddim[0]
         assert relative(change, same) < 0.1
-        assert relative(euler[i], euler[0]) > 0.01
+        assert relative(euler[i], euler[0]) > 2e-3
 
 
 def test_a_slider_is_what_an_edit_does(plain):
