@@ -19,6 +19,7 @@ from ..core.fitting import Training
 from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
 from ..core.layers import AUTO
 from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
+from ..core.recipes.start import AUTOMATIC_START
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
 from .inputs import (
@@ -134,8 +135,10 @@ class HDirectionLearn(io.ComfyNode):
                     SHIPPED.start_percent,
                     (
                         "From which share of the steps the two prompts differ, and the edit begins. "
-                        "Later keeps more of the layout and brings less of the attribute."
+                        "Later keeps more of the layout and brings less of the attribute. "
+                        "-1 measures it: as late as most of the attribute still comes."
                     ),
+                    lowest=AUTOMATIC_START,
                     highest=0.95,
                 ),
                 percent_input(

@@ -30,6 +30,7 @@ from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_str
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ..core.recipes.learning_cost import learning_batch
 from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .hspace_report import report_learned
 from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
@@ -198,7 +199,8 @@ def _learn_svd(
     model: Any, prompts: Prompts, latent: Tensor, sigmas: Tensor, effort: float, name: str, seed: int
 ) -> tuple[Attribute, str]:
     """Learn an SVD attribute, and report how well."""
-    pairs = PairSettings.for_schedule(len(sigmas) - 1, effort)
+    percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+    pairs = PairSettings.for_schedule(Schedule(sigmas, percent_to_sigma), effort)
     attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=seed)
     return attribute, attribute.report()
 

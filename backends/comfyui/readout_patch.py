@@ -19,7 +19,8 @@ from torch import Tensor
 from ...core.denoiser import BottleneckRecorder
 from ...core.hspace.direction import HDirection
 from ...core.hspace.strength import prediction_change, readout_strength
-from ...core.hspace.window import SIGMA_TOLERANCE, EditWindow
+from ...core.hspace.window import EditWindow
+from ...core.samplers import SIGMA_TOLERANCE
 from .denoiser import check_reached, h_patch
 from .family import choose_layer
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.errors import EditError
 from ...core.latent_svd.apply import apply_attribute
 from ...core.latent_svd.attribute import SVDAttribute
-from ...core.recipes.defaults import STEPS, T_X_STEP
+from ...core.recipes.defaults import T_X_PERCENT
 from ...core.recipes.latent_svd import step_at_sigma
 from .family import check_fits
 from .latents import latent_mask
@@ -46,7 +46,7 @@ class Edit:
     @classmethod
     def where_learned(cls, attribute: SVDAttribute, strength: float) -> Edit:
         """Return the whole attribute where it was learned; at the default progress where its file does not say."""
-        percent = T_X_STEP / STEPS
+        percent = T_X_PERCENT
         return cls(attribute, strength, percent, percent, rank=0, band="all", mask=None, at_sigma=attribute.sigma)
 
     def steps(self, sigmas: Tensor, sampling: Any) -> list[int]:

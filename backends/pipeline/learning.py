@@ -79,7 +79,7 @@ class Lesson:
         method = self.method or (SVD_METHOD if model.flow else READOUT)
         method = ALIASES.get(method, method)
         if method == SVD_METHOD:
-            return PairSettings.for_schedule(self.steps, EFFORTS[self.effort])
+            return PairSettings.for_schedule(model.schedule(self.steps), EFFORTS[self.effort])
         if method not in METHODS:
             raise EditError(f"method is '{method}'; {', '.join(METHODS)} are accepted for a pipeline.")
         settings = LearnSettings.for_method(method)
@@ -189,6 +189,8 @@ def _learn_direction(  # noqa: PLR0917
     with ticking(model, f"Learning {info['name']}", plan.cost.ticks) as tick:
         run = Run(batch, model.device, tick)
         learned = hspace.learn_from_prompts(prompts, noise, schedule, plan.settings, info=info, run=run)
+    if learned.start is not None:
+        LOGGER.info("%s: %s", info["name"], learned.start.text())
     if learned.progress is not None:
         say = LOGGER.warning if learned.progress < WEAK else LOGGER.info
         say("%s goes %.0f %% of the way from the source to the target.", info["name"], 100 * learned.progress)

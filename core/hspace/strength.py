@@ -31,9 +31,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..samplers import SIGMA_TOLERANCE
 from .direction import DeltaDirection, HDirection
 from .readout import Readout
-from .window import SIGMA_TOLERANCE, EditWindow
+from .window import EditWindow
 
 # (h [R, Ch, h, w], sigma) -> the edited h, or what is added to h
 BottleneckEdit = Callable[[Tensor, Tensor], Tensor]

@@ -32,12 +32,10 @@ from torch import Tensor
 
 from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow, layer_of
 from ..errors import EditError, check_latent
-from ..samplers import OnState, sample_euler, to_d
+from ..samplers import SIGMA_TOLERANCE, OnState, sample_euler, to_d
 from .ddim import remaining_sigmas
 from .report import InversionReport, OnInvertedStep
 
-# Relative. Schedules pass through float32 and files on the way to a sampler.
-SIGMA_TOLERANCE = 1e-4
 # Relative to the largest value of a state, 16 units of float32's last place: LATENT space and back, and an Euler step,
 # are off by a few of them.
 ROUNDING = 2e-6

@@ -80,7 +80,10 @@ class SVDAttribute:
             f"share held by its leading atoms: {', '.join(shares)}",
         ]
         if self.source is not None:
-            lines.append(f"learned from one pair: on any other code it is {FOREIGN_GAIN:g} times as strong")
+            lines.append(
+                f"learned from one pair: on any other code it is {FOREIGN_GAIN:g} times as strong, and it changes what "
+                "the pair changed, where the pair changed it; for other pictures learn from several pairs, or a readout"
+            )
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:

@@ -39,6 +39,7 @@ from ..samplers import OnState, Run, Schedule
 from . import defaults
 from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
+from .start import Start, measure_start
 
 
 class Learned(NamedTuple):
@@ -49,12 +50,14 @@ class Learned(NamedTuple):
         losses: The loss of every training step.
         scale: What the unit of strength multiplied it by; None for method clip, whose unit is not measured.
         progress: The share of the way that was measured there; None for method clip.
+        start: Where the prompts branch.
     """
 
     direction: HDirection
     losses: list[float]
     scale: float | None = None
     progress: float | None = None
+    start: Start | None = None
 
 
 def learn_from_prompts(
@@ -91,12 +94,14 @@ def learn_from_prompts(
     info = _with_layer(info, prompts.student, settings)
     settings = replace(settings, samples=len(noise))
     sigmas = schedule.sigmas
-    branch_sigma = schedule.sigma_at(settings.start_percent)
+    start = start_of(prompts, noise, schedule, settings, run=run)
+    branch_sigma = schedule.sigma_at(start.percent)
     if settings.method != READOUT:
         trajectories = record_trajectories(source, target, noise, sigmas, branch_sigma=branch_sigma, run=run)
-        return learn_from_trajectories(
+        learned = learn_from_trajectories(
             prompts.student, trajectories, schedule, settings, objective=objective, info=info, run=run
         )
+        return learned._replace(start=start)
     end_sigma = schedule.sigma_at(settings.end_percent)
     changes = record_prediction_changes(
         source,
@@ -124,7 +129,24 @@ def learn_from_prompts(
     )
     window = EditWindow(end_sigma, edit_from=readout.start)
     calibration = calibrate(prompts.student, readout, endpoints, window, run=run)
-    return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
+    return Learned(calibration.direction, losses, calibration.scale, calibration.progress, start)
+
+
+def start_of(
+    prompts: PromptDenoisers, noise: Tensor, schedule: Schedule, settings: LearnSettings, *, run: Run = Run()
+) -> Start:
+    """Return where learning begins: as the settings say, or measured where they leave it open.
+
+    Args:
+        prompts: The model under both prompts.
+        noise: Starting noises, as learn_from_prompts takes them.
+        schedule: The schedule to learn on.
+        settings: How to learn.
+        run: As measure_start takes it.
+    """
+    if settings.measures_start:
+        return measure_start(prompts, noise, schedule, run=run)
+    return Start(settings.start_percent)
 
 
 def learn_from_trajectories(

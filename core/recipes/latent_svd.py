@@ -102,7 +102,7 @@ def edited_step(attribute: SVDAttribute, schedule: Schedule) -> int | None:
     """
     if attribute.sigma > 0:
         return step_at_sigma(schedule.sigmas, attribute.sigma)
-    highest = schedule.sigma_at(defaults.T_X_STEP / defaults.STEPS)
+    highest = schedule.sigma_at(defaults.T_X_PERCENT)
     below = [i for i, sigma in enumerate(schedule.sigmas[:-1].tolist()) if sigma <= highest]
     return below[0] if below else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from helpers.families import conditioning, latent, tiny
@@ -102,3 +104,51 @@ def test_the_gradient_in_comfyui_is_that_of_finite_differences(transformer):
         slope, norm, measured = run_in_session(model, prompts, torch.zeros_like(x), schedule, algorithm)
     assert abs(slope) > 1e-3 * norm
     assert slope == pytest.approx(measured, rel=0.02)
+
+
+class Clip:
+    """A CLIP whose prompts are random conditionings."""
+
+    seeds: ClassVar[dict[str, int]] = {"a face": 1, "": 2, "a face with glasses": 3}
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens):
+        return conditioning("sd3", self.seeds[tokens])
+
+
+def test_learn_attribute_and_apply_attribute_on_sd3(graph):
+    """The readout goes a part of the way to the other prompt's picture, in stock samplers; it is learned once."""
+    with torch.inference_mode():
+        model = tiny("sd3", seed=1)
+    asked = dict(model=model, clip=Clip(), width=64, height=64, steps=4, effort="quick")
+    readout, info = graph.run("LearnAttribute", **asked)
+    assert readout.layer == "double_block:1"
+    assert readout.info["blocks"] == "4"
+    assert "Saved as" in info
+    again, info = graph.run("LearnAttribute", **asked)
+    assert again.layer == "double_block:1"
+    assert "Learned before" in info
+    _, info = graph.run("LearnAttribute", **asked, layer="double_block:2", method="difference")
+    assert "Saved as" in info
+
+    def drawn(model, prompt="a face", sampler="euler"):
+        positive, negative = Clip().encode_from_tokens_scheduled(prompt), conditioning("sd3", 2)
+        start = latent("sd3", (8, 8))
+        with torch.inference_mode():
+            return graph.stock.common_ksampler(
+                model, 7, 8, 1.0, sampler, "normal", positive, negative, {"samples": torch.zeros_like(start["samples"])}
+            )[0]["samples"]
+
+    for sampler in ("euler", "dpmpp_2m"):
+        source, target = drawn(model, sampler=sampler), drawn(model, "a face with glasses", sampler)
+        way = target - source
+        applied = graph.run("ApplyAttribute", model=model, attribute=again, strength=1.0)[0]
+        moved = drawn(applied, sampler=sampler) - source
+        progress = (moved * way).sum() / way.square().sum()
+        assert 0.3 < progress < 2
+        removed = graph.run("ApplyAttribute", model=model, attribute=again, strength=-1.0)[0]
+        assert ((drawn(removed, sampler=sampler) - source) * way).sum() < 0
+        off = graph.run("ApplyAttribute", model=model, attribute=again, strength=0.0)[0]
+        assert torch.equal(drawn(off, sampler=sampler), source)
