@@ -6,6 +6,7 @@ Every tensor is in model space, x = (1 - sigma)*x0 + sigma*n with sigma from 1 t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from ..core.denoiser import HEdit
 from ..core.errors import EditError
 from ..core.layers import AUTO, block_of, choose_block
 from ..core.recipes.defaults import BLOCK_DEPTH
+from .compiled import uncompiled
 from .token_grid import edit_tokens, grid_of
 
 # What the network's timestep is a multiple of sigma by, and how many of them ComfyUI's schedule knows.
@@ -68,6 +70,7 @@ class TransformerDenoiser:
                 "SD3Transformer2DModel is accepted here."
             )
         self.transformer = transformer
+        self.dtype = next(transformer.parameters()).dtype
         self.context = context
         self.negative_context = negative_context
         self.pooled = pooled
@@ -97,30 +100,37 @@ class TransformerDenoiser:
         height, width = x.shape[-2:]
         # A side that patches do not divide is continued from the other side, as ComfyUI does it.
         whole = F.pad(x, (0, -width % patch, 0, -height % patch), mode="circular")
+        network: Callable[..., Any] = self.transformer
         handle = None
         if h_edit is not None:
-            hook = _BlockHook(h_edit, rows, grid_of((height, width), patch))
+            network = uncompiled(self.transformer)
+            hook = BlockHook(h_edit, rows, grid_of((height, width), patch))
             block = self.transformer.transformer_blocks[cast(int, block_of(self.layer))]
             handle = block.register_forward_hook(hook)
         try:
             # The hook turns gradients on from its block onwards.
             with torch.no_grad():
-                velocity: Tensor = self.transformer(
-                    whole.repeat(len(prompts), 1, 1, 1),
+                velocity: Tensor = network(
+                    whole.to(self.dtype).repeat(len(prompts), 1, 1, 1),
                     encoder_hidden_states=torch.cat([context.expand(len(x), -1, -1) for context, _ in prompts]),
                     pooled_projections=torch.cat([pooled.expand(len(x), -1) for _, pooled in prompts]),
                     timestep=(sigma * TIMESTEPS).expand(len(prompts) * len(x)).to(x),
-                ).sample
+                ).sample.to(x)
         finally:
             if handle is not None:
                 handle.remove()
         return velocity[..., :height, :width]
 
 
-class _BlockHook:
+class BlockHook:
     """A forward hook that edits the image tokens of the first rows, which a block returns beside the text's tokens.
 
     Gradients flow from there on where they were enabled when the hook was made.
+
+    Args:
+        h_edit: The edit.
+        rows: How many rows are edited, from the first on.
+        grid: Height and width of the picture in tokens.
     """
 
     def __init__(self, h_edit: HEdit, rows: int, grid: tuple[int, int]) -> None:
@@ -132,6 +142,7 @@ class _BlockHook:
     def __call__(
         self, module: nn.Module, inputs: tuple[Any, ...], output: tuple[Tensor | None, Tensor]
     ) -> tuple[Tensor | None, Tensor]:
+        """Return the block's output with its image tokens edited."""
         torch.set_grad_enabled(self.grad)
         text, tokens = output
         edited = edit_tokens(tokens[: self.rows].detach(), self.grid, self.h_edit)
@@ -151,18 +162,19 @@ def shifted(shift: float, t: Tensor) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-def normal_sigmas(shift: float, steps: int) -> Tensor:
+def normal_sigmas(shift: float, steps: int, timesteps: int = TIMESTEPS) -> Tensor:
     """Return ComfyUI's "normal" schedule of a flow model: evenly spaced times from sigma_max to sigma_min, then 0.
 
     Args:
         shift: The model's shift.
         steps: Sampling steps.
+        timesteps: How many times the model's schedule knows.
 
     Returns:
         Descending noise levels, [steps + 1].
     """
     # ComfyUI takes the noise level itself as the time that it starts and ends with, and shifts it once more.
-    sigma_min = float(shifted(shift, torch.tensor(1 / TIMESTEPS)))
+    sigma_min = float(shifted(shift, torch.tensor(1 / timesteps)))
     times = torch.linspace(1, sigma_min, steps)
     return torch.cat([shifted(shift, times), torch.zeros(1)])
 

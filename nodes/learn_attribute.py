@@ -28,6 +28,7 @@ from ..core.errors import EditError
 from ..core.layers import AUTO
 from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
+from ..core.recipes.learning_cost import learning_batch
 from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
 from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
@@ -40,9 +41,6 @@ from .prepared_picture import side_by_side
 # Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
 QUESTION_VERSION = 1
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), SVD_METHOD)
-# Latent pixels that are sampled at once, at most, and pictures.
-BATCH_PIXELS = 8 * 64 * 64
-MAX_BATCH = 8
 # A preview made of latents is enlarged by this.
 PREVIEW_SCALE = 4
 
@@ -232,8 +230,7 @@ def empty_latent(model: Any, width: int, height: int) -> Tensor:
     pixels = pixels_per_latent(model.model)
     native = native_side(model.model)
     sides = [nearest_side(model.model, length or native) // pixels for length in (height, width)]
-    batch = min(MAX_BATCH, max(1, BATCH_PIXELS // (sides[0] * sides[1])))
-    return torch.zeros(batch, model.get_model_object("latent_format").latent_channels, *sides)
+    return torch.zeros(learning_batch(sides), model.get_model_object("latent_format").latent_channels, *sides)
 
 
 def _preview(model: Any, attribute: Attribute, prompts: Prompts, latent: Tensor, sigmas: Tensor) -> Tensor | None:

@@ -22,7 +22,7 @@ from .direction import KINDS, HDirection
 ASCII_SIZE = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SumDirection(HDirection):
     """Several directions and readouts, ``members``, with ``weights`` [P]; a negative weight takes away.
 

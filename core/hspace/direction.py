@@ -44,7 +44,7 @@ MIN_SIGMA = 1e-6
 KINDS: dict[str, type[HDirection]] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HDirection(ABC):
     """What an H_DIRECTION wire or a file holds: a direction, a readout, or a sum of them.
 

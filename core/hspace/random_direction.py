@@ -12,7 +12,7 @@ from ..errors import EditError
 from .direction import DeltaDirection, HDirection
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomDirection(DeltaDirection, saved=False):
     """A fixed random direction that has, at every h and sigma, the norm of another: the baseline to beat.
 

@@ -28,7 +28,7 @@ SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SVDAttribute:
     """An attribute: an edit that can be added to any code of the same channels.
 

@@ -7,7 +7,7 @@ progress, as ControlNet's are: 0 before the first step, 1 after the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,12 +18,14 @@ from ..denoiser import Denoiser, PromptDenoisers, layer_of
 from ..errors import EditError
 from ..hspace.asyrp import Boost, sample_asyrp
 from ..hspace.calibration import calibrate, measured_sigmas
+from ..hspace.combine import combine_directions
 from ..hspace.direction import HDirection
 from ..hspace.learn_clip import ClipObjective, learn_clip_direction
 from ..hspace.learn_direction import learn_direction
 from ..hspace.learn_readout import learn_readout
 from ..hspace.prediction_changes import learned_steps, record_prediction_changes
-from ..hspace.strength import bind_edit
+from ..hspace.readout import Readout
+from ..hspace.strength import bind_edit, readout_strength
 from ..hspace.trajectories import (
     Endpoints,
     Trajectories,
@@ -208,6 +210,30 @@ def learn_from_trajectories(
     window = EditWindow(end_sigma, edit_from=direction.start)
     calibration = calibrate(student, direction, endpoints, window, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
+
+
+def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, float]:
+    """Return several directions, each at a strength of its own, as one direction at one strength.
+
+    Each acts as bind_edit makes it act alone: a readout is taken away by less than it is added, and a direction that
+    moves h at a strength beyond 1 keeps the dh that was learned and multiplies its effect. Where several directions
+    move h, the largest of their strengths multiplies the effect of all.
+
+    Args:
+        weighted: Directions and strengths, at least one.
+
+    Returns:
+        (direction, strength) for bind_edit.
+    """
+    if len(weighted) == 1:
+        return weighted[0]
+    flat = [(part, weight, strength) for direction, strength in weighted for weight, part in direction.parts]
+    beyond_learned = max([1.0, *(abs(strength) for part, _, strength in flat if not isinstance(part, Readout))])
+    parts = []
+    for part, weight, strength in flat:
+        scale = readout_strength(strength) if isinstance(part, Readout) else strength
+        parts.append((weight * scale / beyond_learned, part))
+    return combine_directions(parts), beyond_learned
 
 
 def _with_layer(info: dict[str, str] | None, denoise: Denoiser, settings: LearnSettings) -> dict[str, str]:

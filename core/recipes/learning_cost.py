@@ -31,6 +31,10 @@ FLOAT = 4
 # what is computed of them.
 MEASURED_LATENTS = 8
 
+# Latent pixels that are sampled at once while learning, at most, and pictures.
+BATCH_PIXELS = 8 * 64 * 64
+MAX_BATCH = 8
+
 
 @dataclass(frozen=True)
 class LearningCost:
@@ -220,6 +224,12 @@ def training_ticks(steps: int) -> int:
 def _prompts(settings: LearnSettings) -> int:
     """Return how many prompts one prediction evaluates: with guidance, the negative one too."""
     return 1 if settings.cfg == 1 else 2
+
+
+def learning_batch(size: tuple[int, int] | list[int]) -> int:
+    """Return how many latents of a size, (height, width), are sampled at once while learning."""
+    height, width = size
+    return min(MAX_BATCH, max(1, BATCH_PIXELS // (height * width)))
 
 
 def _batches(count: int, batch: int) -> list[int]:

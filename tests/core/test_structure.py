@@ -119,6 +119,6 @@ def test_importing_the_pack_imports_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, singular_edit; print(sorted({'torch', 'diffusers', 'numpy'} & set(sys.modules)))"
+    code = "import sys, singular_edit; print(sorted({'torch', 'diffusers', 'numpy', 'comfy'} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
