@@ -30,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from .demo.evaluation.run import EvaluationSettings
-    from .demo.faces import ATTRIBUTES
 
     parser = argparse.ArgumentParser(
         prog="singular-edit", description="Latent SVD and Asyrp, on an inversion that gives the picture back."
@@ -46,7 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--output", type=Path, default=Path("output/evaluation"), help="folder for the table, pictures and files"
     )
-    evaluate.add_argument("--attributes", nargs="+", choices=ATTRIBUTES, default=list(ATTRIBUTES))
+    evaluate.add_argument(
+        "--model",
+        default=shipped.model,
+        help="unet or transformer, the embedded models, or a folder with a model.py (see docs/results.md)",
+    )
+    evaluate.add_argument("--attributes", nargs="+", help="the model's attributes that are measured; all by default")
     evaluate.add_argument("--count", type=int, default=shipped.count, help="held-out faces an attribute")
     evaluate.add_argument(
         "--share",
@@ -68,7 +72,7 @@ def _demo(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from .demo.evaluation.run import EvaluationSettings, run
 
-    run(args.output, args.attributes, EvaluationSettings(args.count, args.share, args.seed))
+    run(args.output, args.attributes, EvaluationSettings(args.count, args.share, args.seed, args.model))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The embedded model as ComfyUI's own MODEL, CLIP and VAE, so that every stock node treats it like a checkpoint."""
+"""An embedded model as ComfyUI's own MODEL, CLIP and VAE, so that every stock node treats it like a checkpoint."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -15,61 +15,16 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from .enlarge import ENLARGEMENT, enlarge, reduce
+from .architectures import ARCHITECTURES, UNET, Architecture
+from .comfyui_networks import LARGEST, DemoConfig, DemoTransformerConfig
+from .enlarge import enlarge, reduce
 from .loader import read_weights
-from .networks import CONTEXT_WIDTH, DOWNSCALE, LATENT_CHANNELS, FaceVAE, TextEncoder
+from .mmdit_weights import mmdit_weights
+from .networks import LATENT_CHANNELS, FaceVAE, TextEncoder, position_table
 from .words import CONTEXT_LENGTH, tokenize
 
-# Pixels of a picture along a side of one latent pixel.
-RATIO = DOWNSCALE * ENLARGEMENT
 # Estimated memory of the VAE: values that it holds at once for each pixel of the picture (measured: up to 9).
 VAE_MEMORY = 16
-
-# Red, green and blue, from -1 to 1, that a latent pixel in model space adds to the preview for each of its channels,
-# and what the preview starts from. Fitted by: python benchmarks/demo_model.py --preview
-PREVIEW_FACTORS = [[-0.09, 0.27, -0.02], [0.04, 0.12, 0.34], [0.04, 0.06, -0.10], [-0.36, -0.15, -0.03]]
-PREVIEW_BIAS = [0.10, 0.07, 0.07]
-
-
-class DemoLatent(comfy.latent_formats.LatentFormat):
-    """LATENT space is the VAE's own; model space is that times the latent scale."""
-
-    latent_channels = LATENT_CHANNELS
-    # Read by backends/comfyui/family.py. ComfyUI's own ratio stays 8, as its empty latents assume.
-    pixels_per_latent = RATIO
-    latent_rgb_factors = PREVIEW_FACTORS
-    latent_rgb_factors_bias = PREVIEW_BIAS
-
-    def __init__(self) -> None:
-        self.scale_factor = read_weights("vae")[1]["latent_scale"]
-
-
-class DemoConfig(comfy.supported_models_base.BASE):
-    """SD 1.x's U-Net, small; the counterpart of networks.UNET_CONFIG."""
-
-    unet_config: ClassVar[dict[str, Any]] = {
-        "image_size": 16,
-        "in_channels": LATENT_CHANNELS,
-        "out_channels": LATENT_CHANNELS,
-        "model_channels": 64,
-        "num_res_blocks": [1, 1, 1],
-        "channel_mult": [1, 2, 2],
-        "transformer_depth": [0, 1, 1],
-        "transformer_depth_middle": 1,
-        "transformer_depth_output": [0, 0, 1, 1, 1, 1],
-        "context_dim": CONTEXT_WIDTH,
-        "adm_in_channels": None,
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": False,
-        "use_checkpoint": False,
-        "legacy": False,
-        "use_temporal_attention": False,
-        "use_temporal_resblock": False,
-    }
-    unet_extra_config: ClassVar[dict[str, Any]] = {"num_heads": 4, "num_head_channels": -1}
-    latent_format = DemoLatent
-    memory_usage_factor = 1.0
-    native_side = RATIO * 16
 
 
 class DemoTokenizer:
@@ -139,38 +94,57 @@ class DemoClip(nn.Module):
 
 
 class LargeFaceVAE(FaceVAE):
-    """The VAE with pictures ENLARGEMENT times as large: [B, 3, H, W] and latents [B, 4, H/16, W/16]."""
+    """The VAE with enlarged pictures, [B, 3, enlargement * H, enlargement * W].
+
+    Args:
+        enlargement: How many times as large they are.
+        ops: Where layers come from.
+    """
+
+    def __init__(self, enlargement: int, ops: Any) -> None:
+        super().__init__(ops=ops)
+        self.enlargement = enlargement
 
     def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the latent of the reduced pictures."""
-        return super().moments(reduce(pictures))
+        return super().moments(reduce(pictures, self.enlargement))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return enlarged pictures, near [-1, 1] but not clamped."""
-        return enlarge(super().decode(latents))
+        return enlarge(super().decode(latents), self.enlargement)
 
 
-def load() -> tuple[Any, Any, Any]:
-    """Load the embedded model as ComfyUI's (MODEL, CLIP, VAE), in float32."""
-    return _model(), _clip(), _vae()
+def load(name: str = UNET.name) -> tuple[Any, Any, Any]:
+    """Load an embedded model as ComfyUI's (MODEL, CLIP, VAE), in float32.
+
+    Args:
+        name: One of ARCHITECTURES.
+    """
+    architecture = ARCHITECTURES[name]
+    return _model(architecture), _clip(architecture), _vae(architecture)
 
 
-def _model() -> comfy.model_patcher.ModelPatcher:
-    config = DemoConfig(DemoConfig.unet_config)
+def _model(architecture: Architecture) -> comfy.model_patcher.ModelPatcher:
+    weights = read_weights(architecture.network)[0]
+    if architecture is UNET:
+        config = DemoConfig(DemoConfig.unet_config)
+        names = comfy.utils.unet_to_diffusers(config.unet_config)
+        weights = {names[name]: value for name, value in weights.items()}
+    else:
+        config = DemoTransformerConfig(DemoTransformerConfig.unet_config)
+        weights = {**mmdit_weights(weights), "pos_embed": position_table(LARGEST)}
     config.set_inference_dtype(torch.float32, None)
     offload = comfy.model_management.unet_offload_device()
-    weights = read_weights("unet")[0]
-    names = comfy.utils.unet_to_diffusers(config.unet_config)
     # load_model_weights would only log what is missing.
     model = config.get_model({}, "", device=offload)
-    model.diffusion_model.load_state_dict({names[name]: value for name, value in weights.items()})
+    model.diffusion_model.load_state_dict(weights)
     return comfy.model_patcher.ModelPatcher(
         model.to(offload), load_device=comfy.model_management.get_torch_device(), offload_device=offload
     )
 
 
-def _clip() -> comfy.sd.CLIP:
-    weights = read_weights("text")[0]
+def _clip(architecture: Architecture) -> comfy.sd.CLIP:
+    weights = read_weights(architecture.text)[0]
     target = comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoClip)
     clip = comfy.sd.CLIP(
         target, parameters=comfy.utils.calculate_parameters(weights), model_options={"dtype": torch.float32}
@@ -179,27 +153,27 @@ def _clip() -> comfy.sd.CLIP:
     return clip
 
 
-def _vae() -> comfy.sd.VAE:
+def _vae(architecture: Architecture) -> comfy.sd.VAE:
     # ComfyUI's VAE class builds only architectures it knows. Its trivial pixel-space one sets every attribute of the
     # running version; then the network, and what depends on it, are ours.
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
-    network = LargeFaceVAE(ops=comfy.ops.disable_weight_init)
+    network = LargeFaceVAE(architecture.enlargement, comfy.ops.disable_weight_init)
     network.load_state_dict(read_weights("vae")[0])
     vae.first_stage_model = network.eval()
     patcher = vae.patcher
     vae.patcher = type(patcher)(network, load_device=patcher.load_device, offload_device=patcher.offload_device)
     vae.latent_channels = LATENT_CHANNELS
-    vae.downscale_ratio = vae.upscale_ratio = RATIO
-    vae.memory_used_encode = _encode_memory
-    vae.memory_used_decode = _decode_memory
+    ratio = architecture.pixels_per_latent
+    vae.downscale_ratio = vae.upscale_ratio = ratio
+    vae.memory_used_encode = _memory_for(1)
+    vae.memory_used_decode = _memory_for(ratio**2)
     return vae
 
 
-def _encode_memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Return the bytes that encoding pictures of this shape takes, [B, 3, H, W]."""
-    return VAE_MEMORY * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+def _memory_for(pixels: int) -> Callable[[tuple[int, ...], torch.dtype], int]:
+    """Return a function that estimates the bytes for a tensor of this shape, of so many picture pixels a place."""
 
+    def memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        return VAE_MEMORY * pixels * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
 
-def _decode_memory(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Return the bytes that decoding latents of this shape takes, [B, 4, H/16, W/16]."""
-    return VAE_MEMORY * RATIO**2 * shape[2] * shape[3] * comfy.model_management.dtype_size(dtype)
+    return memory

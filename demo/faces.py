@@ -1,4 +1,4 @@
-"""A procedural renderer of 64x64 faces with named attributes and exact counterfactuals.
+"""A procedural renderer of faces with named attributes and exact counterfactuals.
 
 A face is a row of uniform numbers (its free parameters: skin, hair, background, pose, ...) and four booleans (its
 attributes). Everything free is drawn *before* the attributes, so that switching an attribute leaves the rest of the
@@ -101,17 +101,17 @@ def sample(seeds: Iterable[int]) -> Faces:
     return Faces(table[:, : len(FREE)], table[:, len(FREE) :] < PREVALENCE)
 
 
-def counterfactuals(faces: Faces, attribute: str, value: bool = True) -> Tensor:
+def counterfactuals(faces: Faces, attribute: str, value: bool = True, size: int = SIZE) -> Tensor:
     """Paint every picture of the same faces with one attribute switched on, or off where value is False.
 
     Returns:
-        [K, B, 3, 64, 64] in [0, 1], K over the values of the attribute's own parameter; 1 where it has none.
+        [K, B, 3, size, size] in [0, 1], K over the values of the attribute's own parameter; 1 where it has none.
     """
     edited = faces.with_attributes(**{attribute: value})
     if value and attribute in OWN_PARAMETERS:
         name, choices = OWN_PARAMETERS[attribute]
-        return torch.stack([render(edited.with_free(name, choice)) for choice in choices])
-    return render(edited)[None]
+        return torch.stack([render(edited.with_free(name, choice), size=size) for choice in choices])
+    return render(edited, size=size)[None]
 
 
 def render(
@@ -126,7 +126,7 @@ def render(
     """Paint faces, or the face of one integer seed, with attributes switched on or off; None leaves one as it is.
 
     Returns:
-        Pictures, [B, 3, size, size] in [0, 1]; the embedded model knows those of SIZE alone.
+        Pictures, [B, 3, size, size] in [0, 1]; an embedded model knows those of its own size alone.
     """
     if not isinstance(faces, Faces):
         faces = sample([faces])

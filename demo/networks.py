@@ -1,4 +1,4 @@
-"""The small networks of the demo: a VAE, a text encoder, an attribute classifier and the U-Net's configuration.
+"""The small networks of the demo: a VAE, a text encoder, an attribute classifier, and two diffusion networks.
 
 ``ops`` lets ComfyUI pass its own casting layers where a class runs inside it; torch.nn is the default.
 """
@@ -32,6 +32,29 @@ UNET_CONFIG = dict(
     attention_head_dim=4,
     norm_num_groups=32,
 )
+
+HEAD_WIDTH = 64  # ComfyUI's own SD3 class has heads of no other width, and a width of HEAD_WIDTH * HEADS
+HEADS = 3
+BLOCKS = 6
+PATCH = 4  # latent pixels along a side of one token
+TOKENS_SIDE = 8  # tokens along a side of a picture
+# diffusers.SD3Transformer2DModel.
+TRANSFORMER_CONFIG = dict(
+    sample_size=PATCH * TOKENS_SIDE,
+    patch_size=PATCH,
+    in_channels=LATENT_CHANNELS,
+    out_channels=LATENT_CHANNELS,
+    num_layers=BLOCKS,
+    attention_head_dim=HEAD_WIDTH,
+    num_attention_heads=HEADS,
+    joint_attention_dim=CONTEXT_WIDTH,
+    caption_projection_dim=HEADS * HEAD_WIDTH,
+    pooled_projection_dim=CONTEXT_WIDTH,
+    pos_embed_max_size=TOKENS_SIDE,
+    qk_norm="rms_norm",
+)
+# By which ComfyUI's schedules of the transformer are shifted towards noise; SD3's own.
+FLOW_SHIFT = 3.0
 
 
 class _Block(nn.Module):
@@ -141,6 +164,44 @@ def unet() -> nn.Module:
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(**UNET_CONFIG)
+
+
+def transformer() -> nn.Module:
+    """Return a fresh transformer of the SD3 family; diffusers is imported here, on use.
+
+    Its blocks begin as the identity and its answer as zero (adaLN-Zero, Peebles and Xie, arXiv 2212.09748), which
+    diffusers leaves to who trains.
+    """
+    from diffusers import SD3Transformer2DModel
+
+    network = SD3Transformer2DModel(**TRANSFORMER_CONFIG)
+    for name, module in network.named_modules():
+        if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear")) or name == "proj_out":
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def position_table(side: int = TOKENS_SIDE) -> Tensor:
+    """Return the sines and cosines that tell tokens where they are, as diffusers' SD3Transformer2DModel has them.
+
+    Neighbours are as far apart, and the middle is the same, in a table of every size: pictures are cut out around the
+    middle.
+
+    Args:
+        side: Tokens along a side of the table.
+
+    Returns:
+        [1, side**2, HEADS * HEAD_WIDTH], row by row.
+    """
+    waves = HEADS * HEAD_WIDTH // 4
+    places = torch.arange(side, dtype=torch.float64) - (side - TOKENS_SIDE) / 2
+    angles = places[:, None] * 10000 ** (-torch.arange(waves, dtype=torch.float64) / waves)
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)
+    # The first half of the channels says the column, the second half the row.
+    columns = axis[None].expand(side, -1, -1)
+    rows = axis[:, None].expand(-1, side, -1)
+    return torch.cat([columns, rows], dim=-1).flatten(0, 1)[None].float()
 
 
 def alphas_cumprod() -> Tensor:

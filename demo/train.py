@@ -1,129 +1,39 @@
-"""Train the embedded face model from nothing: ``python -m singular_edit.demo.train``.
+"""Train an embedded model from nothing: ``python -m singular_edit.demo.train --model unet`` or ``transformer``.
 
-Three stages (judge, vae, unet), each resumable: a checkpoint is kept in --work and picked up again. Faces
-are drawn from seeds TRAINING_SEED and up; everything that measures uses seeds below it. Every step here is a
-training step.
+Each stage (judge, vae and unet; transformer) is resumable: a checkpoint is kept in --work and picked up again. The
+transformer is trained on the latents of the VAE that is there already, and judged by the same judge. The command writes
+the weight files; on a folder whose training is done it does that alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from . import faces
+from . import train_transformer
+from .architectures import ARCHITECTURES, TRANSFORMER, UNET
 from .networks import AttributeClassifier, FaceVAE, TextEncoder, alphas_cumprod, unet
-from .words import CONTEXT_LENGTH, TOKENS
-
-TRAINING_SEED = 1_000_000
-WEIGHTS = Path(__file__).parent / "weights"
-
-SAVE_EVERY = 200  # steps between two checkpoints
-ENCODE_BATCH = 128
+from .training import ENCODE_BATCH, Trained, captions, draw, save, train
 
 # How these were chosen is not recorded. weights/README.md says how good the model is that came of them.
 JUDGE_BATCH = 64
 JUDGE_RATE = 2e-3
+JUDGE_STEPS = 600
 VAE_BATCH = 24
 VAE_RATE = 2e-3
 VAE_DIFFERENCE_WEIGHT = 0.5
 VAE_KL_WEIGHT = 5e-4
+VAE_STEPS = 4000
 UNET_BATCH = 48
 UNET_RATE = 1e-3
 UNET_EMA = 0.999
-MENTION_PROBABILITY = 0.5  # of an attribute that is present
-FACE_PROBABILITY = 0.8  # of the word "face"
-
-# (model, step) -> loss
-LossOf = Callable[[Any, int], Tensor]
-
-
-class Trained(NamedTuple):
-    """A trained model, frozen, and the seconds that its training took."""
-
-    model: nn.Module
-    seconds: float
-
-
-def draw(start: int, count: int) -> tuple[Tensor, Tensor]:
-    """Draw training faces.
-
-    Args:
-        start: The first face, counted from TRAINING_SEED.
-        count: How many.
-
-    Returns:
-        Pictures, [count, 3, 64, 64] in [0, 1], and their attributes, booleans [count, 4].
-    """
-    drawn = faces.sample(range(TRAINING_SEED + start, TRAINING_SEED + start + count))
-    return faces.render(drawn), drawn.attributes
-
-
-def train(
-    name: str, model: nn.Module, loss_of: LossOf, *, steps: int, rate: float, work: Path, ema: float = 0.0
-) -> Trained:
-    """Train by AdamW with a one-cycle rate, with a bar and a checkpoint every SAVE_EVERY steps.
-
-    Args:
-        name: Of the checkpoint and the bar.
-        model: What is trained, in place.
-        loss_of: Called with (model, step) under bf16 autocast, after torch's generator was seeded with the step.
-        steps: Steps in all, those of a checkpoint included.
-        rate: Peak learning rate.
-        work: Folder of the checkpoint.
-        ema: Decay of the moving average of the weights; 0 keeps the last weights.
-
-    Returns:
-        The averaged model.
-    """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    average = copy.deepcopy(model)
-    parts = dict(model=model, average=average, optimizer=optimizer, schedule=schedule)
-    path = work / f"{name}.pt"
-    start = 0
-    seconds = 0.0
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        start = state.pop("step")
-        seconds = state.pop("seconds")
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-    began = time.perf_counter() - seconds
-    running = None
-    bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, mininterval=5)
-    for step in bar:
-        torch.manual_seed(step)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        _update_average(average, model, step, ema)
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        bar.set_postfix(loss=f"{running:.4f}", refresh=False)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            state = {key: part.state_dict() for key, part in parts.items()}
-            torch.save({**state, "step": step + 1, "seconds": time.perf_counter() - began}, path)
-    return Trained(average.eval().requires_grad_(False), time.perf_counter() - began)
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, step: int, ema: float) -> None:
-    """Move the average towards the model; early steps are averaged over fewer weights."""
-    decay = min(ema, (1 + step) / (10 + step)) if ema else 0.0
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+UNET_STEPS = 4000
+UNET_FACES = 24576
 
 
 def train_judge(work: Path, steps: int) -> Trained:
@@ -166,27 +76,6 @@ class _Conditioned(nn.Module):
 
     def forward(self, x: Tensor, timestep: Tensor, tokens: Tensor) -> Tensor:
         return self.unet(x, timestep, encoder_hidden_states=self.text(tokens)).sample
-
-
-def captions(attributes: Tensor) -> Tensor:
-    """Draw captions, which leave out much of what is there.
-
-    Each present attribute goes unmentioned half of the time, "face" one time in five. So "a face" is neutral, not a
-    denial of hats, and the empty prompt says the same as "a face".
-
-    Args:
-        attributes: Booleans, [B, 4].
-
-    Returns:
-        Tokens, [B, 8].
-    """
-    mention = attributes & (torch.rand(attributes.shape) < MENTION_PROBABILITY)
-    face = torch.rand(len(attributes), 1) < FACE_PROBABILITY
-    present = torch.cat([face, mention], dim=1)
-    # Tokens that are absent sort to the end, where padding takes their place.
-    ids = torch.where(present, torch.arange(1, len(TOKENS)), len(TOKENS)).sort(dim=1).values
-    tokens = ids.where(ids < len(TOKENS), torch.zeros(())).long()
-    return F.pad(tokens, (0, CONTEXT_LENGTH - ids.shape[1]))
 
 
 @torch.no_grad()
@@ -241,37 +130,50 @@ def train_unet(work: Path, steps: int, latents: Tensor, labels: Tensor) -> Train
     return train("unet", _Conditioned(), loss_of, steps=steps, rate=UNET_RATE, work=work, ema=UNET_EMA)
 
 
-def save(name: str, model: nn.Module, **metadata: Any) -> None:
-    """Save a model's weights in fp16 as a file of WEIGHTS, with metadata as JSON."""
-    from safetensors.torch import save_file
-
-    tensors = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    encoded = {key: json.dumps(value) for key, value in metadata.items()}
-    save_file(tensors, WEIGHTS / f"{name}.safetensors", metadata={"format": "pt", **encoded})
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Train all three stages and save their weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("demo-training"), help="checkpoints; delete to start over")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
-    parser.add_argument("--judge-steps", type=int, default=600)
-    parser.add_argument("--vae-steps", type=int, default=4000)
-    parser.add_argument("--unet-steps", type=int, default=4000)
-    parser.add_argument("--faces", type=int, default=24576, help="training pictures for the U-Net")
-    args = parser.parse_args(argv)
-    args.work.mkdir(parents=True, exist_ok=True)
-    WEIGHTS.mkdir(exist_ok=True)
+def _unet(args: argparse.Namespace) -> None:
+    """Train the judge and the U-Net's three parts, and save their weights."""
     torch.manual_seed(args.seed)
     judge = train_judge(args.work, args.judge_steps)
     save("judge", judge.model, training_seconds=judge.seconds)
     torch.manual_seed(args.seed)
     vae = train_vae(args.work, args.vae_steps)
-    latents, labels, scale = encoded_faces(vae.model, args.work, args.faces)
+    latents, labels, scale = encoded_faces(vae.model, args.work, args.faces or UNET_FACES)
     save("vae", vae.model, latent_scale=scale, training_seconds=vae.seconds)
     both = train_unet(args.work, args.unet_steps, latents, labels)
-    save("unet", both.model.unet, training_seconds=both.seconds)
-    save("text", both.model.text)
+    save(UNET.network, both.model.unet, training_seconds=both.seconds)
+    save(UNET.text, both.model.text)
+
+
+def _transformer(args: argparse.Namespace) -> None:
+    """Train the transformer and its text encoder, and save their weights."""
+    latents, labels = train_transformer.encoded_faces(args.work, args.faces or train_transformer.FACES)
+    torch.manual_seed(args.seed)
+    both = train_transformer.train_transformer(args.work, args.transformer_steps, latents, labels)
+    save(TRANSFORMER.network, both.model.transformer, training_seconds=both.seconds)
+    save(TRANSFORMER.text, both.model.text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train all stages of one model and save their weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=ARCHITECTURES, default=UNET.name)
+    parser.add_argument("--work", type=Path, help="folder of the checkpoints; delete it to start over")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
+    parser.add_argument("--judge-steps", type=int, default=JUDGE_STEPS)
+    parser.add_argument("--vae-steps", type=int, default=VAE_STEPS)
+    parser.add_argument("--unet-steps", type=int, default=UNET_STEPS)
+    parser.add_argument("--transformer-steps", type=int, default=train_transformer.STEPS)
+    parser.add_argument(
+        "--faces",
+        type=int,
+        help=f"training pictures, {UNET_FACES} for the U-Net and {train_transformer.FACES} by default",
+    )
+    args = parser.parse_args(argv)
+    # Both keep a file of the name latents.pt.
+    folder = {UNET.name: "demo-training", TRANSFORMER.name: "demo-training-transformer"}
+    args.work = args.work or Path(folder[args.model])
+    args.work.mkdir(parents=True, exist_ok=True)
+    {UNET.name: _unet, TRANSFORMER.name: _transformer}[args.model](args)
 
 
 if __name__ == "__main__":

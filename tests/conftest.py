@@ -75,11 +75,20 @@ def pack_nodes(comfy) -> dict:
 
 @pytest.fixture(scope="session")
 def demo():
-    """The embedded model through diffusers."""
+    """The embedded U-Net through diffusers."""
     pytest.importorskip("diffusers")
     from singular_edit.demo import loader
 
     return loader.load("cpu")
+
+
+@pytest.fixture(scope="session")
+def demo_transformer():
+    """The embedded transformer through diffusers."""
+    pytest.importorskip("diffusers")
+    from singular_edit.demo import loader
+
+    return loader.load("cpu", "transformer")
 
 
 @pytest.fixture(autouse=True, scope="session")

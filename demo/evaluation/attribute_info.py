@@ -22,15 +22,13 @@ from ...core.recipes.attributes import Attribute, advice, load_attribute
 from ...core.recipes.settings import READOUT, LearnSettings
 from .. import faces, loader
 from ..attributes import FOLDER
-from ..enlarge import ENLARGEMENT
+from ..enlarge import SHOWN_SIDE
 from ..words import caption
 from . import edits
 from .session import SOURCE, Session
 
 # The embedded model as backends/comfyui/family.py sees it.
 FAMILY = ModelFamily("DemoConfig", "DemoLatent", "eps", bottleneck_channels=128, place_size=4, text_width=64)
-# Of its pictures inside ComfyUI.
-SIDE = 64 * ENLARGEMENT
 PREVIEW_FACE = 50_001
 PREVIEW_SCALE = 2
 
@@ -55,8 +53,8 @@ def info_of(attribute: Attribute, name: str, model: loader.DemoModel) -> dict[st
         **advice(attribute, SOURCE, caption([name])),
         "cfg": f"{cfg:g}",
         "steps": str(defaults.STEPS),
-        "width": str(SIDE),
-        "height": str(SIDE),
+        "width": str(SHOWN_SIDE),
+        "height": str(SHOWN_SIDE),
         "creator": "Singular Edit",
         "licence": "MIT",
         "preview": preview_text(enlarged.movedim(1, -1)),

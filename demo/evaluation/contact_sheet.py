@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..faces import counterfactuals
 from .score import psnr
 from .session import Session
 
@@ -22,7 +21,7 @@ class SheetRows(NamedTuple):
     Attributes:
         label: What stands beside the rows.
         session: The faces.
-        edits: Their pictures at each strength, [B, 3, 64, 64] in [0, 1] each.
+        edits: Their pictures at each strength, [B, 3, side, side] in [0, 1] each.
     """
 
     label: str
@@ -64,6 +63,7 @@ def contact_sheet(rows: Sequence[SheetRows], strengths: Sequence[float], path: P
 
 def _nearest_truths(row: SheetRows) -> list[Tensor]:
     """Return each face's counterfactual: of a hat of any colour the one nearest to the strongest edit."""
-    truths = counterfactuals(row.session.faces, row.session.attribute, not row.session.has_attribute)
+    s = row.session
+    truths = s.model.counterfactuals(s.faces, s.attribute, not s.has_attribute)
     nearest = psnr(truths, row.edits[-1].cpu()).argmax(dim=0)
     return [truths[choice, face] for face, choice in enumerate(nearest)]

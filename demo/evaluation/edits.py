@@ -19,11 +19,8 @@ from ...core.recipes import defaults, hspace, latent_svd
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.samplers import Run, Schedule
-from ..faces import ATTRIBUTES
-from ..loader import DemoModel
-from ..networks import BOTTLENECK
-from ..words import caption
-from .session import SOURCE, Session, starting_noise
+from .evaluated import EvaluatedModel
+from .session import Session, starting_noise
 
 BATCH = 32  # noises that are sampled at once
 SPARE_PAIRS = 4  # times as many noises as pairs are drawn: some are refused
@@ -59,21 +56,21 @@ def svd_own_pair(
     return s.finish(torch.cat(edited), pair.step)
 
 
-def prompts(model: DemoModel, attribute: str, cfg: float) -> PromptDenoisers:
-    """Return the model under "a face" and under "a face with" the attribute."""
-    return PromptDenoisers(model.denoiser(SOURCE, cfg=cfg), model.denoiser(caption([attribute]), cfg=cfg))
+def prompts(model: EvaluatedModel, attribute: str, cfg: float) -> PromptDenoisers:
+    """Return the model under the source prompt and under the one that names the attribute."""
+    return PromptDenoisers(model.denoiser(model.source, cfg=cfg), model.denoiser(model.target(attribute), cfg=cfg))
 
 
-def schedule(model: DemoModel, steps: int = defaults.STEPS) -> Schedule:
+def schedule(model: EvaluatedModel, steps: int = defaults.STEPS) -> Schedule:
     """Return the model's schedule."""
     return Schedule(model.sigmas(steps), model.percent_to_sigma)
 
 
-def judged_pairs(model: DemoModel, attribute: str, pair: PairSettings) -> latent_svd.Accept:
+def judged_pairs(model: EvaluatedModel, attribute: str, pair: PairSettings) -> latent_svd.Accept:
     """Tell which pairs show what their prompts say: the judge does what an artist's look at both pictures would."""
     sigmas = model.sigmas(defaults.STEPS)
     source, target, _ = prompts(model, attribute, defaults.LEARN_GUIDANCE)
-    index = ATTRIBUTES.index(attribute)
+    index = model.attributes.index(attribute)
 
     def accept(codes: Tensor, target_codes: Tensor) -> Tensor:
         plain = model.decode(sample_euler(source, codes, sigmas[pair.step :]))
@@ -83,15 +80,15 @@ def judged_pairs(model: DemoModel, attribute: str, pair: PairSettings) -> latent
     return accept
 
 
-def pair_noise(model: DemoModel, count: int, seed: int) -> Tensor:
+def pair_noise(model: EvaluatedModel, count: int, seed: int) -> Tensor:
     """Draw noises for ``count`` pairs, with spare ones for those that are refused."""
     return starting_noise(model, SPARE_PAIRS * count + 8, seed, model.sigmas(defaults.STEPS))
 
 
 def accepted_pairs(
-    model: DemoModel, attribute: str, seed: int, pair: PairSettings = PairSettings()
+    model: EvaluatedModel, attribute: str, seed: int, pair: PairSettings = PairSettings()
 ) -> tuple[Tensor, Tensor]:
-    """Return codes of pair.count foreign pairs, [count, 4, 16, 16] each."""
+    """Return codes of pair.count foreign pairs, [count, *latent_shape] each."""
     return latent_svd.accepted_pairs(
         prompts(model, attribute, defaults.LEARN_GUIDANCE),
         pair_noise(model, pair.count, seed),
@@ -103,7 +100,7 @@ def accepted_pairs(
 
 
 def svd_attribute(
-    model: DemoModel, attribute: str, seed: int, pair: PairSettings = PairSettings(), *, batch: int = BATCH
+    model: EvaluatedModel, attribute: str, seed: int, pair: PairSettings = PairSettings(), *, batch: int = BATCH
 ) -> SVDAttribute:
     """Learn an attribute from pairs of codes that are sampled from noise: the mean edit of pair.count foreign faces."""
     return latent_svd.learn_from_prompts(
@@ -114,15 +111,15 @@ def svd_attribute(
         accept=judged_pairs(model, attribute, pair),
         info={
             "name": attribute,
-            "latent_format": "singular_edit demo",
-            "source_prompt": SOURCE,
-            "target_prompt": caption([attribute]),
+            "latent_format": model.latent_format,
+            "source_prompt": model.source,
+            "target_prompt": model.target(attribute),
         },
         run=Run(batch, model.device),
     )
 
 
-def single_pairs(model: DemoModel, attribute: str, count: int, seed: int) -> list[SVDAttribute]:
+def single_pairs(model: EvaluatedModel, attribute: str, count: int, seed: int) -> list[SVDAttribute]:
     """Learn ``count`` attributes, each of one foreign pair."""
     sources, targets = accepted_pairs(model, attribute, seed, PairSettings(count=count))
     return [learn_attribute(x[None], z[None]) for x, z in zip(sources, targets, strict=True)]
@@ -155,16 +152,16 @@ def svd_one_foreign_pair(
     return s.finish(torch.cat(edited), step)
 
 
-def learning_plan(model: DemoModel, attribute: str, settings: LearnSettings) -> LearningPlan:
+def learning_plan(model: EvaluatedModel, attribute: str, settings: LearnSettings) -> LearningPlan:
     """Return how many noises an attribute is learned from, and what that takes."""
     learned_on = schedule(model)
     noise = starting_noise(model, 1, 0, learned_on.sigmas)
     return plan_learning(prompts(model, attribute, settings.cfg).source, settings, learned_on, noise, BATCH)
 
 
-def trajectories(model: DemoModel, attribute: str, settings: LearnSettings, seed: int = 0) -> Trajectories:
+def trajectories(model: EvaluatedModel, attribute: str, settings: LearnSettings, seed: int = 0) -> Trajectories:
     """Record what directions that move h are learned from, for one or several of them."""
-    settings = settings.for_bottleneck(BOTTLENECK)
+    settings = settings.for_bottleneck(model.bottleneck)
     learned_on = schedule(model)
     noise = starting_noise(model, settings.samples, seed, learned_on.sigmas)
     both = prompts(model, attribute, settings.cfg)
@@ -175,7 +172,7 @@ def trajectories(model: DemoModel, attribute: str, settings: LearnSettings, seed
 
 
 def h_direction(
-    model: DemoModel,
+    model: EvaluatedModel,
     attribute: str,
     recorded: Trajectories,
     settings: LearnSettings,
@@ -186,7 +183,7 @@ def h_direction(
     """Learn a direction that moves h, at its measured unit."""
     settings = replace(settings, training=replace(settings.training, seed=seed))
     return hspace.learn_from_trajectories(
-        model.denoiser(SOURCE, cfg=settings.cfg),
+        model.denoiser(model.source, cfg=settings.cfg),
         recorded,
         schedule(model),
         settings,
@@ -197,7 +194,7 @@ def h_direction(
 
 
 def learned_readout(
-    model: DemoModel,
+    model: EvaluatedModel,
     attribute: str,
     settings: LearnSettings | None = None,
     *,
@@ -205,7 +202,7 @@ def learned_readout(
     run: Run | None = None,
 ) -> hspace.Learned:
     """Learn a readout, at its measured unit, with the losses of its training."""
-    settings = (settings or LearnSettings.for_method(READOUT)).for_bottleneck(BOTTLENECK)
+    settings = (settings or LearnSettings.for_method(READOUT)).for_bottleneck(model.bottleneck)
     settings = replace(settings, training=replace(settings.training, seed=seed))
     learned_on = schedule(model)
     return hspace.learn_from_prompts(
@@ -219,7 +216,7 @@ def learned_readout(
 
 
 def readout(
-    model: DemoModel,
+    model: EvaluatedModel,
     attribute: str,
     settings: LearnSettings | None = None,
     *,
@@ -241,5 +238,5 @@ def asyrp_latents(
     settings: EditSettings = EditSettings(),
     denoise: Denoiser | None = None,
 ) -> Tensor:
-    """Return what asyrp decodes, [B, 4, 16, 16] in model space; denoise stands in for the source prompt's."""
+    """Return what asyrp decodes, [B, *latent_shape] in model space; denoise stands in for the source prompt's."""
     return hspace.edit(denoise or s.denoiser(), s.code, schedule(s.model, s.steps), direction, settings)

@@ -12,7 +12,6 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,12 +25,10 @@ from ...core import (
 from ...core.recipes import defaults
 from ...core.recipes.inversion import INVERSION_METHODS
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
-from ..faces import render, sample
-from ..loader import DemoModel, load
-from ..networks import BOTTLENECK
-from ..words import caption
+from ..architectures import UNET
 from . import edits
 from .contact_sheet import SheetRows, contact_sheet
+from .evaluated import EvaluatedModel, open_model
 from .score import HEADER, Score, round_trip, score
 from .session import HELD_OUT, Session
 
@@ -49,11 +46,13 @@ class EvaluationSettings:
         count: Held-out faces an attribute.
         share: Share of the shipped noises, training steps and pairs that is learned from; below 1 for a quick look.
         seed: Seed of everything that is drawn.
+        model: Which model: the name of an embedded one, or a folder; see open_model.
     """
 
     count: int = 48
     share: float = 1.0
     seed: int = 0
+    model: str = UNET.name
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 < self.share <= 1:
@@ -66,9 +65,9 @@ class EvaluationSettings:
         """Return this share of a shipped number, 1 at least."""
         return max(1, round(self.share * number))
 
-    def learning(self, method: str) -> LearnSettings:
-        """Return the share of a method's shipped settings."""
-        shipped = LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)
+    def learning(self, method: str, bottleneck: tuple[int, int, int]) -> LearnSettings:
+        """Return the share of a method's shipped settings for an h of this shape."""
+        shipped = LearnSettings.for_method(method).for_bottleneck(bottleneck)
         return replace(
             shipped,
             samples=self.of(shipped.samples),
@@ -79,22 +78,27 @@ class EvaluationSettings:
 
 def run(
     output: Path,
-    attributes: list[str],
+    attributes: list[str] | None = None,
     settings: EvaluationSettings = EvaluationSettings(),
 ) -> None:
     """Measure edits of these attributes and leave a table, a contact sheet and the attribute files.
 
     Args:
         output: The folder for everything; what it holds of an earlier run with the same settings is not made again.
-        attributes: Names of the embedded model's attributes.
+        attributes: Names of the model's attributes; all of them if None.
         settings: What is measured.
 
     Raises:
-        EditError: The folder holds an evaluation with other settings.
+        EditError: The folder holds an evaluation with other settings, there is no such model, or it does not know an
+            attribute.
     """
     began = time.perf_counter()
+    model = open_model(settings.model)
+    attributes = list(model.attributes) if attributes is None else attributes
+    for name in attributes:
+        if name not in model.attributes:
+            raise EditError(f"attributes has '{name}'; this model knows {', '.join(model.attributes)}.")
     results = Results(output / "evaluation.json", settings)
-    model = load()
     lines = [_setting(settings), *_round_trips(results, model), ""]
     print("\n".join(lines))
     rows: list[SheetRows] = []
@@ -138,8 +142,9 @@ class Results:
             raise EditError(f"'{path}' is not an evaluation; delete it, or choose another --output.") from None
         if found != settings:
             raise EditError(
-                f"'{path}' holds an evaluation with count {found.count}, share {found.share:g} and seed {found.seed}; "
-                "give the same ones, delete it, or choose another --output."
+                f"'{path}' holds an evaluation of model {found.model} with count {found.count}, "
+                f"share {found.share:g} and seed {found.seed}; give the same ones, delete it, or choose another "
+                "--output."
             )
 
     def get(self, key: str, make: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
@@ -154,23 +159,22 @@ class Results:
 
 def _setting(settings: EvaluationSettings) -> str:
     return (
-        f"{settings.count} held-out faces an attribute, drawn without it, inverted and edited: euler, {defaults.STEPS} "
-        f"steps, guidance {defaults.EDIT_GUIDANCE:g}.\nsuccess: the judge sees the attribute; others: share of the "
-        "other attributes kept; PSNR: to the face's own counterfactual.\n"
+        f"model {settings.model}, {settings.count} held-out pictures an attribute, drawn without it, inverted and "
+        f"edited: euler, {defaults.STEPS} steps, guidance {defaults.EDIT_GUIDANCE:g}.\n"
+        "success: the judge sees the attribute; others: share of the other attributes kept; PSNR: to the picture's own "
+        "counterfactual.\n"
     )
 
 
-def _round_trips(results: Results, model: DemoModel) -> list[str]:
+def _round_trips(results: Results, model: EvaluatedModel) -> list[str]:
     """Return a line an inversion and guidance: how well held-out renders come back under their own captions."""
     count = min(ROUND_TRIP_FACES, results.settings.count)
-    drawn = sample(range(HELD_OUT, HELD_OUT + count))
-    latents = model.encode(render(drawn))
+    drawn = model.sample(range(HELD_OUT, HELD_OUT + count))
+    latents = model.encode(model.render(drawn))
     sigmas = model.sigmas(defaults.STEPS)
-    context = torch.cat([model.context(caption(names)) for names in drawn.names()])
     lines = []
     for cfg in (1.0, 5.0):
-        denoise = model.denoiser("", cfg=cfg)
-        denoise.context = context
+        denoise = model.captioned(drawn, cfg)
         for name in INVERSION_METHODS:
             measure = partial(round_trip, name, denoise, latents, sigmas)
             decibels, calls = results.get(f"round trip, {name}, {cfg:g}", measure)
@@ -192,7 +196,7 @@ class LearnedFiles:
     difference: HDirection
 
 
-def _learned(output: Path, settings: EvaluationSettings, model: DemoModel, name: str) -> LearnedFiles:
+def _learned(output: Path, settings: EvaluationSettings, model: EvaluatedModel, name: str) -> LearnedFiles:
     """Load what was learned of an attribute, or learn and save it."""
 
     def path(kind: str) -> Path:
@@ -207,11 +211,11 @@ def _learned(output: Path, settings: EvaluationSettings, model: DemoModel, name:
         for file, attribute in zip(singles, edits.single_pairs(model, name, count, settings.seed + 1), strict=True):
             attribute.save(file)
     if not path("readout").exists():
-        plan = edits.learning_plan(model, name, settings.learning(READOUT))
+        plan = edits.learning_plan(model, name, settings.learning(READOUT, model.bottleneck))
         tqdm.write(f"{name}, readout: {plan.cost.text()}")
         edits.readout(model, name, plan.settings, seed=settings.seed).save(path("readout"))
     if not (path("h").exists() and path("difference").exists()):
-        plan = edits.learning_plan(model, name, settings.learning("combined"))
+        plan = edits.learning_plan(model, name, settings.learning("combined", model.bottleneck))
         tqdm.write(f"{name}, learned dh: {plan.cost.text()}")
         learning = plan.settings
         recorded = edits.trajectories(model, name, learning, settings.seed)
@@ -228,11 +232,11 @@ def _learned(output: Path, settings: EvaluationSettings, model: DemoModel, name:
 
 
 def _attribute(
-    output: Path, results: Results, model: DemoModel, name: str, bar: tqdm
+    output: Path, results: Results, model: EvaluatedModel, name: str, bar: tqdm
 ) -> tuple[list[str], list[SheetRows]]:
     """Measure one attribute: the lines of its table, and its rows of the contact sheet."""
     settings = results.settings
-    s = Session(model, sample(range(HELD_OUT, HELD_OUT + settings.count)), name)
+    s = Session(model, model.sample(range(HELD_OUT, HELD_OUT + settings.count)), name)
     on_trace = replace(s, traced=True, cache={})
     learned = _learned(output, settings, model, name)
     bar.update()

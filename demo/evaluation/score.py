@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...core import Denoiser
 from ...core.recipes.inversion import invert
-from ..faces import ATTRIBUTES, counterfactuals
 from .session import Session
 
 LATENT_PEAK = 4.0  # peak to peak of a latent, for its PSNR
@@ -47,7 +46,7 @@ def round_trip(method: str, denoise: Denoiser, latents: Tensor, sigmas: Tensor) 
     Args:
         method: One of INVERSION_METHODS; traced is rebuilt along its trace, the others by euler.
         denoise: The model.
-        latents: Pictures as latents, [B, 4, 16, 16] in model space.
+        latents: Pictures as latents, [B, *latent_shape] in model space.
         sigmas: Descending noise levels, [n + 1].
 
     Returns:
@@ -58,9 +57,9 @@ def round_trip(method: str, denoise: Denoiser, latents: Tensor, sigmas: Tensor) 
     return float(decibels), report.calls / report.steps
 
 
-def others(attribute: str) -> list[int]:
-    """Return the columns of the attributes beside this one."""
-    return [i for i, name in enumerate(ATTRIBUTES) if name != attribute]
+def others(s: Session) -> list[int]:
+    """Return the columns of the attributes beside the session's."""
+    return [i for i, name in enumerate(s.model.attributes) if name != s.attribute]
 
 
 def score(s: Session, edited: Tensor, value: bool = True) -> Score:
@@ -68,14 +67,14 @@ def score(s: Session, edited: Tensor, value: bool = True) -> Score:
 
     Args:
         s: The session they were edited in.
-        edited: Pictures, [B, 3, 64, 64] in [0, 1].
+        edited: Pictures, [B, 3, side, side] in [0, 1].
         value: Whether the pictures were meant to gain the session's attribute, or to lose it.
 
     Returns:
         The score. PSNR is to the closest counterfactual over the attribute's own parameters, such as the hat's colour.
     """
     seen = s.model.judged(edited).cpu()
-    success = seen[:, ATTRIBUTES.index(s.attribute)] == value
-    kept = (seen == s.faces.attributes)[:, others(s.attribute)]
-    closest = psnr(counterfactuals(s.faces, s.attribute, value), edited.cpu()).max(dim=0).values
+    success = seen[:, s.model.attributes.index(s.attribute)] == value
+    kept = (seen == s.faces.attributes)[:, others(s)]
+    closest = psnr(s.model.counterfactuals(s.faces, s.attribute, value), edited.cpu()).max(dim=0).values
     return Score(success.float().mean().item(), kept.float().mean().item(), closest.mean().item())

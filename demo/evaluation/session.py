@@ -14,9 +14,8 @@ from ...core.inversion.report import Quality
 from ...core.inversion.traced import Trace, TracedDenoiser
 from ...core.recipes import defaults
 from ...core.recipes.inversion import FIXED_POINT, TRACED, Inverted, invert
-from ..faces import Faces, render
-from ..loader import DemoModel
 from ..words import caption
+from .evaluated import EvaluatedModel, Subjects
 
 SOURCE = caption([])
 HELD_OUT = 50_000  # the first seed of what is reported; training starts at 1000000, defaults are chosen from 60000 up
@@ -29,7 +28,7 @@ class Session:
     """Held-out pictures without one attribute, or all with it, inverted under the source prompt.
 
     Attributes:
-        model: The embedded model.
+        model: The model.
         faces: The faces; the attribute is switched as has_attribute says.
         attribute: The attribute that edits are about.
         cfg: Guidance of the inversion and of the way back.
@@ -39,8 +38,8 @@ class Session:
         cache: Whatever was made of these pictures once, by a key of its own.
     """
 
-    model: DemoModel
-    faces: Faces
+    model: EvaluatedModel
+    faces: Subjects
     attribute: str
     cfg: float = defaults.EDIT_GUIDANCE
     steps: int = defaults.STEPS
@@ -50,25 +49,30 @@ class Session:
 
     def __post_init__(self) -> None:
         self.faces = self.faces.with_attributes(**{self.attribute: self.has_attribute})
-        self.pictures = render(self.faces)
+        self.pictures = self.model.render(self.faces)
         self.sigmas = self.model.sigmas(self.steps)
-        self.target = caption([self.attribute])
+        self.target = self.model.target(self.attribute)
 
-    def denoiser(self, prompt: str = SOURCE, cfg: float | None = None) -> Denoiser:
-        """Return the model under a prompt, at the session's guidance or another; a traced one follows the trace."""
-        model = self.model.denoiser(prompt, cfg=self.cfg if cfg is None else cfg)
+    def denoiser(self, prompt: str | None = None, cfg: float | None = None) -> Denoiser:
+        """Return the model under a prompt, the source prompt if None, at the session's guidance or another.
+
+        In a traced session it follows the trace.
+        """
+        model = self.model.denoiser(
+            self.model.source if prompt is None else prompt, cfg=self.cfg if cfg is None else cfg
+        )
         return model if self.trace is None else TracedDenoiser(model, self.trace)
 
     @cached_property
     def latents(self) -> Tensor:
-        """The pictures as latents, [B, 4, 16, 16] in model space."""
+        """The pictures as latents, [B, *latent_shape] in model space."""
         return self.model.encode(self.pictures)
 
     @cached_property
     def inversion(self) -> Inverted:
         """The pictures inverted under the source prompt, in model space."""
         method = TRACED if self.traced else FIXED_POINT
-        model = self.model.denoiser(SOURCE, cfg=self.cfg)
+        model = self.model.denoiser(self.model.source, cfg=self.cfg)
         return invert(model, self.latents, self.sigmas, method, quality=INVERSION, measure=False)
 
     @property
@@ -78,11 +82,11 @@ class Session:
 
     @property
     def code(self) -> Tensor:
-        """The code at sigmas[0], [B, 4, 16, 16] in model space."""
+        """The code at sigmas[0], [B, *latent_shape] in model space."""
         return self.inversion.code
 
     def source_code(self, step: int) -> Tensor:
-        """Return the code carried down to a step under the source prompt, [B, 4, 16, 16]."""
+        """Return the code carried down to a step under the source prompt, [B, *latent_shape]."""
         key = ("source", step)
         if key not in self.cache:
             self.cache[key] = sample_euler(self.denoiser(), self.code, self.sigmas[: step + 1])
@@ -91,7 +95,7 @@ class Session:
     def target_code(
         self, step: int, *, branch_steps: tuple[int, ...] = defaults.BRANCH_STEPS, delta: int = 0
     ) -> Tensor:
-        """Return the target of each picture's own pair at step + delta, [B, 4, 16, 16]."""
+        """Return the target of each picture's own pair at step + delta, [B, *latent_shape]."""
         key = ("target", step, branch_steps, delta)
         if key not in self.cache:
             target = self.denoiser(self.target, cfg=defaults.LEARN_GUIDANCE)
@@ -103,11 +107,11 @@ class Session:
         return self.cache[key]
 
     def finish(self, x: Tensor, step: int) -> Tensor:
-        """Sample from a code at a step to pictures under the source prompt, [B, 3, 64, 64] in [0, 1]."""
+        """Sample from a code at a step to pictures under the source prompt, [B, 3, side, side] in [0, 1]."""
         return self.model.decode(sample_euler(self.denoiser(), x, self.sigmas[step:]))
 
 
-def starting_noise(model: DemoModel, count: int, seed: int, sigmas: Tensor) -> Tensor:
-    """Draw pure noise at sigmas[0], scaled as ComfyUI scales it for full denoising: [count, 4, 16, 16]."""
-    noise = torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(seed)).to(model.device)
-    return noise * torch.sqrt(1 + sigmas[0] ** 2)
+def starting_noise(model: EvaluatedModel, count: int, seed: int, sigmas: Tensor) -> Tensor:
+    """Draw pure noise at sigmas[0], scaled as ComfyUI scales it for full denoising: [count, *latent_shape]."""
+    noise = torch.randn(count, *model.latent_shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
+    return model.scaled(noise, sigmas[0])

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor
 
 from ...core.hspace.properties import linearity
-from ..faces import ATTRIBUTES
 from .score import Score, score
 from .session import Session
 
-# A session and a strength to edited pictures, [B, 3, 64, 64] in [0, 1].
+# A session and a strength to edited pictures, [B, 3, side, side] in [0, 1].
 Edit = Callable[[Session, float], Tensor]
 
 
 def logits(s: Session, pictures: Tensor) -> Tensor:
     """Return how clearly the judge sees the session's attribute, [B]; positive where it does."""
-    return s.model.logits(pictures)[:, ATTRIBUTES.index(s.attribute)].cpu()
+    return s.model.logits(pictures)[:, s.model.attributes.index(s.attribute)].cpu()
 
 
 def strength_curves(s: Session, strengths: tuple[float, ...], ways: dict[str, Edit]) -> dict[str, list[Score]]:

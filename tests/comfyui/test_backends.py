@@ -1,10 +1,11 @@
-"""The same weights behind diffusers and behind ComfyUI: one model."""
+"""The same weights behind diffusers and behind ComfyUI: one model, for each of the two."""
+
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helpers.graph import Graph
+from helpers.graph import Graph, empty_latent
 from helpers.tensors import noise, relative
-from singular_edit.backends.diffusers import normal_sigmas
 from singular_edit.core import sample_euler
 
 SHAPE = (2, 4, 16, 16)
@@ -15,12 +16,47 @@ def graph(pack_nodes):
     return Graph(pack_nodes)
 
 
-def test_schedules_agree(graph, demo):
-    for steps in (4, 25, 50):
-        assert torch.allclose(normal_sigmas(demo.alphas_cumprod, steps), graph.schedule(steps), rtol=1e-5)
-    sampling = graph.model.get_model_object("model_sampling")
+class Sides(NamedTuple):
+    """An embedded model in ComfyUI and through diffusers."""
+
+    graph: Graph
+    demo: Any
+
+    @property
+    def shape(self):
+        return (2, *self.demo.latent_shape)
+
+
+@pytest.fixture(scope="module", params=["unet", "transformer"])
+def sides(request, pack_nodes):
+    if request.param == "unet":
+        return Sides(request.getfixturevalue("graph"), request.getfixturevalue("demo"))
+    return Sides(Graph(pack_nodes, request.param), request.getfixturevalue("demo_transformer"))
+
+
+def test_schedules_agree(sides):
+    for steps in (4, 10, 25, 50):
+        assert torch.allclose(sides.demo.sigmas(steps), sides.graph.schedule(steps), rtol=1e-5)
+    sampling = sides.graph.model.get_model_object("model_sampling")
     for percent in (0.0, 0.2, 0.5, 0.7, 0.99, 1.0):
-        assert demo.percent_to_sigma(percent) == pytest.approx(float(sampling.percent_to_sigma(percent)), rel=1e-4)
+        assert sides.demo.percent_to_sigma(percent) == pytest.approx(
+            float(sampling.percent_to_sigma(percent)), rel=1e-4
+        )
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+@pytest.mark.parametrize("progress", [0.0, 0.4, 0.9])
+def test_plain_predictions_agree(sides, cfg, progress):
+    """At sigma_max too, and far from the mean of the picture, so that the network's share is seen."""
+    sampling = sides.graph.model.get_model_object("model_sampling")
+    sigma = min(float(sampling.percent_to_sigma(progress)), float(sampling.sigma_max))
+    x = sides.demo.scaled(noise(sides.shape, 0), torch.tensor(sigma))
+    denoise = sides.demo.denoiser("a face with glasses", cfg=cfg)
+    with torch.inference_mode():
+        theirs = denoise(x, torch.tensor(sigma))
+        assert relative(predicted_in_comfyui(sides.graph, x, sigma, cfg, None), theirs) < 1e-4
+        assert relative(x, theirs) > 0.05
+        assert relative(sides.demo.denoiser("a face", cfg=cfg)(x, torch.tensor(sigma)), theirs) > 1e-3
 
 
 def shifted(h):
@@ -52,18 +88,16 @@ def test_predictions_agree(graph, demo, cfg, sigma):
         assert relative(edited, plain) > 1e-3  # the edit acts
 
 
-def test_a_25_step_sample_agrees(graph, demo):
-    start = noise(SHAPE, 1)
+def test_a_25_step_sample_agrees(sides):
+    graph, demo, shape = sides.graph, sides.demo, sides.shape
+    start = noise(shape, 1)
     # KSampler draws its noise from torch.manual_seed(seed).
-    assert torch.equal(start, torch.randn(SHAPE, generator=torch.manual_seed(1)))
+    assert torch.equal(start, torch.randn(shape, generator=torch.manual_seed(1)))
     sigmas = demo.sigmas(25)
     with torch.inference_mode():
-        theirs = sample_euler(
-            demo.denoiser("a face with glasses", cfg=2.0), start * (1 + sigmas[0] ** 2) ** 0.5, sigmas
-        )
-        empty = {"samples": torch.zeros(SHAPE)}
+        theirs = sample_euler(demo.denoiser("a face with glasses", cfg=2.0), demo.scaled(start, sigmas[0]), sigmas)
         latent = graph.stock.common_ksampler(
-            graph.model, 1, 25, 2.0, "euler", "normal", graph.target, graph.negative, empty
+            graph.model, 1, 25, 2.0, "euler", "normal", graph.target, graph.negative, empty_latent(2, shape[1:])
         )[0]
         ours = graph.model.model.process_latent_in(latent["samples"])
     assert relative(ours, theirs) < 1e-3

@@ -91,4 +91,4 @@ def test_the_command_line_offers_them_too():
     shipped = EvaluationSettings()
     assert (args.count, args.share, args.seed) == (shipped.count, shipped.share, shipped.seed)
     for method in ("combined", READOUT):
-        assert shipped.learning(method) == LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)
+        assert shipped.learning(method, BOTTLENECK) == LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)

@@ -6,13 +6,14 @@ from singular_edit.core import SVDAttribute, load_hdirection
 from singular_edit.core.recipes import defaults
 from singular_edit.demo import faces, showcase
 from singular_edit.demo.evaluation import edits, run
+from singular_edit.demo.evaluation.evaluated import open_model
 
 
 @pytest.fixture
 def no_loading(demo, monkeypatch):
     """The model that the tests share, in place of one loaded anew."""
     monkeypatch.setattr(showcase, "load", lambda: demo)
-    monkeypatch.setattr(run, "load", lambda: demo)
+    monkeypatch.setattr(run, "open_model", lambda name: demo)
 
 
 def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys, monkeypatch):
@@ -78,3 +79,28 @@ def test_bad_numbers_get_a_sentence(no_loading, tmp_path, capsys):
     (tmp_path / "evaluation.json").write_text("{}")
     assert cli.main(["evaluate", "--output", str(tmp_path)]) == 2
     assert "is not an evaluation" in capsys.readouterr().err
+
+
+def test_a_folder_brings_a_model(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "from singular_edit.demo.loader import load as embedded\n\n\ndef load():\n    return embedded('cpu')\n"
+    )
+    model = open_model(str(tmp_path))
+    assert model.attributes == faces.ATTRIBUTES
+    assert model.latent_shape == (4, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [(None, "where there is no model.py; unet, transformer and folders"), ("x = 1", "no function load")],
+)
+def test_a_folder_without_a_model_gets_a_sentence(tmp_path, text, sentence, capsys):
+    if text is not None:
+        (tmp_path / "model.py").write_text(text)
+    assert cli.main(["evaluate", "--model", str(tmp_path), "--output", str(tmp_path / "output")]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_attribute_that_the_model_does_not_know_gets_a_sentence(no_loading, tmp_path, capsys):
+    assert cli.main(["evaluate", "--attributes", "wings", "--output", str(tmp_path)]) == 2
+    assert "attributes has 'wings'; this model knows smile" in capsys.readouterr().err

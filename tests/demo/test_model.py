@@ -1,14 +1,23 @@
-"""The embedded model: what its card and the README say of it, on fewer pictures."""
+"""The embedded models: what their card and the README say of them, on fewer pictures."""
 
 import pytest
-from singular_edit.core import ddim_inversion, fixed_point_inversion, sample_euler
+import torch
+from singular_edit.core import EditError, ddim_inversion, fixed_point_inversion, sample_euler
 from singular_edit.demo import faces
+from singular_edit.demo.architectures import ARCHITECTURES
 from singular_edit.demo.evaluation.score import psnr
 from singular_edit.demo.evaluation.session import starting_noise
-from singular_edit.demo.loader import WEIGHTS
+from singular_edit.demo.loader import WEIGHTS, load
+from singular_edit.demo.networks import position_table, transformer
 from singular_edit.demo.words import caption
 
 STEPS = 25
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def demo(request):
+    """Each of the two."""
+    return load("cpu", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +26,8 @@ def held_out():
 
 
 @pytest.fixture(scope="module")
-def renders(held_out):
-    return faces.render(held_out)
+def renders(demo, held_out):
+    return demo.render(held_out)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,28 @@ def share_seen(demo, prompt, noise):
 
 
 def test_weights_are_small():
-    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.safetensors")) < 20e6
+    assert sum(file.stat().st_size for file in (WEIGHTS / "transformer").glob("*.safetensors")) < 16e6
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.safetensors")) < 36e6
+
+
+def test_sizes_are_those_that_the_architecture_names(demo, renders, latents):
+    assert renders.shape[1:] == (3, demo.side, demo.side)
+    assert latents.shape[1:] == demo.latent_shape
+    assert 0.7 < latents.std() < 1.3
+    assert demo.captioned(demo.sample([1, 2]))(latents[:2], demo.sigmas(3)[1]).shape == latents[:2].shape
+
+
+def test_the_table_of_positions_is_that_of_diffusers_and_a_larger_one_surrounds_it():
+    side = 8
+    table = transformer().pos_embed.pos_embed
+    assert torch.allclose(position_table(side), table, atol=1e-6)
+    larger = position_table(2 * side).unflatten(1, (2 * side, 2 * side))
+    assert torch.allclose(larger[:, 4:-4, 4:-4].flatten(1, 2), table, atol=1e-6)
+
+
+def test_a_model_that_is_not_there_gets_a_sentence():
+    with pytest.raises(EditError, match="no embedded model 'vit'; unet and transformer are accepted"):
+        load("cpu", "vit")
 
 
 def test_vae_and_judge_on_held_out_faces(demo, held_out, renders, latents):

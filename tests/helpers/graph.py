@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SIZE = (4, 16, 16)  # of the demo model's latents
+SIZE = (4, 16, 16)  # of the demo U-Net's latents
 
 
-def empty_latent(count: int) -> dict[str, Tensor]:
+def empty_latent(count: int, size: tuple[int, ...] = SIZE) -> dict[str, Tensor]:
     """A LATENT of the demo model's size, all zeros."""
-    return {"samples": torch.zeros(count, *SIZE)}
+    return {"samples": torch.zeros(count, *size)}
 
 
 class Graph:
-    """The demo model in ComfyUI, its prompts, its schedule, and the stock nodes around them."""
+    """A demo model in ComfyUI, its prompts, its schedule, and the stock nodes around them."""
 
-    def __init__(self, pack_nodes: dict[str, Any]) -> None:
+    def __init__(self, pack_nodes: dict[str, Any], network: str = "unet") -> None:
         from comfy_extras import nodes_custom_sampler, nodes_model_advanced
 
         import nodes
@@ -27,7 +27,8 @@ class Graph:
         self.custom = nodes_custom_sampler
         self.advanced = nodes_model_advanced
         self.pack = pack_nodes
-        self.model, self.clip, self.vae = self.run("DemoModel")
+        self.network = network
+        self.model, self.clip, self.vae = self.run("DemoModel", network=network)
         self.source = self.prompt("a face")
         self.target = self.prompt("a face with glasses")
         self.negative = self.prompt("")
@@ -56,7 +57,7 @@ class Graph:
 
     def faces(self, seeds, **attributes) -> dict[str, Tensor]:
         """A LATENT of demo faces."""
-        pictures = torch.cat([self.run("DemoFace", seed=seed, **attributes)[0] for seed in seeds])
+        pictures = torch.cat([self.run("DemoFace", seed=seed, network=self.network, **attributes)[0] for seed in seeds])
         with torch.inference_mode():
             return self.stock.VAEEncode().encode(self.vae, pictures)[0]
 
