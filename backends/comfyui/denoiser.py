@@ -6,11 +6,13 @@ the one a stock sampler would ask for. This module may be imported only where Co
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import comfy.model_management
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from ...core.denoiser import HEdit
 from ...core.errors import EditError
@@ -135,8 +137,10 @@ class ComfyDenoiser:
 
     def _predict_edited(self, x: Tensor, sigma: Tensor, patch: HPatch, model_options: dict[str, Any]) -> Tensor:
         """Predict x0 with model_options that hold the patch, and check that it was reached."""
-        # The patch turns gradients on from h onwards.
-        with torch.no_grad():
+        # The patch turns gradients on from h onwards. What they need is copied, because transformers write into their
+        # tokens from block to block.
+        copies = saved_tensors_hooks(torch.clone, _as_it_is) if isinstance(patch, TokenPatch) else nullcontext()
+        with torch.no_grad(), copies:
             denoised = self._predict(x, sigma, model_options)
         check_reached(patch.fired, self.layer)
         return denoised
@@ -209,6 +213,10 @@ def _is_after(base_model: Any, layer: str, name: str) -> bool:
     if name.startswith(blocks):
         return int(name.removeprefix(blocks).partition(".")[0]) > block
     return name.startswith(NETWORK)
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _copied_weight(weight: Tensor) -> Tensor:

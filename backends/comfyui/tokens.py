@@ -51,7 +51,12 @@ class TokenPatch(HPatch):
             )
         kinds = args["transformer_options"]["cond_or_uncond"]
         edited = edit_tokens(tokens, self.grid, lambda h: self.passed_on(h, kinds))
-        return out if self.read_only else {**out, "img": edited}
+        if self.read_only:
+            return out
+        if self.grad:
+            # Later blocks of Flux write into the text's tokens, which autograd allows for tensors of its own alone.
+            out = {**out, "txt": out["txt"].clone()}
+        return {**out, "img": edited}
 
     def options(self, model_options: dict[str, Any]) -> dict[str, Any]:
         """Copy model_options so that a prediction with them is the edited one; this patch is of that copy alone."""
