@@ -150,7 +150,8 @@ def test_a_slider_edits_plain_calls(bench):
 def test_the_pipeline_is_as_it_was_when_detached(bench):
     with attach(bench.pipe) as edit:
         if bench.family in UNETS:
-            edit.slider(bench.readout).__enter__()  # a block that was never left
+            block = edit.slider(bench.readout)
+            block.__enter__()  # and never left
             assert hooks_of(bench.pipe) > bench.hooks
     assert hooks_of(bench.pipe) == bench.hooks
     after = weights_of(bench.pipe)
