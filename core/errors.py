@@ -5,9 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Characters of a name or a text of somebody else's that a sentence quotes, at most.
+QUOTED = 60
+
 
 class EditError(ValueError):
     """Bad input, said in one sentence: which input, what was found, what is accepted."""
+
+
+def plain_text(text: object, longest: int = QUOTED) -> str:
+    """Return a text of which nothing is known as one that can be shown: on one line, printable and short.
+
+    Args:
+        text: A name, or anything else that a sentence quotes.
+        longest: How many characters there may be.
+
+    Returns:
+        The text without control characters, lone surrogates and marks that turn the direction of writing; runs of white
+        space are one space, and what is too long ends in "...".
+    """
+    words = "".join(character if character.isprintable() else " " for character in str(text)).split()
+    plain = " ".join(words)
+    return plain if len(plain) <= longest else plain[: longest - 3].rstrip() + "..."
 
 
 def check_latent(x: Tensor, name: str, *, video: bool = False) -> Tensor:

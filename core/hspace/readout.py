@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from ..saliency import FOCUS, saliency_weight
 from .direction import HDirection
-from .networks import TIME_WIDTH, time_embedding
+from .networks import time_embedding
+from .tensor_limits import KERNEL, TIME_WIDTH
 
 # Chosen on the embedded model.
 WIDTH = 128
@@ -89,9 +90,9 @@ class Readout(HDirection):
             "in.bias": torch.zeros(WIDTH),
             "time.weight": normal(WIDTH, TIME_WIDTH),
             "time.bias": torch.zeros(WIDTH),
-            "conv1.weight": normal(WIDTH, WIDTH, 3, 3),
+            "conv1.weight": normal(WIDTH, WIDTH, KERNEL, KERNEL),
             "conv1.bias": torch.zeros(WIDTH),
-            "conv2.weight": normal(WIDTH, WIDTH, 3, 3),
+            "conv2.weight": normal(WIDTH, WIDTH, KERNEL, KERNEL),
             "conv2.bias": torch.zeros(WIDTH),
             "out.weight": torch.zeros(latent_channels, factor, factor, WIDTH),
             "out.bias": torch.zeros(latent_channels, factor, factor),
@@ -102,6 +103,11 @@ class Readout(HDirection):
     def channels(self) -> int:
         """The width of the bottleneck it was learned on."""
         return self.tensors["in.weight"].shape[1]
+
+    @property
+    def latent_channels(self) -> int:
+        """How many channels the latents have that it changes."""
+        return self.tensors["out.weight"].shape[0]
 
     @property
     def place_size(self) -> int:

@@ -114,7 +114,7 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
 
     before = saved.read_bytes()
     monkeypatch.setattr("singular_edit.core.files.save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(EditError, match=r"'a\.safetensors' cannot be saved \(disk full\)"):
         SVDAttribute.load(saved).save(saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
