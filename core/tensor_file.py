@@ -53,8 +53,8 @@ def parse_json(text: str) -> Any:
         What it holds.
 
     Raises:
-        BadFileError: It is no JSON; it is deeper or longer than MAX_DEPTH and MAX_ITEMS; an object has a name twice; or it
-            holds NaN or infinity.
+        BadFileError: It is no JSON; it is deeper or longer than MAX_DEPTH and MAX_ITEMS; an object has a name twice; or
+            it holds NaN or infinity.
     """
     unescaped = text.replace("\\\\", "").replace('\\"', "")
     if unescaped.count('"') > 2 * MAX_ITEMS:

@@ -49,9 +49,8 @@ def load_attribute(path: str | Path) -> Attribute:
         return SVDAttribute.load(path)
     if kind in KINDS:
         return load_hdirection(path)
-    raise EditError(
-        f"'{plain_text(Path(path).name)}' holds a {plain_text(kind)}, which this version of Singular Edit does not know."
-    )
+    label = plain_text(Path(path).name)
+    raise EditError(f"'{label}' holds a {plain_text(kind)}, which this version of Singular Edit does not know.")
 
 
 def with_info(attribute: Attribute, info: Mapping[str, str]) -> Attribute:
