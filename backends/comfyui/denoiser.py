@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ...core.denoiser import HEdit
-from ...core.errors import EditError
+from ...core.errors import EditError, check_prediction
 from .bottleneck import BottleneckPatch, with_first_output_patch
-from .family import has_bottleneck
+from .family import family_of, has_bottleneck
 from .noise import is_flow_model
 from .repeatable import can_record
 from .shared_encoder import Recording, Replay
@@ -65,6 +65,11 @@ class ComfyDenoiser:
         """Whether the MODEL is a flow model (SD3, Flux)."""
         return is_flow_model(self.model.inner_model.inner_model.model_sampling)
 
+    @property
+    def place_size(self) -> int:
+        """Latent pixels along each side for one place of the bottleneck; 0 where there is none."""
+        return family_of(self.model.inner_model.inner_model).place_size
+
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0; see core.denoiser.Denoiser.
 
@@ -73,7 +78,7 @@ class ComfyDenoiser:
         """
         options = self.extra_args["model_options"]
         if h_edit is None:
-            return self._predict(x, sigma, options)
+            return check_prediction(self._predict(x, sigma, options), sigma)
         grad = self.differentiable and torch.is_grad_enabled()
         patch = BottleneckPatch(h_edit, self.edit_uncond, grad)
         return self._predict_edited(x, sigma, patch, with_first_output_patch(options, patch))

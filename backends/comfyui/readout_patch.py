@@ -17,11 +17,13 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.denoiser import BottleneckRecorder
+from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
-from ...core.hspace.strength import prediction_change, readout_strength
+from ...core.hspace.strength import fitting_change, prediction_change, readout_strength
 from ...core.hspace.window import SIGMA_TOLERANCE, EditWindow
 from .bottleneck import before_decoder, edited_chunks, with_first_output_patch
 from .denoiser import require_bottleneck
+from .family import family_of
 
 
 class _Reading:
@@ -67,6 +69,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
     require_bottleneck(model.model)
     window = replace(window, edit_from=min(window.edit_from, direction.start))
     reading = _Reading()
+    place_size = family_of(model.model).place_size
 
     # ComfyUI copies options deeply with every clone; functions are shared, which keeps the four of them together.
     def start(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -93,8 +96,9 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         if not reading.recorder.seen or window.edited_fraction(sigma, sigma_next) == 0:
             return denoised
         height, width = denoised.shape[-2:]
-        added = change(reading.recorder.per_picture(len(denoised)), sigma, sigma_next, (height, width))
-        return denoised + (args["cond_scale"] * added).to(denoised)
+        added = change(reading.recorder.per_picture(denoised, place_size), sigma, sigma_next, (height, width))
+        added = args["cond_scale"] * fitting_change(added, denoised)
+        return denoised + check_effect(added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)
     clone.model_options = with_first_output_patch(clone.model_options, read)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import EditError
 from ..saliency import FOCUS, saliency_weight
 from .direction import HDirection
 from .networks import time_embedding
@@ -127,9 +128,15 @@ class Readout(HDirection):
             the change, divided by its largest possible value so that it is at most 1.
 
         Raises:
-            EditError: It was learned on a bottleneck of another width.
+            EditError: It was learned on a bottleneck of another width, or of places of another size.
         """
         change = self.change(h, sigma, size)
+        if tuple(change.shape[-2:]) != tuple(size):
+            raise EditError(
+                f"readout '{self.name}' reads {self.place_size} x {self.place_size} latent pixels off each place "
+                f"of the bottleneck, which makes {change.shape[-2]} x {change.shape[-1]} and not {size[0]} x {size[1]}; "
+                "use the model family it was learned on."
+            )
         return saliency_weight(change) / (1 + FOCUS) * change
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:
