@@ -18,7 +18,7 @@ from .bottleneck import BottleneckPatch, with_first_output_patch
 from .family import family_of, has_bottleneck
 from .noise import is_flow_model
 from .repeatable import can_record
-from .shared_encoder import Recording, Replay
+from .shared_encoder import Recording, Replay, with_network_wrapper
 
 DECODER_PREFIXES = ("diffusion_model.output_blocks.", "diffusion_model.out.")
 
@@ -81,7 +81,10 @@ class ComfyDenoiser:
             return check_prediction(self._predict(x, sigma, options), sigma)
         grad = self.differentiable and torch.is_grad_enabled()
         patch = BottleneckPatch(h_edit, self.edit_uncond, grad)
-        return self._predict_edited(x, sigma, patch, with_first_output_patch(options, patch))
+        options = with_first_output_patch(options, patch)
+        if grad:
+            options = with_network_wrapper(options, encoder_without_gradients)
+        return self._predict_edited(x, sigma, patch, options)
 
     def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
         """Predict x0 plainly and with the bottleneck edited; the two share the encoder where that is exact.
@@ -134,6 +137,18 @@ class ComfyDenoiser:
                 "another patch replaces the U-Net's forward pass."
             )
         return denoised
+
+
+def encoder_without_gradients(executor: Any, *inputs: Any, **more: Any) -> Tensor:
+    """Run the network without gradients up to its bottleneck, where BottleneckPatch turns them on.
+
+    Other packs may run it again within one prediction (perturbed guidance does), when they are on already.
+    """
+    enabled = torch.is_grad_enabled()
+    torch.set_grad_enabled(False)
+    output: Tensor = executor(*inputs, **more)
+    torch.set_grad_enabled(enabled or torch.is_grad_enabled())
+    return output
 
 
 def require_bottleneck(base_model: Any) -> None:

@@ -134,8 +134,8 @@ class Readout(HDirection):
         if tuple(change.shape[-2:]) != tuple(size):
             raise EditError(
                 f"readout '{self.name}' reads {self.place_size} x {self.place_size} latent pixels off each place "
-                f"of the bottleneck, which makes {change.shape[-2]} x {change.shape[-1]} and not {size[0]} x {size[1]}; "
-                "use the model family it was learned on."
+                f"of the bottleneck, which makes {change.shape[-2]} x {change.shape[-1]} and not {size[0]} x "
+                f"{size[1]}; use the model family it was learned on."
             )
         return saliency_weight(change) / (1 + FOCUS) * change
 
