@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import EditError, plain_text
+from .file_names import cannot_save
 from .limits import FINITE, LARGEST, Limits
 from .tensor_file import MAX_HEADER, BadFileError, TensorFile, parse_json
 
@@ -81,8 +82,7 @@ def write(
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, SafetensorError, ValueError) as error:
-        reason = plain_text(getattr(error, "strerror", None) or error)
-        raise EditError(f"'{label}' cannot be saved ({reason}); check the name, the folder and the disk.") from error
+        raise cannot_save(path.name, error) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def check_inputs(node: type[io.ComfyNode], inputs: dict[str, Any]) -> None:
         EditError: One is missing, of another type, out of its range, or holds nothing that can be used.
     """
     # ComfyUI does not compare an input with its options where the node checks it itself.
-    own_checks = inspect.signature(node.validate_inputs).parameters
+    own_checks = set(inspect.signature(node.validate_inputs).parameters)
     model = None
     prompts: dict[str, Any] = {}
     for item in node.define_schema().inputs:
@@ -75,8 +75,12 @@ def check_inputs(node: type[io.ComfyNode], inputs: dict[str, Any]) -> None:
             if not item.optional:
                 raise EditError(f"{name} is missing; wire it, or give it a value.")
             continue
-        if not (isinstance(item, io.Combo.Input) and name in own_checks):
+        if not (item.io_type == io.Combo.io_type and name in own_checks):
             _check(item, value)
+        else:
+            answer = node.validate_inputs(**{name: value})
+            if isinstance(answer, str):
+                raise EditError(f"{answer} Choose another {name}.")
         if item.io_type == io.Model.io_type:
             model = value
         elif item.io_type == io.Conditioning.io_type:
