@@ -58,6 +58,8 @@ class Tally:
         self.counts[attack, outcome] += 1
 
     def _fail(self, text: str, case: str) -> None:
+        if text not in self.failures:
+            print(f"{text} ({case})", file=sys.stderr, flush=True)
         first, count = self.failures.get(text, (case, 0))
         self.failures[text] = (first, count + 1)
 
