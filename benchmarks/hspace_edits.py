@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 from singular_edit.core import HDirection, RandomDirection, combine_directions, load_hdirection
 from singular_edit.core.hspace.direction import DeltaDirection
-from singular_edit.core.hspace.trajectories import branch_step_at
 from singular_edit.core.recipes import defaults
-from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
+from singular_edit.core.recipes.settings import EditSettings, LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.score import HEADER, score
@@ -67,12 +66,6 @@ def load_or_learn(model: loader.DemoModel, attribute: str, args: argparse.Namesp
     return Directions(readout, edits.h_direction(model, attribute, recorded, settings, seed=args.seed))
 
 
-def branch_step(model: loader.DemoModel, method: str) -> int:
-    """Return the step at which the prompts branch where this method learns."""
-    branch_sigma = model.percent_to_sigma(LearnSettings.for_method(method).start_percent)
-    return branch_step_at(model.sigmas(defaults.STEPS), branch_sigma)
-
-
 def run(args: argparse.Namespace) -> None:
     """Print the tables of every attribute.
 
@@ -85,8 +78,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"{args.count} held-out renders an attribute, inverted; euler, {defaults.STEPS} steps, "
         f"guidance {defaults.EDIT_GUIDANCE:g}; strength {settings.strength:g}, "
-        f"readout from step {branch_step(model, READOUT)}, dh from {branch_step(model, DH_METHOD)}, "
-        f"until {settings.edit_percent:g}\n"
+        f"edits begin where the prompts branched in learning and end at progress {settings.edit_percent:g}\n"
     )
     names = list(directions)
     for i, name in enumerate(names):

@@ -14,7 +14,7 @@ import torch
 from latent_svd_properties import figure
 from singular_edit.core import LossWeights, SVDAttribute, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.atoms import swap_atoms
-from singular_edit.core.latent_svd.learn import AttributeSettings
+from singular_edit.core.latent_svd.learn import RANK_SHARE, AttributeSettings
 from singular_edit.core.latent_svd.svd import ChannelSVD, channel_norm, compose, standardise
 from singular_edit.core.latent_svd.transfer_gain import transfer_gain
 from singular_edit.core.recipes import defaults
@@ -103,7 +103,7 @@ def run_edits(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
     print(
         f"{len(drawn)} held-out renders an attribute, inverted; euler, {defaults.STEPS} steps, "
         f"guidance {defaults.EDIT_GUIDANCE:g}; pairs branch at the latest of steps {branch_steps} that will do, "
-        f"T_x = step {defaults.T_X_STEP}, rank {AttributeSettings().rank}, {LossWeights()}, "
+        f"T_x = step {defaults.T_X_STEP}, rank {RANK_SHARE:.0%} of all, {LossWeights()}, "
         f"strength {defaults.SVD_STRENGTH:g}\n"
     )
     curves = {}
@@ -253,7 +253,7 @@ def run_ablation(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> No
     rows = {label: row for label, row in variants().items() if label.startswith(tuple(args.variants))}
     print(
         f"{len(drawn)} held-out renders an attribute; one change at a time from: {LossWeights()}, "
-        f"k {AttributeSettings().rank}, T_x step {defaults.T_X_STEP}, delta 0, strength {defaults.SVD_STRENGTH:g}, "
+        f"k {RANK_SHARE:.0%} of all, T_x step {defaults.T_X_STEP}, delta 0, strength {defaults.SVD_STRENGTH:g}, "
         "closed form. Per cell success/others/PSNR dB\n"
     )
     for name in args.attributes:

@@ -4,6 +4,7 @@
     python benchmarks/learning_cost.py quality        quality on faces 60000 and up, by number of noises
     python benchmarks/learning_cost.py places         what a place of the bottleneck teaches, against a noise
     python benchmarks/learning_cost.py states         recorded states of a noise, at equal evaluations
+    python benchmarks/learning_cost.py start          where learning begins: shares of the change, and quality
     python benchmarks/learning_cost.py unit           quality, by what a readout's measured scale is multiplied by
     python benchmarks/learning_cost.py calibration    progress by noises and steps that it is measured on
 
@@ -186,7 +187,10 @@ def main() -> None:
     unit = commands.add_parser("unit")
     unit.add_argument("--times", type=float, nargs="+", default=[1.4, 1.6, 1.8, 2.1])
     unit.set_defaults(run=learning_studies.run_unit)
-    for command in (quality, unit):
+    start = commands.add_parser("start")
+    start.add_argument("--noise-seed", type=int, default=0, help="of the noises that shares are measured on")
+    start.set_defaults(run=learning_studies.run_start)
+    for command in (quality, start, unit):
         command.add_argument("--count", type=int, default=48, help="faces")
         command.add_argument("--first-seed", type=int, default=CHOOSING_FACES, help="seed of the first face")
 

@@ -17,7 +17,9 @@ from singular_edit.core.hspace.calibration import READOUT_UNIT, edited_pictures,
 from singular_edit.core.hspace.learn_readout import HELD_OUT, WEIGHT_DECAY, learn_readout
 from singular_edit.core.hspace.prediction_changes import PredictionChanges, learned_steps, record_prediction_changes
 from singular_edit.core.hspace.readout import Readout
+from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
+from singular_edit.core.recipes.start import start_shares
 from singular_edit.demo import faces, loader
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.score import HEADER, score
@@ -25,6 +27,8 @@ from singular_edit.demo.evaluation.session import Session, starting_noise
 from torch import Tensor
 from torch.nn import functional as F
 
+# Where the studies of a readout's parts begin, for every attribute alike.
+LATEST_START = defaults.START_PERCENTS[-1]
 TEST_SEED = 1  # of the noises that held-out errors are computed on; the others are drawn from seed 0
 
 
@@ -59,6 +63,22 @@ def run_unit(args: argparse.Namespace) -> None:
             print(score(s, edited).row(f"scale times {times:g}"), flush=True)
 
 
+def run_start(args: argparse.Namespace) -> None:
+    """Print what share of its change the target prompt makes from each start, and the quality of edits from there."""
+    model = loader.load()
+    schedule = edits.schedule(model)
+    print(f"{args.count} faces from seed {args.first_seed}; share: of the target prompt's change, mean of 8 noises")
+    for name in args.attributes:
+        s = Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), name, traced=True)
+        both = edits.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
+        noise = starting_noise(model, defaults.START_NOISES, args.noise_seed, schedule.sigmas)
+        print(f"{name:<34s}" + HEADER[34:])
+        for start in start_shares(both, noise, schedule):
+            settings = replace(LearnSettings.for_method(READOUT), start_percent=start.percent)
+            edited = edits.asyrp(s, edits.readout(model, name, settings))
+            print(score(s, edited).row(f"start {start.percent:g}, share {start.share:.2f}"), flush=True)
+
+
 def record(model: loader.DemoModel, name: str, count: int, seed: int = 0) -> PredictionChanges:
     """Record what an attribute's readout is learned from."""
     settings = LearnSettings.for_method(READOUT)
@@ -69,7 +89,7 @@ def record(model: loader.DemoModel, name: str, count: int, seed: int = 0) -> Pre
         prompts.target,
         starting_noise(model, count, seed, schedule.sigmas),
         schedule.sigmas,
-        branch_sigma=schedule.sigma_at(settings.start_percent),
+        branch_sigma=schedule.sigma_at(LATEST_START),
         end_sigma=schedule.sigma_at(settings.end_percent),
         seed=seed,
         run=Run(edits.BATCH, model.device),
@@ -179,7 +199,7 @@ def run_calibration(args: argparse.Namespace) -> None:
     model = loader.load()
     settings = LearnSettings.for_method(READOUT)
     schedule = edits.schedule(model)
-    branch_sigma = schedule.sigma_at(settings.start_percent)
+    branch_sigma = schedule.sigma_at(LATEST_START)
     end_sigma = schedule.sigma_at(settings.end_percent)
     noise = starting_noise(model, args.count, 0, schedule.sigmas)
     few = measured_sigmas(schedule.sigmas, *learned_steps(schedule.sigmas, branch_sigma, end_sigma))

@@ -3,7 +3,7 @@
     the seam        Denoiser, PromptDenoisers, Schedule, Run, samplers
     inversion       from a picture to the code from which a sampler gives the picture back
     latent_svd      attributes as singular atoms of latents (arXiv 2502.02225)
-    hspace          directions and readouts of the U-Net's bottleneck (arXiv 2210.10960)
+    hspace          directions and readouts of a U-Net's bottleneck or a transformer's tokens (arXiv 2210.10960)
     recipes         how all of it is put together, with every shipped default; import it as a module
 
 >>> from singular_edit.core import fixed_point_inversion, sample_euler
@@ -17,13 +17,14 @@ from .fitting import Training
 from .hspace.asyrp import Boost, sample_asyrp, step_asyrp
 from .hspace.calibration import calibrate
 from .hspace.combine import combine_directions
-from .hspace.direction import DeltaDirection, HDirection, RandomDirection, load_hdirection
+from .hspace.direction import DeltaDirection, HDirection, load_hdirection
 from .hspace.learn_clip import ClipObjective, learn_clip_direction
 from .hspace.learn_direction import learn_direction
 from .hspace.learn_readout import learn_readout
 from .hspace.mean_direction import mean_direction, mean_over_steps, step_cosines
 from .hspace.pca import pca_directions
 from .hspace.prediction_changes import PredictionChanges, record_prediction_changes
+from .hspace.random_direction import RandomDirection
 from .hspace.readout import Readout
 from .hspace.strength import BoundEdit, bind_edit
 from .hspace.trajectories import Endpoints, Trajectories, record_trajectories, sample_endpoints

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import EditError, check_prediction
+from .layers import MIDDLE_BLOCK
 
 HEdit = Callable[[Tensor], Tensor]
 
@@ -26,7 +27,8 @@ class Denoiser(Protocol):
     - ``guidance``, a float: by how much guidance multiplies a change of the conditional prediction (1 if absent);
     - ``flow``, a bool: whether the model is a flow model (False if absent);
     - ``place_size``, an int: latent pixels along each side for one place of the bottleneck, by which a bottleneck of
-      a part of the picture is told (0, not known, if absent).
+      a part of the picture is told (0, not known, if absent);
+    - ``layer``, a str: where its h is (core.layers); a U-Net's middle block if absent.
     """
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
@@ -35,8 +37,9 @@ class Denoiser(Protocol):
         Args:
             x: State at sigma, [B, C, H, W].
             sigma: Noise level, a scalar tensor.
-            h_edit: Called with the rows of the bottleneck activation that are to be edited, [R, Ch, h, w]: the
-                conditional rows, or both. It may record them and returns their new value.
+            h_edit: Called with the rows of h that are to be edited, [R, Ch, h, w]: the conditional rows, or both. h is
+                a U-Net's bottleneck, or a transformer's image tokens as a grid. It may record them and returns their
+                new value.
 
         Returns:
             The denoised prediction after guidance, like x; differentiable in what h_edit returns.
@@ -76,6 +79,11 @@ def guidance_of(denoise: Denoiser) -> float:
 def is_flow(denoise: Denoiser) -> bool:
     """Return whether the denoiser is of a flow model, x = (1 - sigma)*x0 + sigma*n."""
     return bool(getattr(denoise, "flow", False))
+
+
+def layer_of(denoise: Denoiser) -> str:
+    """Return where the denoiser's h is; see core.layers."""
+    return str(getattr(denoise, "layer", MIDDLE_BLOCK))
 
 
 def denoise_pair(denoise: Denoiser, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:

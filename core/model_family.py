@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from .errors import EditError
+from .layers import AUTO, MIDDLE_BLOCK, block_of, choose_block, layer_text
 
 NOT_RECORDED = "family not recorded"
+# What a file records as whole numbers; one that does not, records 0.
+NUMBERS = ("bottleneck_channels", "place_size", "text_width", "blocks")
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,11 @@ class ModelFamily:
         model_class: ComfyUI's name of its architecture, such as "SD15" or "SDXL".
         latent_format: ComfyUI's name of its latents, such as "SD15" or "Flux".
         prediction: What it predicts: "eps", "v_prediction", "flow", ...
-        bottleneck_channels: Width of its U-Net's bottleneck; 0 where there is none.
-        place_size: Latent pixels along each side for one place of the bottleneck; 0 where there is none.
+        bottleneck_channels: Width of h: of its U-Net's bottleneck or of its transformer's image tokens; 0 where there
+            is none.
+        place_size: Latent pixels along each side for one place of h; 0 where there is none.
         text_width: Width of its text embedding; 0 where unknown.
+        blocks: Blocks of its transformer, after each of which h may be taken; 0 for a U-Net.
     """
 
     model_class: str
@@ -34,6 +39,7 @@ class ModelFamily:
     bottleneck_channels: int = 0
     place_size: int = 0
     text_width: int = 0
+    blocks: int = 0
 
     @classmethod
     def from_info(cls, info: Mapping[str, str]) -> ModelFamily | None:
@@ -49,14 +55,13 @@ class ModelFamily:
             return None
         texts = [info.get(name, "") for name in ("model_class", "latent_format", "prediction")]
         numbers = []
-        for name in ("bottleneck_channels", "place_size", "text_width"):
+        for name in NUMBERS:
             text = info.get(name, "0")
             if not text.isdecimal():
                 return None
             numbers.append(int(text))
         model_class, latent_format, prediction = texts
-        bottleneck_channels, place_size, text_width = numbers
-        return cls(model_class, latent_format, prediction, bottleneck_channels, place_size, text_width)
+        return cls(model_class, latent_format, prediction, *numbers)
 
     def info(self) -> dict[str, str]:
         """Return the family as free text by key, for a file."""
@@ -65,6 +70,25 @@ class ModelFamily:
     def text(self) -> str:
         """Return the family in a few words: "SD15 (eps, latents of SD15)"."""
         return f"{self.model_class} ({self.prediction}, latents of {self.latent_format})"
+
+    def choose_layer(self, layer: str, depth: float) -> str:
+        """Choose where h is.
+
+        Args:
+            layer: AUTO, or the name of a layer.
+            depth: Where AUTO stands in a transformer, as a share of its blocks.
+
+        Returns:
+            The layer's name.
+
+        Raises:
+            EditError: The model has no such layer.
+        """
+        if self.blocks:
+            return choose_block(layer, self.blocks, depth)
+        if layer not in (AUTO, MIDDLE_BLOCK):
+            raise EditError(f"layer is '{layer}' but this model is a U-Net; '{MIDDLE_BLOCK}' or '{AUTO}' is accepted.")
+        return MIDDLE_BLOCK
 
     def same_kind(self, other: ModelFamily, *, bottleneck: bool) -> bool:
         """Return whether what was learned on one can mean something on the other.
@@ -79,6 +103,26 @@ class ModelFamily:
         return not bottleneck or (
             (self.bottleneck_channels, self.place_size, self.text_width)
             == (other.bottleneck_channels, other.place_size, other.text_width)
+        )
+
+
+def check_layer(name: str, layer: str, here: ModelFamily) -> None:
+    """Check that a model has the layer that a direction was learned at.
+
+    Args:
+        name: The direction's name, for the sentence.
+        layer: The layer's name.
+        here: The family of the model that it is to be applied to.
+
+    Raises:
+        EditError: The model has no such layer.
+    """
+    block = block_of(layer)
+    if (block is not None) != bool(here.blocks) or (block or 0) > max(0, here.blocks - 1):
+        kind = f"a transformer of {here.blocks} blocks" if here.blocks else "a U-Net"
+        raise EditError(
+            f"'{name}' was learned at {layer_text(layer)} but this model is {kind}, {here.text()}; "
+            "use a model of the family it was learned on, or learn the attribute on this one."
         )
 
 

@@ -16,6 +16,9 @@ from torch import Tensor
 from .denoiser import Denoiser
 from .errors import EditError
 
+# Relative. Schedules pass through float32, files and percents, so two noise levels this close are the same.
+SIGMA_TOLERANCE = 1e-4
+
 PercentToSigma = Callable[[float], float]
 OnStep = Callable[[], None]
 # (step, state before it, denoised prediction there)
@@ -37,6 +40,11 @@ class Schedule(NamedTuple):
     def sigma_at(self, percent: float) -> float:
         """Return sigma at a sampling progress."""
         return float(self.percent_to_sigma(percent))
+
+    def step_at(self, percent: float) -> int:
+        """Return the first step at or past a sampling progress, however the steps are spaced; n where there is none."""
+        reached = self.sigma_at(percent) * (1 + SIGMA_TOLERANCE)
+        return next((i for i, sigma in enumerate(self.sigmas.tolist()) if sigma <= reached), len(self.sigmas) - 1)
 
 
 @dataclass(frozen=True)

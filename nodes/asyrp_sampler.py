@@ -1,4 +1,4 @@
-"""Asyrp Sampler: euler with the U-Net's bottleneck edited in the predicted picture, not in the noise."""
+"""Asyrp Sampler: euler with an edit of h in the predicted picture, not in the noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.denoiser import require_bottleneck
 from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.session import step_reporter
@@ -73,12 +72,11 @@ def sample_asyrp_comfy(
         The state at sigmas[-1], like x.
 
     Raises:
-        EditError: The model has no U-Net bottleneck, or one of another width; or the latent, the schedule or the start
-            is not the trace's.
+        EditError: The model has no h at the direction's layer, or one of another width; or the latent, the schedule or
+            the start is not the trace's.
     """
     base_model = model.inner_model.inner_model
     if any(settings.strength * weight for weight, _ in direction.parts):
-        require_bottleneck(base_model)
         check_fits(direction, base_model)
     extra_args = extra_args or {}
     rows = None if mask is None else _mask_like(mask, x)
@@ -90,7 +88,7 @@ def sample_asyrp_comfy(
         return torch.randn(state.shape, generator=generator).to(state)
 
     return hspace.edit(
-        denoiser_on_trace(model, x, sigmas, extra_args, trace, edit_uncond=edit_uncond),
+        denoiser_on_trace(model, x, sigmas, extra_args, trace, edit_uncond=edit_uncond, layer=direction.layer),
         x,
         Schedule(sigmas, base_model.model_sampling.percent_to_sigma),
         direction,
@@ -127,7 +125,7 @@ class AsyrpSampler(io.ComfyNode):
             description=(
                 "An euler sampler that slides an attribute on the picture while it forms (Asyrp, in h-space). "
                 "Start it from Latent Invert to edit a picture of yours. "
-                "At strength 0 it draws exactly what euler draws. For U-Net models (SD 1.x, SD 2.x, SDXL). "
+                "At strength 0 it draws exactly what euler draws. For SD 1.x, SD 2.x, SDXL, SD3 and Flux. "
                 "Edit Picture and Apply Attribute do the same with fewer wires."
             ),
             inputs=[

@@ -2,7 +2,7 @@
 
 a readout             changes the prediction, in any sampler (backends/comfyui/readout_patch.py)
 an SVD attribute      changes the state at the noise level it was learned at, in any sampler of ComfyUI
-a direction           moves the bottleneck; its asymmetric step takes euler's place (asyrp_sampler.py)
+a direction           moves h; its asymmetric step takes euler's place (asyrp_sampler.py)
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import comfy.samplers
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
-from ..backends.comfyui.denoiser import require_bottleneck
 from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.readout_patch import with_readout
 from ..backends.comfyui.session import sampler_name
@@ -63,7 +62,6 @@ def with_attribute(
         # Progress 0 is the first step, whatever its noise level.
         edit_from = float(percent_to_sigma(start)) if start > 0 else float("inf")
         return with_readout(model, attribute, strength, EditWindow(float(percent_to_sigma(end)), edit_from=edit_from))
-    require_bottleneck(model.model)
     if start > 0:
         raise EditError(
             f"start is {start:g}, but '{attribute.name}' moves the bottleneck, from where it was learned to begin; "

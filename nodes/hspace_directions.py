@@ -9,7 +9,8 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck
+from ..backends.comfyui.denoiser import ComfyDenoiser
+from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.latents import latent_of
 from ..backends.comfyui.noise import starting_noise
 from ..backends.comfyui.session import Prompts, run_in_session
@@ -179,7 +180,7 @@ class HDirectionAverage(io.ComfyNode):
         """Average the direction."""
         check_sigmas(sigmas)
         direction_of(direction, "direction")
-        require_bottleneck(model.model)
+        check_fits(direction, model.model)
         shape = latent_of(latent_image, "latent_image", model)
         edit_until = float(model.get_model_object("model_sampling").percent_to_sigma(edit_percent))
         window = EditWindow(edit_until, edit_from=direction.start)
@@ -192,7 +193,8 @@ class HDirectionAverage(io.ComfyNode):
             sampling = wrapped.inner_model.inner_model.model_sampling
             noise = starting_noise(sampling, x, samples, schedule[0], seed)
             run = Run(batch=len(x), device=x.device, on_step=advance)
-            return mean_direction(ComfyDenoiser(wrapped, extra_args), direction, noise, schedule, window, run=run)
+            denoise = ComfyDenoiser(wrapped, extra_args, layer=direction.layer)
+            return mean_direction(denoise, direction, noise, schedule, window, run=run)
 
         prompts = Prompts(positive, negative, cfg)
         per_step = run_in_session(model, prompts, shape, sigmas, algorithm, seed=seed)

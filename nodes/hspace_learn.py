@@ -10,14 +10,16 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.clip import PictureEmbedding
-from ..backends.comfyui.denoiser import require_bottleneck
+from ..backends.comfyui.family import choose_layer
 from ..backends.comfyui.latents import latent_of
 from ..backends.comfyui.learning import learn_direction_in_session
 from ..backends.comfyui.session import Prompts
 from ..core.errors import check_sigmas
 from ..core.fitting import Training
 from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
+from ..core.layers import AUTO
 from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
+from ..core.recipes.start import AUTOMATIC_START
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
 from .inputs import (
@@ -25,6 +27,7 @@ from .inputs import (
     NEGATIVE_TOOLTIP,
     HDirectionType,
     cfg_input,
+    layer_input,
     percent_input,
     seed_input,
     size_input,
@@ -46,14 +49,17 @@ class HDirectionLearn(io.ComfyNode):
             display_name="h-Space Direction Learn",
             category=ADVANCED,
             description=(
-                "Learns what changes between two prompts, without pictures, from what the U-Net knows at its narrowest "
-                "place (its bottleneck, h-space). Use the direction in Asyrp Sampler, or save it. "
+                "Learns what changes between two prompts, without pictures, from what the model knows halfway through "
+                "(h: a U-Net's bottleneck, a transformer's tokens). Use the direction in Asyrp Sampler, or save it. "
                 "Learn Attribute does the same from two texts, and finds what it has learned again."
             ),
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A U-Net model (SD 1.x, SD 2.x, SDXL), with its LoRAs and other patches already applied.",
+                    tooltip=(
+                        "A U-Net (SD 1.x, SD 2.x, SDXL) or a transformer (SD3, Flux), with its LoRAs and other patches "
+                        "already applied."
+                    ),
                 ),
                 io.Conditioning.Input("source", tooltip="What the pictures are, without the attribute: 'a face'."),
                 io.Conditioning.Input("target", tooltip="The same with the attribute: 'a face with a hat'."),
@@ -68,8 +74,8 @@ class HDirectionLearn(io.ComfyNode):
                     options=list(LEARN_METHODS),
                     default=SHIPPED.method,
                     tooltip=(
-                        "Leave it at readout, the strongest and the quickest: it reads off the bottleneck "
-                        "how the picture changes. The others push the bottleneck, as the Asyrp paper does. "
+                        "Leave it at readout, the strongest and the quickest: it reads off h "
+                        "how the picture changes. The others push h, as the Asyrp paper does. "
                         "combined: the best of those. "
                         "global: the same push for every picture. "
                         "implicit: a small network, another push for each picture. "
@@ -129,8 +135,10 @@ class HDirectionLearn(io.ComfyNode):
                     SHIPPED.start_percent,
                     (
                         "From which share of the steps the two prompts differ, and the edit begins. "
-                        "Later keeps more of the layout and brings less of the attribute."
+                        "Later keeps more of the layout and brings less of the attribute. "
+                        "-1 measures it: as late as most of the attribute still comes."
                     ),
+                    lowest=AUTOMATIC_START,
                     highest=0.95,
                 ),
                 percent_input(
@@ -182,6 +190,7 @@ class HDirectionLearn(io.ComfyNode):
                         "SD 1.5's own text encoder has none."
                     ),
                 ),
+                layer_input(),
             ],
             outputs=[
                 HDirectionType.Output(
@@ -203,7 +212,14 @@ class HDirectionLearn(io.ComfyNode):
         )
         return with_search_words(
             with_advanced(
-                schema, "learning_rate", "start_percent", "end_percent", "source_text", "target_text", "identity_weight"
+                schema,
+                "learning_rate",
+                "start_percent",
+                "end_percent",
+                "source_text",
+                "target_text",
+                "identity_weight",
+                "layer",
             ),
             "h-space",
             "asyrp",
@@ -235,10 +251,11 @@ class HDirectionLearn(io.ComfyNode):
         vae: Any = None,
         clip_vision: Any = None,
         clip: Any = None,
+        layer: str = AUTO,
     ) -> io.NodeOutput:
         """Learn the direction."""
         check_sigmas(sigmas)
-        require_bottleneck(model.model)
+        choose_layer(model.model, layer)
         text = text_of(clip, clip_vision, vae, source_text, target_text) if method == CLIP else None
         shape = latent_of(latent_image, "latent_image", model)
         settings = LearnSettings.for_method(method)
@@ -251,6 +268,7 @@ class HDirectionLearn(io.ComfyNode):
             start_percent=start_percent,
             end_percent=end_percent,
             cfg=cfg,
+            layer=layer,
         )
 
         def objective_on(device: torch.device) -> ClipObjective:

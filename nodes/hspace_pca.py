@@ -9,16 +9,28 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.denoiser import ComfyDenoiser, require_bottleneck
+from ..backends.comfyui.denoiser import ComfyDenoiser
+from ..backends.comfyui.family import choose_layer
 from ..backends.comfyui.latents import latent_of
 from ..backends.comfyui.noise import starting_noise
 from ..backends.comfyui.session import Prompts, run_in_session
 from ..core.errors import check_sigmas
 from ..core.hspace.direction import TableDirection
 from ..core.hspace.pca import pca_directions
+from ..core.layers import AUTO
 from ..core.samplers import Run
 from . import plots
-from .inputs import ADVANCED, NEGATIVE_TOOLTIP, HDirectionType, cfg_input, seed_input, size_input, with_search_words
+from .inputs import (
+    ADVANCED,
+    NEGATIVE_TOOLTIP,
+    HDirectionType,
+    advanced,
+    cfg_input,
+    layer_input,
+    seed_input,
+    size_input,
+    with_search_words,
+)
 
 SHOWN_COMPONENTS = 5  # in the plot
 
@@ -39,7 +51,7 @@ class HDirectionPCA(io.ComfyNode):
                 "Slide component 0, 1, 2, ... with Asyrp Sampler to see what each one changes."
             ),
             inputs=[
-                io.Model.Input("model", tooltip="A U-Net model (SD 1.x, SD 2.x, SDXL)."),
+                io.Model.Input("model", tooltip="A U-Net (SD 1.x, SD 2.x, SDXL) or a transformer (SD3, Flux)."),
                 io.Conditioning.Input("positive", tooltip="The prompt whose pictures are compared: 'a face'."),
                 io.Conditioning.Input("negative", tooltip=NEGATIVE_TOOLTIP),
                 size_input("run"),
@@ -63,6 +75,7 @@ class HDirectionPCA(io.ComfyNode):
                 ),
                 cfg_input(1.0, "The cfg to sample at."),
                 seed_input("seed", "Seed of the noises."),
+                advanced(layer_input()),
             ],
             outputs=[
                 HDirectionType.Output(
@@ -94,10 +107,11 @@ class HDirectionPCA(io.ComfyNode):
         component: int,
         cfg: float,
         seed: int,
+        layer: str = AUTO,
     ) -> io.NodeOutput:
         """Find the component."""
         check_sigmas(sigmas)
-        require_bottleneck(model.model)
+        choose_layer(model.model, layer)
         shape = latent_of(latent_image, "latent_image", model)
         count = min(max(component + 1, SHOWN_COMPONENTS), max(component + 1, samples - 2))
         bar = comfy.utils.ProgressBar((len(sigmas) - 1) * math.ceil(samples / len(shape)))
@@ -111,7 +125,8 @@ class HDirectionPCA(io.ComfyNode):
             sampling = wrapped.inner_model.inner_model.model_sampling
             noise = starting_noise(sampling, x, samples, schedule[0], seed)
             run = Run(batch=len(x), device=x.device, on_step=advance)
-            return pca_directions(ComfyDenoiser(wrapped, extra_args), noise, schedule, count, run=run)
+            denoise = ComfyDenoiser(wrapped, extra_args, layer=layer)
+            return pca_directions(denoise, noise, schedule, count, run=run)
 
         prompts = Prompts(positive, negative, cfg)
         directions, explained = run_in_session(model, prompts, shape, sigmas, algorithm, seed=seed)

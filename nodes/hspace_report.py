@@ -41,6 +41,8 @@ def report_learned(learned: Learned, plan: LearningPlan) -> str:
         _loss_line(learned.losses, settings),
         plan.cost.text(),
     ]
+    if learned.start is not None:
+        lines.append(learned.start.text())
     if learned.scale is not None and learned.progress is not None:
         strength = 1 / unit_of(direction).times
         lines.append(

@@ -11,6 +11,7 @@ from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.svd import BANDS
+from ..core.layers import AUTO
 from ..core.recipes.attributes import Attribute
 from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW
 from ..core.recipes.settings import EditSettings
@@ -203,6 +204,19 @@ def size_input(what: str) -> io.Latent.Input:
         tooltip=(
             "Sets the size of the pictures; wire Empty Latent Image. "
             f"Its batch size is how many pictures {what} at once: less where memory is short."
+        ),
+    )
+
+
+def layer_input() -> io.String.Input:
+    """Return the setting of where h is taken."""
+    return io.String.Input(
+        "layer",
+        default=AUTO,
+        optional=True,
+        tooltip=(
+            "Where in the model h is read. auto takes a U-Net's bottleneck, or a transformer (SD3, Flux) halfway. "
+            "double_block:3 is after block 3 of a transformer; blocks count from 0. Method latent svd does not read it."
         ),
     )
 

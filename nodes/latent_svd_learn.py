@@ -12,7 +12,7 @@ from ..backends.comfyui.latents import latent_of
 from ..core.fitting import Training
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.avi import LossWeights
-from ..core.latent_svd.learn import AttributeSettings, learn_attribute
+from ..core.latent_svd.learn import RANK_SHARE, AttributeSettings, learn_attribute
 from ..core.recipes import defaults
 from . import plots
 from .inputs import ADVANCED, SVDAttributeType, seed_input, with_advanced, with_search_words
@@ -70,11 +70,12 @@ class SVDAttributeLearn(io.ComfyNode):
                 io.Int.Input(
                     "rank",
                     default=DEFAULTS.rank,
-                    min=1,
+                    min=0,
                     max=256,
                     tooltip=(
                         "How detailed the attribute is: a few patterns keep to the coarse layout, "
-                        "many bring details in too (singular atoms, per channel)."
+                        "many bring details in too (singular atoms, per channel). "
+                        f"0 takes {RANK_SHARE:.0%} of those that a latent of this size has."
                     ),
                 ),
                 io.Combo.Input(

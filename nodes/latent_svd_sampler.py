@@ -13,7 +13,7 @@ from ..backends.comfyui.svd_sampling import Edit, sample_svd_comfy
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
 from ..core.latent_svd.attribute import SVDAttribute
-from ..core.recipes.defaults import STEPS, SVD_STRENGTH, T_X_STEP
+from ..core.recipes.defaults import SVD_STRENGTH, T_X_PERCENT
 from ..core.samplers import is_euler
 from .inputs import (
     ADVANCED,
@@ -59,7 +59,7 @@ class SVDSampler(io.ComfyNode):
                 ),
                 percent_input(
                     "start_percent",
-                    T_X_STEP / STEPS,
+                    T_X_PERCENT,
                     (
                         "When the picture is edited, as a share of the steps: "
                         "where the attribute was learned works best."

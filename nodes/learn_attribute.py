@@ -11,8 +11,13 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..backends.comfyui.denoiser import require_bottleneck
-from ..backends.comfyui.family import native_side, nearest_side, pixels_per_latent, require_picture_model
+from ..backends.comfyui.family import (
+    choose_layer,
+    native_side,
+    nearest_side,
+    pixels_per_latent,
+    require_picture_model,
+)
 from ..backends.comfyui.fingerprint import fingerprint, model_fingerprint
 from ..backends.comfyui.latents import latent_picture
 from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
@@ -20,12 +25,15 @@ from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
 from ..backends.previews import preview_of, preview_text
 from ..core.errors import EditError, plain_text
+from ..core.layers import AUTO
 from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
+from ..core.recipes.learning_cost import learning_batch
 from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .hspace_report import report_learned
-from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, with_search_words
+from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
 from .learned_files import learned_before, save_learned
 from .prepare_picture import SCHEDULER, encoded
 from .prepared_picture import side_by_side
@@ -33,9 +41,6 @@ from .prepared_picture import side_by_side
 # Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
 QUESTION_VERSION = 1
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), SVD_METHOD)
-# Latent pixels that are sampled at once, at most, and pictures.
-BATCH_PIXELS = 8 * 64 * 64
-MAX_BATCH = 8
 # A preview made of latents is enlarged by this.
 PREVIEW_SCALE = 4
 
@@ -108,12 +113,13 @@ class LearnAttribute(io.ComfyNode):
                         options=list(METHODS),
                         default=READOUT,
                         tooltip=(
-                            "Leave it at readout for SD 1.x, SD 2.x and SDXL: it works with every sampler. "
-                            "latent svd is for all other models (SD3, Flux, ...), and changes more of the picture. "
-                            "The others move the U-Net's bottleneck, as the Asyrp paper does; they need sampler euler."
+                            "Leave it at readout for SD 1.x, SD 2.x, SDXL, SD3 and Flux: it works with every sampler. "
+                            "latent svd works with every model, and changes more of the picture. "
+                            "The others push what readout only reads, as the Asyrp paper does; they need sampler euler."
                         ),
                     )
                 ),
+                advanced(layer_input()),
             ],
             outputs=[
                 attribute_output(),
@@ -140,6 +146,7 @@ class LearnAttribute(io.ComfyNode):
         steps: int,
         learn_seed: int,
         method: str,
+        layer: str = AUTO,
         **more: str,
     ) -> io.NodeOutput:
         """Learn the attribute, or find it."""
@@ -152,7 +159,7 @@ class LearnAttribute(io.ComfyNode):
         name = plain_text(name) or plain_text(wanted) or "attribute"
         require_picture_model(model.model)
         if method != SVD_METHOD:
-            require_bottleneck(model.model)
+            choose_layer(model.model, layer)
         latent = empty_latent(model, width, height)
         source, target, negative = (encoded(clip, text) for text in (without, wanted, ""))
         question = fingerprint(
@@ -161,6 +168,7 @@ class LearnAttribute(io.ComfyNode):
             [source, target, negative],
             list(latent.shape),
             [effort, steps, learn_seed, method],
+            *([] if layer == AUTO or method == SVD_METHOD else [layer]),
         )
         found = learned_before(question, name)
         if found is not None:
@@ -169,7 +177,16 @@ class LearnAttribute(io.ComfyNode):
             return _output(attribute, *texts, preview=preview_of(attribute))
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), SCHEDULER, steps)
         prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
-        attribute, report = _learn(model, prompts, latent, sigmas, method, EFFORTS[effort], name, learn_seed)
+        if method == SVD_METHOD:
+            attribute, report = _learn_svd(model, prompts, latent, sigmas, EFFORTS[effort], name, learn_seed)
+        else:
+            settings = LearnSettings.for_method(method)
+            training = replace(settings.training, seed=learn_seed)
+            settings = replace(settings, effort=EFFORTS[effort], training=training, layer=layer)
+            # They are learned at the guidance of their settings.
+            own_prompts = prompts._replace(cfg=settings.cfg)
+            learned, plan = learn_direction_in_session(model, own_prompts, latent, sigmas, settings, name=name)
+            attribute, report = learned.direction, report_learned(learned, plan)
         attribute = with_info(attribute, {**advice(attribute, without, wanted), "question": question})
         preview = _preview(model, attribute, prompts, latent[:1], sigmas)
         if preview is not None:
@@ -178,19 +195,14 @@ class LearnAttribute(io.ComfyNode):
         return _output(attribute, report, f"Saved as {file}.", preview=preview)
 
 
-def _learn(
-    model: Any, prompts: Prompts, latent: Tensor, sigmas: Tensor, method: str, effort: float, name: str, seed: int
+def _learn_svd(
+    model: Any, prompts: Prompts, latent: Tensor, sigmas: Tensor, effort: float, name: str, seed: int
 ) -> tuple[Attribute, str]:
-    """Learn an attribute, and report how well; methods other than latent svd take the guidance of their settings."""
-    if method == SVD_METHOD:
-        pairs = PairSettings.for_schedule(len(sigmas) - 1, effort)
-        attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=seed)
-        return attribute, attribute.report()
-    settings = LearnSettings.for_method(method)
-    settings = replace(settings, effort=effort, training=replace(settings.training, seed=seed))
-    prompts = prompts._replace(cfg=settings.cfg)
-    learned, plan = learn_direction_in_session(model, prompts, latent, sigmas, settings, name=name)
-    return learned.direction, report_learned(learned, plan)
+    """Learn an SVD attribute, and report how well."""
+    percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+    pairs = PairSettings.for_schedule(Schedule(sigmas, percent_to_sigma), effort)
+    attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=seed)
+    return attribute, attribute.report()
 
 
 def _side_input(name: str) -> io.Input:
@@ -218,8 +230,7 @@ def empty_latent(model: Any, width: int, height: int) -> Tensor:
     pixels = pixels_per_latent(model.model)
     native = native_side(model.model)
     sides = [nearest_side(model.model, length or native) // pixels for length in (height, width)]
-    batch = min(MAX_BATCH, max(1, BATCH_PIXELS // (sides[0] * sides[1])))
-    return torch.zeros(batch, model.get_model_object("latent_format").latent_channels, *sides)
+    return torch.zeros(learning_batch(sides), model.get_model_object("latent_format").latent_channels, *sides)
 
 
 def _preview(model: Any, attribute: Attribute, prompts: Prompts, latent: Tensor, sigmas: Tensor) -> Tensor | None:

@@ -16,6 +16,7 @@ from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
 from ..core.inversion.traced import Trace, follow_trace
+from ..core.layers import AUTO
 from ..core.samplers import sample_euler
 from .inputs import ADVANCED, TraceType, trace_of, with_search_words
 
@@ -65,6 +66,7 @@ def denoiser_on_trace(
     trace: Trace | None,
     *,
     edit_uncond: bool = False,
+    layer: str = AUTO,
 ) -> Denoiser:
     """Return the denoiser of a sampler function, which follows a trace where there is one.
 
@@ -77,6 +79,7 @@ def denoiser_on_trace(
         extra_args: Handed on to the model, on a trace without the noise mask.
         trace: What is followed; None for the model itself.
         edit_uncond: As ComfyDenoiser takes it.
+        layer: As ComfyDenoiser takes it.
 
     Returns:
         The denoiser.
@@ -85,9 +88,9 @@ def denoiser_on_trace(
         EditError: The latent or the schedule is not the trace's, or noise was added to the code.
     """
     if trace is None:
-        return ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond)
+        return ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond, layer=layer)
     check_start(trace, x, sigmas, getattr(model, "noise", None))
-    denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond)
+    denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond, layer=layer)
     if not math.isclose(denoise.guidance, trace.guidance, rel_tol=SAME_GUIDANCE):
         # Another guidance may be wanted, as another prompt may.
         text = OTHER_GUIDANCE.format(here=denoise.guidance, there=trace.guidance)

@@ -5,32 +5,15 @@ This module may be imported only where ComfyUI runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...core.denoiser import HEdit
+from .h_patch import HPatch
 
 
-class BottleneckPatch:
-    """An output_block_patch that edits the middle block's output, which is what ("output", 0) receives as h.
-
-    Args:
-        h_edit: Called with the rows that are to be edited.
-        edit_uncond: Whether the rows of the negative prompt are edited too.
-        grad: Whether gradients flow from the bottleneck on.
-
-    Attributes:
-        fired: Whether the network has reached its bottleneck.
-    """
-
-    def __init__(self, h_edit: HEdit, edit_uncond: bool, grad: bool) -> None:
-        self.h_edit = h_edit
-        self.edit_uncond = edit_uncond
-        self.grad = grad
-        self.fired = False
+class BottleneckPatch(HPatch):
+    """An output_block_patch that edits the middle block's output, which is what ("output", 0) receives as h."""
 
     def __call__(
         self, h: Tensor, hsp: Tensor | None, transformer_options: dict[str, Any]
@@ -38,36 +21,16 @@ class BottleneckPatch:
         """Edit h [R, Ch, h, w] before the first decoder block; hand on everything else."""
         if not before_decoder(transformer_options):
             return h, hsp
-        self.fired = True
-        torch.set_grad_enabled(self.grad)
-        kinds = transformer_options["cond_or_uncond"]
-        chunks = list(h.detach().chunk(len(kinds)))
-        chosen = edited_chunks(kinds, self.edit_uncond)
-        if chosen:
-            rows = torch.cat([chunks[i] for i in chosen])
-            edited = self.h_edit(rows).to(h.dtype).chunk(len(chosen))
-            for i, part in zip(chosen, edited, strict=True):
-                chunks[i] = part
-        return torch.cat(chunks), hsp
+        return self.passed_on(h, transformer_options["cond_or_uncond"]), hsp
+
+    def options(self, model_options: dict[str, Any]) -> dict[str, Any]:
+        """Copy model_options so that a prediction with them is the edited one."""
+        return with_first_output_patch(model_options, self)
 
 
 def before_decoder(transformer_options: dict[str, Any]) -> bool:
     """Return whether a patch is called at the place where h is the bottleneck."""
     return tuple(transformer_options.get("block", ())) == ("output", 0)
-
-
-def edited_chunks(kinds: Sequence[int], edit_uncond: bool) -> list[int]:
-    """Choose the chunks of a batch that are edited.
-
-    Args:
-        kinds: ComfyUI's cond_or_uncond: conditional (0) and unconditional (1) may share one batch, in any order and
-            number of chunks.
-        edit_uncond: Whether all chunks are edited.
-
-    Returns:
-        Their numbers, ascending.
-    """
-    return [i for i, kind in enumerate(kinds) if edit_uncond or kind == 0]
 
 
 def with_first_output_patch(model_options: dict[str, Any], patch: Any) -> dict[str, Any]:

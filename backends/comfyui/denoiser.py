@@ -14,13 +14,17 @@ from torch import Tensor
 
 from ...core.denoiser import HEdit
 from ...core.errors import EditError, check_prediction
-from .bottleneck import BottleneckPatch, with_first_output_patch
-from .family import family_of, has_bottleneck
+from ...core.layers import AUTO, MIDDLE_BLOCK, block_of, layer_text
+from .bottleneck import BottleneckPatch
+from .family import block_list, choose_layer, family_of
+from .h_patch import HPatch
 from .noise import is_flow_model
 from .repeatable import can_record
 from .shared_encoder import Recording, Replay, with_network_wrapper
+from .tokens import TokenPatch
 
-DECODER_PREFIXES = ("diffusion_model.output_blocks.", "diffusion_model.out.")
+NETWORK = "diffusion_model."
+DECODER_PREFIXES = (f"{NETWORK}output_blocks.", f"{NETWORK}out.")
 
 
 class ComfyDenoiser:
@@ -34,8 +38,8 @@ class ComfyDenoiser:
         edit_uncond: Whether h_edit gets the rows of the negative prompt too.
         prompt: The conditioning of a PromptGuider, POSITIVE or TARGET; None leaves the guider's choice.
         cfg: Guidance; None takes the session's.
-        differentiable: Whether gradients flow from the bottleneck on. The weights must then be those of
-            with_trainable_decoder.
+        differentiable: Whether gradients flow from h on. The weights must then be those of with_trainable_decoder.
+        layer: Where h is; AUTO as choose_layer chooses.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class ComfyDenoiser:
         prompt: str | None = None,
         cfg: float | None = None,
         differentiable: bool = False,
+        layer: str = AUTO,
     ) -> None:
         self.model = model
         self.extra_args = extra_args
@@ -54,6 +59,20 @@ class ComfyDenoiser:
         self.prompt = prompt
         self.cfg = cfg
         self.differentiable = differentiable
+        self._layer = layer
+
+    @property
+    def layer(self) -> str:
+        """Where h is.
+
+        Raises:
+            EditError: The MODEL has no h, or no such layer.
+        """
+        return choose_layer(self._base_model, self._layer)
+
+    @property
+    def _base_model(self) -> Any:
+        return self.model.inner_model.inner_model
 
     @property
     def guidance(self) -> float:
@@ -63,33 +82,33 @@ class ComfyDenoiser:
     @property
     def flow(self) -> bool:
         """Whether the MODEL is a flow model (SD3, Flux)."""
-        return is_flow_model(self.model.inner_model.inner_model.model_sampling)
+        return is_flow_model(self._base_model.model_sampling)
 
     @property
     def place_size(self) -> int:
-        """Latent pixels along each side for one place of the bottleneck; 0 where there is none."""
-        return family_of(self.model.inner_model.inner_model).place_size
+        """Latent pixels along each side for one place of h; 0 where it is not known."""
+        return family_of(self._base_model).place_size
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0; see core.denoiser.Denoiser.
 
         Raises:
-            EditError: h_edit is given and the MODEL has no U-Net bottleneck, or never reached it.
+            EditError: h_edit is given and the MODEL has no h, or never reached it.
         """
         options = self.extra_args["model_options"]
         if h_edit is None:
             return check_prediction(self._predict(x, sigma, options), sigma)
         grad = self.differentiable and torch.is_grad_enabled()
-        patch = BottleneckPatch(h_edit, self.edit_uncond, grad)
-        options = with_first_output_patch(options, patch)
+        patch = h_patch(self._base_model, self.layer, h_edit, edit_uncond=self.edit_uncond, grad=grad)
+        options = patch.options(options)
         if grad:
             options = with_network_wrapper(options, encoder_without_gradients)
         return self._predict_edited(x, sigma, patch, options)
 
     def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
-        """Predict x0 plainly and with the bottleneck edited; the two share the encoder where that is exact.
+        """Predict x0 plainly and with h edited; the two share the encoder of a U-Net where that is exact.
 
-        With gradients they are two calls.
+        With gradients, and of a transformer, they are two calls.
 
         Args:
             x: State at sigma, [B, C, H, W].
@@ -100,16 +119,15 @@ class ComfyDenoiser:
             (D, D_edit), each like x. D is the stock call's, bit for bit.
 
         Raises:
-            EditError: The MODEL has no U-Net bottleneck, or never reached it.
+            EditError: The MODEL has no h, or never reached it.
         """
-        base_model = self.model.inner_model.inner_model
-        require_bottleneck(base_model)
         options = self.extra_args["model_options"]
-        if torch.is_grad_enabled() or not can_record(base_model, options):
+        shared = self.layer == MIDDLE_BLOCK and not torch.is_grad_enabled()
+        if not shared or not can_record(self._base_model, options):
             return self(x, sigma), self(x, sigma, h_edit)
         recording = Recording(self.edit_uncond)
         denoised = self._predict(x, sigma, recording.options(options))
-        patch = BottleneckPatch(h_edit, self.edit_uncond, grad=False)
+        patch = BottleneckPatch(h_edit, edit_uncond=self.edit_uncond)
         return denoised, self._predict_edited(x, sigma, patch, Replay(recording, patch).options(options))
 
     def _predict(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
@@ -123,24 +141,17 @@ class ComfyDenoiser:
         sigmas = sigma * x.new_ones([x.shape[0]])
         return self.model(x, sigmas, **{**self.extra_args, "model_options": model_options})
 
-    def _predict_edited(
-        self, x: Tensor, sigma: Tensor, patch: BottleneckPatch, model_options: dict[str, Any]
-    ) -> Tensor:
+    def _predict_edited(self, x: Tensor, sigma: Tensor, patch: HPatch, model_options: dict[str, Any]) -> Tensor:
         """Predict x0 with model_options that hold the patch, and check that it was reached."""
-        require_bottleneck(self.model.inner_model.inner_model)
-        # The patch turns gradients on from the bottleneck onwards.
+        # The patch turns gradients on from h onwards.
         with torch.no_grad():
             denoised = self._predict(x, sigma, model_options)
-        if not patch.fired:
-            raise EditError(
-                "This MODEL never reached its U-Net bottleneck during sampling; "
-                "another patch replaces the U-Net's forward pass."
-            )
+        check_reached(patch.fired, self.layer)
         return denoised
 
 
 def encoder_without_gradients(executor: Any, *inputs: Any, **more: Any) -> Tensor:
-    """Run the network without gradients up to its bottleneck, where BottleneckPatch turns them on.
+    """Run the network without gradients up to h, where HPatch turns them on.
 
     Other packs may run it again within one prediction (perturbed guidance does), when they are on already.
     """
@@ -151,44 +162,73 @@ def encoder_without_gradients(executor: Any, *inputs: Any, **more: Any) -> Tenso
     return output
 
 
-def require_bottleneck(base_model: Any) -> None:
-    """Check that a model has a U-Net bottleneck.
+def h_patch(base_model: Any, layer: str, h_edit: HEdit, **options: bool) -> HPatch:
+    """Return the patch that edits h of a model.
 
     Args:
-        base_model: ComfyUI's BaseModel, which is a MODEL's ``model``.
+        base_model: ComfyUI's BaseModel.
+        layer: Where h is.
+        h_edit: Called with the rows that are to be edited.
+        **options: As HPatch takes them.
+    """
+    block = block_of(layer)
+    if block is None:
+        return BottleneckPatch(h_edit, **options)
+    return TokenPatch(block, family_of(base_model).place_size, h_edit, **options)
+
+
+def check_reached(reached: bool, layer: str) -> None:
+    """Check that the network came to h.
 
     Raises:
-        EditError: It has none.
+        EditError: It did not.
     """
-    if not has_bottleneck(base_model):
-        network = type(getattr(base_model, "diffusion_model", None)).__name__
+    if not reached:
         raise EditError(
-            f"This MODEL ({network}) has no U-Net bottleneck, which h-space editing needs; "
-            "use a U-Net model (SD 1.x, SD 2.x, SDXL), or Latent SVD Edit, which works with every model."
+            f"This MODEL never reached {layer_text(layer)} during sampling; another patch replaces the network's "
+            "forward pass, or the network does not let its blocks be patched."
         )
 
 
-def with_trainable_decoder(model: Any) -> Any:
-    """Clone a MODEL so that autograd accepts its decoder's weights.
+def with_trainable_decoder(model: Any, layer: str = AUTO) -> Any:
+    """Clone a MODEL so that autograd accepts the weights that come after h.
 
-    Weights loaded inside torch.inference_mode() cannot be saved for backward, so each decoder weight is copied as it
-    is used. Nothing is left behind when the clone goes.
+    Weights loaded inside torch.inference_mode() cannot be saved for backward, so each is copied as it is used. Nothing
+    is left behind when the clone goes.
 
     Args:
         model: A MODEL, which is left as it is.
+        layer: Where h is; AUTO as choose_layer chooses.
 
     Returns:
         The clone.
 
     Raises:
-        EditError: The MODEL has no U-Net bottleneck.
+        EditError: The MODEL has no h, or no such layer.
     """
-    require_bottleneck(model.model)
+    layer = choose_layer(model.model, layer)
     clone = model.clone()
-    for name, _ in model.model.named_parameters():
-        if name.startswith(DECODER_PREFIXES) and name.endswith((".weight", ".bias")):
+    for name, weight in model.model.named_parameters():
+        if not _is_after(model.model, layer, name):
+            continue
+        owner = model.model.get_submodule(name.rpartition(".")[0])
+        if name.endswith((".weight", ".bias")) and hasattr(owner, "comfy_cast_weights"):
             clone.add_weight_wrapper(name, _copied_weight)
+        elif weight.is_inference():
+            # A layer of the network's own, which knows nothing of weight wrappers: norms of queries and keys.
+            clone.add_object_patch(name, torch.nn.Parameter(_copied_weight(weight), requires_grad=False))
     return clone
+
+
+def _is_after(base_model: Any, layer: str, name: str) -> bool:
+    """Return whether a weight may come after h: all but those of blocks up to the layer's, in a transformer."""
+    block = block_of(layer)
+    if block is None:
+        return name.startswith(DECODER_PREFIXES)
+    blocks = f"{NETWORK}{block_list(base_model)}."
+    if name.startswith(blocks):
+        return int(name.removeprefix(blocks).partition(".")[0]) > block
+    return name.startswith(NETWORK)
 
 
 def _copied_weight(weight: Tensor) -> Tensor:

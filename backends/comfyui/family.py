@@ -6,8 +6,11 @@ import logging
 from typing import Any
 
 from ...core.errors import EditError
+from ...core.hspace.direction import HDirection
+from ...core.layers import AUTO
 from ...core.model_family import ModelFamily
 from ...core.recipes.attributes import Attribute, check_model
+from ...core.recipes.defaults import BLOCK_DEPTH
 
 # Pixels along a side of the square pictures that models of these classes were made for. By their publishers.
 NATIVE_SIDES = {"SD15": 512, "SD20": 512, "SD21UnclipL": 768, "SD21UnclipH": 768}
@@ -15,6 +18,11 @@ V_PREDICTION_SIDE = 768  # SD 2.x with v prediction
 OTHER_SIDE = 1024
 # Latent pixels that patches of a transformer, or a U-Net without a known depth, may take together.
 PATCH = 2
+# How the classes of transformers call the blocks that have a stream of image tokens of their own: SD3; Flux and its
+# kind; Qwen-Image.
+BLOCK_LISTS = ("joint_blocks", "double_blocks", "transformer_blocks")
+# And the width of their tokens.
+WIDTHS = ("hidden_size", "inner_dim")
 
 
 def family_of(base_model: Any) -> ModelFamily:
@@ -25,14 +33,26 @@ def family_of(base_model: Any) -> ModelFamily:
     """
     config = base_model.model_config
     unet = config.unet_config
-    multipliers = unet.get("channel_mult") if has_bottleneck(base_model) else None
+    width = 0
+    place_size = 0
+    blocks = 0
+    if has_bottleneck(base_model):
+        multipliers = unet.get("channel_mult")
+        width = int(unet["model_channels"] * multipliers[-1])
+        place_size = 2 ** (len(multipliers) - 1)
+    elif block_list(base_model) is not None:
+        network = base_model.diffusion_model
+        blocks = len(getattr(network, str(block_list(base_model))))
+        width = next((int(getattr(network, name)) for name in WIDTHS if hasattr(network, name)), 0)
+        place_size = int(network.patch_size)
     return ModelFamily(
         model_class=type(config).__name__,
         latent_format=type(base_model.latent_format).__name__,
         prediction=base_model.model_type.name.lower(),
-        bottleneck_channels=int(unet["model_channels"] * multipliers[-1]) if multipliers else 0,
-        place_size=2 ** (len(multipliers) - 1) if multipliers else 0,
+        bottleneck_channels=width,
+        place_size=place_size,
         text_width=int(unet.get("context_dim") or 0),
+        blocks=blocks,
     )
 
 
@@ -44,8 +64,10 @@ def check_fits(attribute: Attribute, base_model: Any) -> None:
         base_model: ComfyUI's BaseModel.
 
     Raises:
-        EditError: It was learned on another kind of model.
+        EditError: It was learned on another kind of model, or needs h and the model has none.
     """
+    if isinstance(attribute, HDirection):
+        choose_layer(base_model)
     for note in check_model(attribute, family_of(base_model)):
         logging.info("Singular Edit: %s", note)
 
@@ -54,6 +76,40 @@ def has_bottleneck(base_model: Any) -> bool:
     """Return whether a model is a U-Net with a middle block."""
     network = getattr(base_model, "diffusion_model", None)
     return getattr(network, "middle_block", None) is not None and hasattr(network, "output_blocks")
+
+
+def block_list(base_model: Any) -> str | None:
+    """Return what a model calls its blocks after which image tokens can be taken; None where it is no such transformer.
+
+    Those of videos are left out: their tokens are no grid of one picture's patches.
+    """
+    network = getattr(base_model, "diffusion_model", None)
+    if not isinstance(getattr(network, "patch_size", None), int):
+        return None
+    return next((name for name in BLOCK_LISTS if len(getattr(network, name, ()))), None)
+
+
+def choose_layer(base_model: Any, layer: str = AUTO) -> str:
+    """Choose where h of a model is.
+
+    Args:
+        base_model: ComfyUI's BaseModel, which is a MODEL's ``model``.
+        layer: A setting: AUTO, or the name of a layer.
+
+    Returns:
+        The layer's name.
+
+    Raises:
+        EditError: The model has no h at all, or no such layer.
+    """
+    if not has_bottleneck(base_model) and block_list(base_model) is None:
+        network = type(getattr(base_model, "diffusion_model", None)).__name__
+        raise EditError(
+            f"This MODEL ({network}) has no U-Net bottleneck and no blocks of image tokens, and h-space editing needs "
+            "either; use a U-Net model (SD 1.x, SD 2.x, SDXL), a transformer (SD3, Flux), or Latent SVD Edit, which "
+            "works with every model."
+        )
+    return family_of(base_model).choose_layer(layer, BLOCK_DEPTH)
 
 
 def pixels_per_latent(base_model: Any) -> int:

@@ -21,7 +21,7 @@ from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import LearnSettings, PairSettings
 from ...core.samplers import Run, Schedule
 from .denoiser import ComfyDenoiser, with_trainable_decoder
-from .family import family_of, pixels_per_latent
+from .family import choose_layer, family_of, pixels_per_latent
 from .latents import latent_from_code
 from .noise import starting_noise
 from .progress import Progress
@@ -60,7 +60,7 @@ def learn_direction_in_session(
     """Learn a direction or a readout.
 
     Args:
-        model: A MODEL with a U-Net, with its patches.
+        model: A MODEL with h, with its patches.
         prompts: Source and target prompts, and the guidance to learn at.
         latent: [B, C, H, W] in LATENT space: the size of the pictures, and how many are sampled at once.
         sigmas: The schedule to learn on, from full noise.
@@ -72,9 +72,11 @@ def learn_direction_in_session(
         What was learned, and what it was planned to take.
 
     Raises:
-        EditError: The MODEL has no bottleneck, or recipes.hspace.learn_from_prompts does not accept the settings.
+        EditError: The MODEL has no h at the settings' layer, or recipes.hspace.learn_from_prompts does not accept the
+            settings.
     """
     seed = settings.training.seed
+    layer = choose_layer(model.model, settings.layer)
     percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
     progress = Progress(f"Learning {name}", 1)  # how long it is, the plan says
 
@@ -85,9 +87,9 @@ def learn_direction_in_session(
         # The session's own tensors are inference tensors when it runs in inference mode; ours are not.
         schedule = schedule.clone()
         denoisers = PromptDenoisers(
-            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE),
-            ComfyDenoiser(wrapped, extra_args, prompt=TARGET),
-            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, differentiable=True),
+            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, layer=layer),
+            ComfyDenoiser(wrapped, extra_args, prompt=TARGET, layer=layer),
+            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, layer=layer, differentiable=True),
         )
         first = starting_noise(sampling, x, 1, schedule[0], seed).to(x.device)
         learned_on = Schedule(schedule, percent_to_sigma)
@@ -109,7 +111,7 @@ def learn_direction_in_session(
 
     comfy.model_management.load_models_gpu([model])
     with torch.inference_mode(False):
-        trainable = with_trainable_decoder(model)
+        trainable = with_trainable_decoder(model, layer)
         learned, plan = run_in_session(trainable, prompts, latent.clone(), sigmas.clone(), algorithm, seed=seed)
     progress.finish(f"Learned {name}.")
     return learned, plan

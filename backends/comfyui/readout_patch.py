@@ -2,7 +2,7 @@
 
     D_edit = D + strength * guidance * w R(h, sigma)        core/hspace/readout.py
 
-An output_block_patch reads the bottleneck h, and a sampler_post_cfg_function adds the change to the guided prediction.
+A patch of the network reads h, and a sampler_post_cfg_function adds the change to the guided prediction.
 With the stock euler sampler this is Asyrp's step of a readout (core/hspace/asyrp.py). This module may be imported only
 where ComfyUI runs.
 """
@@ -20,20 +20,21 @@ from ...core.denoiser import BottleneckRecorder
 from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
 from ...core.hspace.strength import fitting_change, prediction_change, readout_strength
-from ...core.hspace.window import SIGMA_TOLERANCE, EditWindow
-from .bottleneck import before_decoder, edited_chunks, with_first_output_patch
-from .denoiser import require_bottleneck
-from .family import family_of
+from ...core.hspace.window import EditWindow
+from ...core.samplers import SIGMA_TOLERANCE
+from .denoiser import check_reached, h_patch
+from .family import choose_layer, family_of
 
 
 class _Reading:
-    """The bottleneck of one prediction.
+    """h of one prediction.
 
     Other packs may run the network again within a prediction (perturbed guidance does), so that only what is seen
     between the start of the prediction and the first look at its halves is kept.
     """
 
     def __init__(self) -> None:
+        self.reached = False
         self.start()
 
     def start(self) -> None:
@@ -45,13 +46,18 @@ class _Reading:
         """Look no further until the next prediction."""
         self.looking = False
 
+    def look(self, h: Tensor) -> Tensor:
+        """Keep h [R, Ch, h, w] of the rows of the prompt."""
+        self.reached = True
+        return self.recorder(h) if self.looking else h
+
 
 def with_readout(model: Any, direction: HDirection, strength: float, window: EditWindow) -> Any:
     """Clone a MODEL whose predictions a readout changes.
 
     Args:
-        model: A MODEL with a U-Net, which is left as it is. Several readouts may follow each other: each reads the
-            same bottleneck, so that their changes add up.
+        model: A MODEL, which is left as it is. Several readouts may follow each other: each reads the same h, so that
+            their changes add up.
         direction: A readout, or a sum of readouts.
         strength: 0 changes nothing, 1 is as learned, below 0 takes away.
         window: Where predictions are changed.
@@ -60,30 +66,23 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         The clone; at strength 0 a clone without a patch.
 
     Raises:
-        EditError: The MODEL has no U-Net bottleneck.
+        EditError: The MODEL has no h at the readout's layer.
     """
     clone = model.clone()
     change = prediction_change(direction, readout_strength(strength), window)
     if change is None:
         return clone
-    require_bottleneck(model.model)
+    layer = choose_layer(model.model, direction.layer)
     window = replace(window, edit_from=min(window.edit_from, direction.start))
     reading = _Reading()
     place_size = family_of(model.model).place_size
 
-    # ComfyUI copies options deeply with every clone; functions are shared, which keeps the four of them together.
-    def start(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    # ComfyUI copies options deeply with every clone; functions are shared, which keeps the three of them together.
+    def start(executor: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Any:
         reading.start()
-        return executor(*args, **kwargs)
-
-    def read(h: Tensor, hsp: Tensor | None, transformer_options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        if reading.looking and before_decoder(transformer_options):
-            kinds = transformer_options["cond_or_uncond"]
-            chunks = h.chunk(len(kinds))
-            chosen = edited_chunks(kinds, edit_uncond=False)
-            if chosen:
-                reading.recorder(torch.cat([chunks[i] for i in chosen]))
-        return h, hsp
+        # Here, and not in the clone, so that the patches that others add later are in place too.
+        patch = h_patch(model.model, layer, reading.look, read_only=True)
+        return executor(x, timestep, patch.options(model_options), seed)
 
     def stop(args: dict[str, Any]) -> Any:
         reading.stop()
@@ -93,7 +92,10 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         denoised = args["denoised"]
         sigma = args["sigma"].flatten()[0]
         sigma_next = _next_sigma(args["model_options"], sigma)
-        if not reading.recorder.seen or window.edited_fraction(sigma, sigma_next) == 0:
+        if window.edited_fraction(sigma, sigma_next) == 0:
+            return denoised
+        check_reached(reading.reached, layer)
+        if not reading.recorder.seen:
             return denoised
         height, width = denoised.shape[-2:]
         added = change(reading.recorder.per_picture(denoised, place_size), sigma, sigma_next, (height, width))
@@ -101,7 +103,6 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         return denoised + check_effect(added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)
-    clone.model_options = with_first_output_patch(clone.model_options, read)
     clone.set_model_sampler_pre_cfg_function(stop)
     clone.set_model_sampler_post_cfg_function(add)
     return clone

@@ -19,7 +19,8 @@ from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .bottleneck import BottleneckPatch, before_decoder, edited_chunks, with_first_output_patch
+from .bottleneck import BottleneckPatch, before_decoder, with_first_output_patch
+from .h_patch import edited_chunks
 from .repeatable import NetworkInputs, network_inputs, same
 
 WRAPPER_KEY = "singular_edit"
@@ -107,7 +108,7 @@ class Replay:
 
     def options(self, model_options: dict[str, Any]) -> dict[str, Any]:
         """Copy model_options so that a prediction with them is the edited one."""
-        return with_network_wrapper(with_first_output_patch(model_options, self.patch), self._replay)
+        return with_network_wrapper(self.patch.options(model_options), self._replay)
 
     def _replay(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
         """Run the decoder alone if the network is given what it was given before: a DIFFUSION_MODEL wrapper."""

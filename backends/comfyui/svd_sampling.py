@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,13 +12,11 @@ from torch import Tensor
 from ...core.errors import EditError
 from ...core.latent_svd.apply import apply_attribute
 from ...core.latent_svd.attribute import SVDAttribute
-from ...core.recipes.defaults import STEPS, T_X_STEP
+from ...core.recipes.defaults import T_X_PERCENT
+from ...core.recipes.latent_svd import step_at_sigma
 from .family import check_fits
 from .latents import latent_mask
 from .noise import is_flow_model
-
-# A run that starts at a cleaner state than an attribute's by more than this ratio of noise levels leaves it out.
-MAX_RATIO_ABOVE = 1.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Edit:
     @classmethod
     def where_learned(cls, attribute: SVDAttribute, strength: float) -> Edit:
         """Return the whole attribute where it was learned; at the default progress where its file does not say."""
-        percent = T_X_STEP / STEPS
+        percent = T_X_PERCENT
         return cls(attribute, strength, percent, percent, rank=0, band="all", mask=None, at_sigma=attribute.sigma)
 
     def steps(self, sigmas: Tensor, sampling: Any) -> list[int]:
@@ -71,7 +68,8 @@ class Edit:
             return []
         levels = sigmas[:-1].tolist()
         if self.at_sigma > 0:
-            steps = self._step_at_sigma(sigmas)
+            nearest = step_at_sigma(sigmas, self.at_sigma)
+            steps = [] if nearest is None else [nearest]
         else:
             highest = float(sampling.percent_to_sigma(self.start_percent))
             lowest = float(sampling.percent_to_sigma(self.end_percent))
@@ -84,15 +82,6 @@ class Edit:
                 "and has no LATENT form; a start_percent later than that is accepted."
             )
         return steps
-
-    def _step_at_sigma(self, sigmas: Tensor) -> list[int]:
-        """Return the step that starts nearest to at_sigma, by its logarithm."""
-        levels = sigmas[:-1].double().cpu()
-        distance = (levels.log() - math.log(self.at_sigma)).abs()
-        nearest = int(distance.argmin())
-        # A sampler that starts at a cleaner picture (img2img) has that noise level behind it.
-        is_behind = nearest == 0 and self.at_sigma > float(levels[0]) * MAX_RATIO_ABOVE
-        return [] if is_behind else [nearest]
 
     def apply(self, base_model: Any, x: Tensor, sigma: Tensor, strength: float) -> Tensor:
         """Apply the attribute to a sampler's state.

@@ -21,10 +21,12 @@ from ..denoiser import (
     denoise_pair,
     guidance_of,
     is_flow,
+    layer_of,
     place_size_of,
     record_bottleneck,
 )
-from ..errors import check_effect, check_prediction
+from ..errors import EditError, check_effect, check_prediction
+from ..layers import layer_text
 from ..samplers import OnState, euler_fraction, euler_step
 from .strength import BoundEdit, fitting_change
 from .window import EditWindow
@@ -136,10 +138,11 @@ def sample_asyrp(  # noqa: PLR0913
         The state at sigmas[-1], like x.
 
     Raises:
-        EditError: The model's bottleneck is of another width than the direction's, a readout is for other latents or
-            is given a prompt that divides the picture into areas, or the edit or the model gives NaN.
+        EditError: h of the model is at another layer or of another width than the direction's, a readout is for other
+            latents or is given a prompt that divides the picture into areas, or the edit or the model gives NaN.
     """
     flow = is_flow(denoise)
+    _check_layer(denoise, edit)
     for i in range(len(sigmas) - 1):
         sigma = sigmas[i]
         sigma_next = sigmas[i + 1]
@@ -166,6 +169,18 @@ def sample_asyrp(  # noqa: PLR0913
         else:
             x = step_asyrp(x, denoised, edited, sigma, sigma_next, flow=flow)
     return x
+
+
+def _check_layer(denoise: Denoiser, edit: BoundEdit) -> None:
+    """Raise an EditError where an edit that acts belongs to another layer than h of the model."""
+    if edit.layer is None or (edit.h_edit is None and edit.change is None):
+        return
+    here = layer_of(denoise)
+    if edit.layer != here:
+        raise EditError(
+            f"The direction was learned at {layer_text(edit.layer)} but h of this model is taken at "
+            f"{layer_text(here)}; use the layer that it was learned at."
+        )
 
 
 def _edit_of_step(edit: BoundEdit, window: EditWindow, sigma: Tensor, sigma_next: Tensor) -> BoundEdit:

@@ -183,6 +183,7 @@ def edited_pictures(
     edit = BoundEdit(
         h_edit=bottleneck_edit(direction, scale, sigmas, window),
         change=prediction_change(direction, scale, window),
+        layer=direction.layer,
     )
 
     def tick(step: int, x: Tensor, denoised: Tensor) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import EditError, plain_text
 from ..files import read, read_info, write
+from ..layers import layer_info, layer_text
 from ..limits import Limits
 from ..tensor_file import BadFileError, parse_json
 from .direction import KINDS, HDirection
@@ -25,7 +26,7 @@ from .tensor_limits import LIMITS
 ASCII_SIZE = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SumDirection(HDirection):
     """Several directions and readouts, ``members``, with ``weights`` [P]; a negative weight takes away.
 
@@ -42,6 +43,11 @@ class SumDirection(HDirection):
     kind = "h_direction_sum"
     layout: ClassVar[dict[str, str]] = {"weights": "P"}
     linear = ("weights",)
+
+    @property
+    def layer(self) -> str:
+        """Where h is that all members belong to."""
+        return self.members[0].layer
 
     @property
     def channels(self) -> int:
@@ -140,13 +146,18 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         The sum.
 
     Raises:
-        EditError: Their bottlenecks differ in width, or their readouts are for different latents.
+        EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
     """
     parts = []
     for weight, direction in weighted:
         parts += [(weight * inner, part) for inner, part in direction.parts]
     first = parts[0][1]
     for _, part in parts[1:]:
+        if part.layer != first.layer:
+            raise EditError(
+                f"direction '{part.name}' was learned at {layer_text(part.layer)} but '{first.name}' at "
+                f"{layer_text(first.layer)}; directions of one layer can be combined."
+            )
         if part.channels != first.channels:
             raise EditError(
                 f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels "
@@ -157,7 +168,10 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     sigmas = torch.cat([part.sigmas for _, part in parts]).unique().flip(0)
     label = name or " ".join(f"{weight:+g} {part.name}" for weight, part in parts)
     return SumDirection(
-        sigmas, {"weights": weights}, {"name": label, "method": "sum"}, tuple(part for _, part in parts)
+        sigmas,
+        {"weights": weights},
+        {"name": label, "method": "sum", **layer_info(first.layer)},
+        tuple(part for _, part in parts),
     )
 
 

@@ -1,4 +1,7 @@
-"""Directions in h-space, the U-Net's bottleneck: what to add to h, at which sigma (arXiv 2210.10960).
+"""Directions in h-space: what to add to h, at which sigma (arXiv 2210.10960).
+
+h is the bottleneck of a U-Net, as in the paper, or the image tokens of a transformer after one of its blocks, which is
+ours; a direction belongs to one such layer (core/layers.py).
 
     difference  the mean of h(target prompt) - h(source prompt), one map a step; it needs no training
     global      one map for all steps;  vector: one number a channel, which fits any resolution
@@ -9,7 +12,8 @@
 The classes are
 
     HDirection          what an H_DIRECTION wire or a file holds
-      DeltaDirection    what adds dh to h: TableDirection, RandomDirection, ImplicitDirection, CombinedDirection
+      DeltaDirection    what adds dh to h: TableDirection, ImplicitDirection and CombinedDirection (networks.py),
+                        RandomDirection (random_direction.py)
       Readout           in readout.py
       SumDirection      several of both, in combine.py
 
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -31,13 +35,14 @@ from torch.nn import functional as F
 
 from ..errors import EditError, plain_text
 from ..files import read, read_kind, write
+from ..layers import LAYER_KEY, MIDDLE_BLOCK
 from .tensor_limits import LIMITS, MIN_SIGMA
 
 # Every kind of file, by its name. Subclasses of HDirection enter themselves.
 KINDS: dict[str, type[HDirection]] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HDirection(ABC):
     """What an H_DIRECTION wire or a file holds: a direction, a readout, or a sum of them.
 
@@ -74,6 +79,11 @@ class HDirection(ABC):
     def start(self) -> float:
         """The highest sigma it was learned at; there is nothing to apply above it."""
         return float(self.sigmas[0])
+
+    @property
+    def layer(self) -> str:
+        """Where h is that it belongs to: see core.layers. Files without the key are of a U-Net's middle block."""
+        return self.info.get(LAYER_KEY, MIDDLE_BLOCK)
 
     @property
     @abstractmethod
@@ -219,62 +229,6 @@ def _lookup(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
     weight = (position - logs[low]) / (logs[high] - logs[low])
     ascending = table.flip(0)
     return torch.lerp(ascending[low], ascending[high], weight)
-
-
-@dataclass(frozen=True)
-class RandomDirection(DeltaDirection, saved=False):
-    """A fixed random direction that has, at every h and sigma, the norm of another: the baseline to beat.
-
-    Make one with ``RandomDirection.like``.
-
-    Attributes:
-        base: The direction whose norm it has.
-        seed: Seed of its one random map.
-    """
-
-    _: KW_ONLY
-    base: DeltaDirection
-    seed: int
-
-    kind = "h_direction_random"
-    linear = ("factor",)
-
-    @classmethod
-    def like(cls, base: HDirection, seed: int) -> RandomDirection:
-        """Make a random direction of the norm of ``base``.
-
-        Args:
-            base: The direction whose norm it has.
-            seed: Seed of its one random map.
-
-        Returns:
-            The random direction, of the sigmas and the info of ``base``.
-
-        Raises:
-            EditError: ``base`` has no dh.
-        """
-        if not isinstance(base, DeltaDirection):
-            raise EditError(
-                f"direction '{base.name}' is a readout or a sum, which has no dh of its own; "
-                "a direction of method combined, implicit or global is accepted."
-            )
-        return cls(base.sigmas, {"factor": torch.ones(())}, dict(base.info), base=base, seed=seed)
-
-    @property
-    def channels(self) -> int:
-        """The width of the bottleneck it was learned on."""
-        return self.base.channels
-
-    def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        dh = self.base.delta(h, sigma).expand(h.shape)
-        z = torch.randn(h.shape[1:], generator=torch.Generator().manual_seed(self.seed)).to(h.device)
-        norms: Tensor = dh.flatten(1).norm(dim=1)[:, None, None, None]
-        scale: Tensor = norms / z.norm()
-        return self.tensors["factor"] * (z * scale)
-
-    def save(self, path: str | Path) -> None:
-        """Raise EditError: it is not saved."""
-        raise EditError("A random direction is a baseline for measurements; it is not saved.")
 
 
 def load_hdirection(path: str | Path) -> HDirection:

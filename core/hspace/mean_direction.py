@@ -80,7 +80,7 @@ def mean_direction(
         return h + dh.to(h)
 
     for x in noise.split(run.batch):
-        edit = BoundEdit(h_edit=add_and_record)
+        edit = BoundEdit(h_edit=add_and_record, layer=direction.layer)
         sample_asyrp(denoise, x.to(run.device), sigmas, edit, window, callback=run.on_state)
     for recorder in recorders.values():
         recorder.check_whole(noise[:1], place_size)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, place_size_of, record_bottleneck
+from ..denoiser import Denoiser, layer_of, place_size_of, record_bottleneck
 from ..errors import EditError, check_sigmas
+from ..layers import layer_info
 from ..samplers import Run, euler_step, to_float64
 from .direction import TableDirection
 
@@ -130,7 +131,7 @@ def pca_directions(
     used_sigmas = sigmas[:-1].float().cpu()
     directions = []
     for k, table in enumerate(torch.stack(maps, dim=1)):
-        own_info = {"name": f"component {k}", "method": "pca", **(info or {})}
+        own_info = {"name": f"component {k}", "method": "pca", **layer_info(layer_of(denoise)), **(info or {})}
         directions.append(TableDirection(used_sigmas, {"table": table.reshape(len(used_sigmas), *shape)}, own_info))
     return directions, torch.stack(explained, dim=1)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, HEdit, denoise_pair, is_flow
+from ..denoiser import Denoiser, HEdit, denoise_pair, is_flow, layer_of
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
@@ -93,13 +93,15 @@ def denoising_error(denoise: Denoiser, x0: Tensor, sigma: Tensor, seed: int = 0,
         draws: How many noises are averaged over.
 
     Returns:
-        The mean of |D(x0 + sigma*n) - x0|^2 / sigma^2 of each picture, [B] in float64.
+        The mean of |D(a*x0 + sigma*n) - x0|^2 / sigma^2 of each picture, [B] in float64; a is 1, and 1 - sigma for
+        flow models.
     """
+    a = 1 - sigma if is_flow(denoise) else 1.0
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(len(x0), dtype=torch.float64)
     for _ in range(draws):
         noise = torch.randn(x0.shape[1:], generator=generator).to(x0)
-        error = (denoise(x0 + sigma * noise, sigma) - x0).double()
+        error = (denoise(a * x0 + sigma * noise, sigma) - x0).double()
         total += error.flatten(1).square().mean(dim=1).cpu() / float(sigma) ** 2
     return total / draws
 
@@ -122,6 +124,11 @@ class ShiftedInX:
     def flow(self) -> bool:
         """Whether the model is a flow model."""
         return is_flow(self.denoise)
+
+    @property
+    def layer(self) -> str:
+        """Where h of the model is."""
+        return layer_of(self.denoise)
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0 as the model does."""

@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
+from ..samplers import SIGMA_TOLERANCE
 from .direction import DeltaDirection, HDirection
 from .readout import Readout
-from .window import SIGMA_TOLERANCE, EditWindow
+from .window import EditWindow
 
 # (h [R, Ch, h, w], sigma) -> the edited h, or what is added to h
 BottleneckEdit = Callable[[Tensor, Tensor], Tensor]
@@ -52,11 +53,13 @@ class BoundEdit(NamedTuple):
         h_edit: (h, sigma) -> edited h; None where no part moves h.
         effect_scale: What the effect of h_edit, D_edit - D, is multiplied by; 1 or more.
         change: (h, sigma, sigma_next, size) -> a change of D that is read off h; None where no part is a readout.
+        layer: Where h has to be; None takes whatever h the denoiser has.
     """
 
     h_edit: BottleneckEdit | None = None
     effect_scale: float = 1.0
     change: PredictionChange | None = None
+    layer: str | None = None
 
 
 def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow) -> BoundEdit:
@@ -73,11 +76,11 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     """
     within_learned = min(max(strength, -1.0), 1.0)
     beyond_learned = max(abs(strength), 1.0)
-    return BoundEdit(
-        h_edit=bottleneck_edit(direction, within_learned, sigmas, window),
-        effect_scale=beyond_learned,
-        change=prediction_change(direction, readout_strength(strength), window),
-    )
+    h_edit = bottleneck_edit(direction, within_learned, sigmas, window)
+    change = prediction_change(direction, readout_strength(strength), window)
+    if h_edit is None and change is None:
+        return BoundEdit()
+    return BoundEdit(h_edit, beyond_learned, change, direction.layer)
 
 
 def readout_strength(strength: float) -> float:

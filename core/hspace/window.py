@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-# Relative. Schedules pass through float32, files and percents on the way here, so two sigmas this close are the same.
-SIGMA_TOLERANCE = 1e-4
+from ..samplers import SIGMA_TOLERANCE
 
 
 @dataclass(frozen=True)

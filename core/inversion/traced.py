@@ -30,14 +30,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow
+from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow, layer_of
 from ..errors import EditError, check_latent
-from ..samplers import OnState, sample_euler, to_d
+from ..samplers import SIGMA_TOLERANCE, OnState, sample_euler, to_d
 from .ddim import remaining_sigmas
 from .report import InversionReport, OnInvertedStep
 
-# Relative. Schedules pass through float32 and files on the way to a sampler.
-SIGMA_TOLERANCE = 1e-4
 # Relative to the largest value of a state, 16 units of float32's last place: LATENT space and back, and an Euler step,
 # are off by a few of them.
 ROUNDING = 2e-6
@@ -118,6 +116,11 @@ class TracedDenoiser:
         self.mask = mask
         self.guidance = guidance_of(denoise)
         self.flow = is_flow(denoise)
+
+    @property
+    def layer(self) -> str:
+        """Where h of the model is; asked for on use, for not every model has h."""
+        return layer_of(self.denoise)
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0, corrected; see core.denoiser.Denoiser."""

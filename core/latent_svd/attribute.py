@@ -41,7 +41,7 @@ LIMITS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SVDAttribute:
     """An attribute: an edit that can be added to any code of the same channels.
 
@@ -93,7 +93,10 @@ class SVDAttribute:
             f"share held by its leading atoms: {', '.join(shares)}",
         ]
         if self.source is not None:
-            lines.append(f"learned from one pair: on any other code it is {FOREIGN_GAIN:g} times as strong")
+            lines.append(
+                f"learned from one pair: on any other code it is {FOREIGN_GAIN:g} times as strong, and it changes what "
+                "the pair changed, where the pair changed it; for other pictures learn from several pairs, or a readout"
+            )
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:

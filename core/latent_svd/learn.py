@@ -24,6 +24,10 @@ from .transfer_gain import mean_edit_gain
 
 # An edit or a difference below this, in units of the code's standard deviation, is rounding.
 MIN_EDIT = 1e-6
+AUTOMATIC = 0  # as a rank: the share RANK_SHARE of all atoms
+# A code of H x W has min(H, W) atoms a channel. A count that suits one size of latents starves another, so that the
+# default is a share: python benchmarks/latent_svd.py ablation --first 60000 --variants default k
+RANK_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,17 @@ class AttributeSettings:
     ``python benchmarks/latent_svd.py ablation --first 60000``.
 
     Attributes:
-        rank: Leading atoms of each code that take part, 1 or more.
+        rank: Leading atoms of each code that take part; AUTOMATIC takes the share RANK_SHARE of all that there are.
         weights: Weights of the four terms of the loss.
         focus: How much must differ at a place for it to count, 0 or more; 0 counts every place alike.
         keep: Atoms of the edit that are kept; None keeps twice the rank, as many as lie between two codes of that rank.
         training: Of the network that predicts the singular values; None takes the closed form.
 
     Raises:
-        EditError: focus is negative or not finite.
+        EditError: focus is negative or not finite, or rank is negative.
     """
 
-    rank: int = 12
+    rank: int = AUTOMATIC
     weights: LossWeights = field(default_factory=LossWeights)
     focus: float = FOCUS
     keep: int | None = None
@@ -53,6 +57,12 @@ class AttributeSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.focus < float("inf"):
             raise EditError(f"focus is {self.focus}; 0 (every place counts) or more is accepted.")
+        if self.rank < 0:
+            raise EditError(f"rank is {self.rank}; 0 (automatic), or 1 or more, is accepted.")
+
+    def rank_for(self, height: int, width: int) -> int:
+        """Return the rank for codes of a size, 1 or more."""
+        return self.rank or max(1, round(RANK_SHARE * min(height, width)))
 
 
 @torch.no_grad()
@@ -89,7 +99,8 @@ def learn_attribute(
     check_same_shape(check_latent(source, "source"), check_latent(target, "target"), "source", "target")
     x, _ = standardise(source.float().cpu())
     z, _ = standardise(target.float().cpu())
-    result, predictor = _integrate(x, z, settings, callback)
+    rank = settings.rank_for(*x.shape[-2:])
+    result, predictor = _integrate(x, z, rank, settings, callback)
     edits = result.y.double() - x.double()
     _check_edits(edits, x, z, settings.weights)
 
@@ -102,7 +113,7 @@ def learn_attribute(
         gain = 1.0
         own_code = trim(ChannelSVD._make(part[0] for part in result.source))
     return SVDAttribute(
-        edit=trim(channel_svd(gain * weight * mean_edit, settings.keep or 2 * settings.rank)),
+        edit=trim(channel_svd(gain * weight * mean_edit, settings.keep or 2 * rank)),
         source_spectrum=result.source.s.mean(dim=0).float(),
         target_spectrum=result.target.s.mean(dim=0).float(),
         sigma=sigma,
@@ -114,12 +125,12 @@ def learn_attribute(
 
 
 def _integrate(
-    x: Tensor, z: Tensor, settings: AttributeSettings, callback: OnTrainingStep | None
+    x: Tensor, z: Tensor, rank: int, settings: AttributeSettings, callback: OnTrainingStep | None
 ) -> tuple[Integration, Predictor | None]:
     """Integrate pairs of unit variance; also return the network, where one was trained for the singular values."""
     training = settings.training
     if training is None:
-        return integrate(x, z, settings.rank, settings.weights), None
+        return integrate(x, z, rank, settings.weights), None
     trained: list[Predictor] = []
 
     def predict(quadratic: QuadraticLoss) -> Tensor:
@@ -127,7 +138,7 @@ def _integrate(
         trained.append(predictor)
         return predictor(quadratic)
 
-    return integrate(x, z, settings.rank, settings.weights, predict), trained[0]
+    return integrate(x, z, rank, settings.weights, predict), trained[0]
 
 
 def _check_edits(edits: Tensor, x: Tensor, z: Tensor, weights: LossWeights) -> None:

@@ -23,7 +23,7 @@ from ..files import read_kind
 from ..hspace.direction import KINDS, HDirection, load_hdirection
 from ..hspace.readout import Readout
 from ..latent_svd.attribute import KIND, SVDAttribute
-from ..model_family import NOT_RECORDED, ModelFamily, check_family
+from ..model_family import NOT_RECORDED, ModelFamily, check_family, check_layer
 from . import defaults
 from .settings import EditSettings
 
@@ -110,6 +110,7 @@ def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:
         return check_family(attribute.name, attribute.info, here, bottleneck=False)
     notes: list[str] = []
     for _, part in attribute.parts:
+        check_layer(part.name, part.layer, here)
         if here.bottleneck_channels:
             part.check_width(here.bottleneck_channels)
         if isinstance(part, Readout) and here.place_size and part.place_size != here.place_size:

@@ -16,14 +16,19 @@ EDIT_GUIDANCE = 1.5
 # Guidance of both prompts where new pictures are drawn to learn from; an attribute comes more surely than at 1.5.
 LEARN_GUIDANCE = 2.0
 
-# The step where pairs of codes are taken and attributes applied:
+# Where pairs of codes are taken and attributes applied, as sampling progress, so that it means the same for every
+# number of steps, spacing and shift:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "T_x step"
-T_X_STEP = 17
-# The steps where two prompts may branch; each picture takes the latest that will do:
+T_X_PERCENT = 0.68
+# Where two prompts may branch, likewise; each picture takes the latest that will do:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "pairs branch at step"
-BRANCH_STEPS = (4, 6, 8, 10, 12)
+BRANCH_PERCENTS = (0.16, 0.24, 0.32, 0.4, 0.48)
 # A prompt swap that keeps the layout begins here; a baseline of the tables.
-SWAP_STEP = 6
+SWAP_PERCENT = 0.24
+# The same as steps of the "normal" schedule with STEPS steps.
+T_X_STEP = round(T_X_PERCENT * STEPS)
+BRANCH_STEPS = tuple(round(percent * STEPS) for percent in BRANCH_PERCENTS)
+SWAP_STEP = round(SWAP_PERCENT * STEPS)
 # Strength of an SVD attribute: 1 is the whole attribute, on its own code and on others.
 SVD_STRENGTH = 1.0
 # The range of a slider of strength. Below and above, a picture is damaged more than it changes:
@@ -50,14 +55,21 @@ READOUT_SAMPLES = 512
 READOUT_PLACES = 16
 # A bottleneck of k times as many places takes 1 / k ** READOUT_EXPONENT of these noises. By hand: SDXL at 1024 pixels
 # then takes less than 1000 evaluations. What a place teaches beside a noise: python benchmarks/learning_cost.py places
-READOUT_EXPONENT = 0.4
+READOUT_EXPONENT = 0.5
 READOUT_MIN_SAMPLES = 64
 # Noises, training steps and start of learning in h-space. For directions that move h they were chosen against 128
 # noises, 600 training steps, a start at 0.32 and a batch of 16, glasses and hat, by
 # python benchmarks/hspace.py strengths --strengths 1.5 [--samples 128 --steps 600 --start 0.32 --batch 16]
 LEARN_SAMPLES = 512
 TRAINING_STEPS = 1000
-LEARN_START_PERCENT = 0.24
+# Where learning in h-space may begin, as sampling progress: the latest of these from which the target prompt still
+# makes the share START_SHARE of its change, measured on so many noises, in so many steps after the last of them. Of a
+# start that is too early, a picture's layout pays; of one that is too late, the attribute:
+# python benchmarks/learning_cost.py start
+START_PERCENTS = (0.0, 0.08, 0.16, 0.24)
+START_SHARE = 0.7
+START_NOISES = 8
+START_STEPS_AFTER = 3
 # Pictures that a training step looks at: recorded bottlenecks for a readout, pictures through the decoder otherwise.
 READOUT_TRAINING_BATCH = 16
 TRAINING_BATCH = 8
@@ -65,3 +77,6 @@ TRAINING_BATCH = 8
 LEARNING_RATE = 3e-2
 # The direction that method clip learns.
 CLIP_DIRECTION = "implicit"
+# How deep h of a transformer is read and moved, as a share of the blocks that have a stream of image tokens of their
+# own: after half of them. By hand.
+BLOCK_DEPTH = 0.5

@@ -7,23 +7,25 @@ progress, as ControlNet's are: 0 before the first step, 1 after the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, PromptDenoisers
+from ..denoiser import Denoiser, PromptDenoisers, layer_of
 from ..errors import EditError
 from ..hspace.asyrp import Boost, sample_asyrp
 from ..hspace.calibration import calibrate, measured_sigmas
+from ..hspace.combine import combine_directions
 from ..hspace.direction import HDirection
 from ..hspace.learn_clip import ClipObjective, learn_clip_direction
 from ..hspace.learn_direction import learn_direction
 from ..hspace.learn_readout import learn_readout
 from ..hspace.prediction_changes import learned_steps, record_prediction_changes
-from ..hspace.strength import bind_edit
+from ..hspace.readout import Readout
+from ..hspace.strength import bind_edit, readout_strength
 from ..hspace.trajectories import (
     Endpoints,
     Trajectories,
@@ -32,10 +34,12 @@ from ..hspace.trajectories import (
 )
 from ..hspace.window import EditWindow
 from ..inversion.traced import Trace, follow_trace
+from ..layers import AUTO, layer_info, layer_text
 from ..samplers import OnState, Run, Schedule
 from . import defaults
 from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
+from .start import Start, measure_start
 
 
 class Learned(NamedTuple):
@@ -46,12 +50,14 @@ class Learned(NamedTuple):
         losses: The loss of every training step.
         scale: What the unit of strength multiplied it by; None for method clip, whose unit is not measured.
         progress: The share of the way that was measured there; None for method clip.
+        start: Where the prompts branch.
     """
 
     direction: HDirection
     losses: list[float]
     scale: float | None = None
     progress: float | None = None
+    start: Start | None = None
 
 
 def learn_from_prompts(
@@ -81,17 +87,21 @@ def learn_from_prompts(
         The direction or readout with its losses and its unit of strength.
 
     Raises:
-        EditError: The method is unknown, the prompts predict the same, or no step of the schedule lies in the window.
+        EditError: The method is unknown, the prompts predict the same, no step of the schedule lies in the window, or h
+            of the denoisers is at another layer than the settings ask for.
     """
     source, target, _ = prompts
+    info = _with_layer(info, prompts.student, settings)
     settings = replace(settings, samples=len(noise))
     sigmas = schedule.sigmas
-    branch_sigma = schedule.sigma_at(settings.start_percent)
+    start = start_of(prompts, noise, schedule, settings, run=run)
+    branch_sigma = schedule.sigma_at(start.percent)
     if settings.method != READOUT:
         trajectories = record_trajectories(source, target, noise, sigmas, branch_sigma=branch_sigma, run=run)
-        return learn_from_trajectories(
+        learned = learn_from_trajectories(
             prompts.student, trajectories, schedule, settings, objective=objective, info=info, run=run
         )
+        return learned._replace(start=start)
     end_sigma = schedule.sigma_at(settings.end_percent)
     changes = record_prediction_changes(
         source,
@@ -119,7 +129,24 @@ def learn_from_prompts(
     )
     window = EditWindow(end_sigma, edit_from=readout.start)
     calibration = calibrate(prompts.student, readout, endpoints, window, run=run)
-    return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
+    return Learned(calibration.direction, losses, calibration.scale, calibration.progress, start)
+
+
+def start_of(
+    prompts: PromptDenoisers, noise: Tensor, schedule: Schedule, settings: LearnSettings, *, run: Run = Run()
+) -> Start:
+    """Return where learning begins: as the settings say, or measured where they leave it open.
+
+    Args:
+        prompts: The model under both prompts.
+        noise: Starting noises, as learn_from_prompts takes them.
+        schedule: The schedule to learn on.
+        settings: How to learn.
+        run: As measure_start takes it.
+    """
+    if settings.measures_start:
+        return measure_start(prompts, noise, schedule, run=run)
+    return Start(settings.start_percent)
 
 
 def learn_from_trajectories(
@@ -152,6 +179,7 @@ def learn_from_trajectories(
         EditError: The method is unknown, method clip has no objective, or the prompts predict the same.
     """
     end_sigma = schedule.sigma_at(settings.end_percent)
+    info = _with_layer(info, student, settings)
     if settings.method == CLIP:
         if objective is None:
             raise EditError("method clip lacks an objective; a ClipObjective of an embedding and a text is needed.")
@@ -182,6 +210,41 @@ def learn_from_trajectories(
     window = EditWindow(end_sigma, edit_from=direction.start)
     calibration = calibrate(student, direction, endpoints, window, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
+
+
+def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, float]:
+    """Return several directions, each at a strength of its own, as one direction at one strength.
+
+    Each acts as bind_edit makes it act alone: a readout is taken away by less than it is added, and a direction that
+    moves h at a strength beyond 1 keeps the dh that was learned and multiplies its effect. Where several directions
+    move h, the largest of their strengths multiplies the effect of all.
+
+    Args:
+        weighted: Directions and strengths, at least one.
+
+    Returns:
+        (direction, strength) for bind_edit.
+    """
+    if len(weighted) == 1:
+        return weighted[0]
+    flat = [(part, weight, strength) for direction, strength in weighted for weight, part in direction.parts]
+    beyond_learned = max([1.0, *(abs(strength) for part, _, strength in flat if not isinstance(part, Readout))])
+    parts = []
+    for part, weight, strength in flat:
+        scale = readout_strength(strength) if isinstance(part, Readout) else strength
+        parts.append((weight * scale / beyond_learned, part))
+    return combine_directions(parts), beyond_learned
+
+
+def _with_layer(info: dict[str, str] | None, denoise: Denoiser, settings: LearnSettings) -> dict[str, str]:
+    """Return the info of a direction that says where h of the denoiser is, after a check that it is as asked for."""
+    layer = layer_of(denoise)
+    if settings.layer not in (AUTO, layer):
+        raise EditError(
+            f"layer is '{settings.layer}' but h of the denoiser is at {layer_text(layer)}; make the denoiser with the "
+            f"layer, or leave it at '{AUTO}'."
+        )
+    return {**layer_info(layer), **(info or {})}
 
 
 @torch.no_grad()

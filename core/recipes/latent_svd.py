@@ -4,12 +4,14 @@ This is the one recipe of command line, library, tests and benchmarks. Inside Co
 Pair, SVD Attribute Learn, Latent SVD Edit.
 
 Codes here are in model space. An attribute lives at unit variance, so that a space which differs by a factor alone, as
-LATENT space does for most models, makes no difference to it.
+LATENT space does for most models, makes no difference to it. SD3's and Flux's differs by more: see LatentSpace.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,12 +23,88 @@ from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..latent_svd.learn import AttributeSettings, learn_attribute
 from ..latent_svd.prompt_pairs import sample_prompt_pair
-from ..samplers import Run, sample_euler
+from ..samplers import Run, Schedule, sample_euler
 from . import defaults
 from .settings import PairSettings
 
 # (codes of the source prompt, codes of the target prompt, [B, C, H, W] each) -> whether each pair shows the attribute
 Accept = Callable[[Tensor, Tensor], Tensor]
+
+# A run that starts at a cleaner state than an attribute's by more than this ratio of noise levels leaves it out.
+MAX_RATIO_ABOVE = 1.5
+
+
+class LatentSpace(NamedTuple):
+    """How LATENT space, which ComfyUI's wires carry and attributes are learned in, lies to model space.
+
+    A clean latent is scale * (latent - shift) in model space. LatentSpace() leaves everything as it is, bit for bit.
+
+    Attributes:
+        scale: The VAE's scaling factor.
+        shift: The VAE's shift factor.
+        flow: Whether the model is a flow model, whose states also shrink with the noise level.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    flow: bool = False
+
+    def to_latent(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """Bring a state to LATENT space.
+
+        Args:
+            x: State at sigma, [B, C, H, W] in model space.
+            sigma: Noise level.
+
+        Raises:
+            EditError: It is a flow model's pure noise, which has no LATENT form.
+        """
+        sigma = float(sigma)
+        if self.flow and sigma >= 1:
+            raise EditError(
+                "an SVD attribute is to be applied at sigma 1, where a flow model's state is pure noise and has no "
+                "LATENT form; more sampling steps, or an attribute that was learned at a cleaner step, are needed."
+            )
+        return (x / (1 - sigma) if self.flow else x) / self.scale + self.shift
+
+    def to_model(self, latent: Tensor, sigma: Tensor | float) -> Tensor:
+        """Bring a latent back to model space; the inverse of to_latent."""
+        x = (latent - self.shift) * self.scale
+        return x * (1 - float(sigma)) if self.flow else x
+
+
+def step_at_sigma(sigmas: Tensor, sigma: float) -> int | None:
+    """Return the step that starts nearest to a noise level, by its logarithm.
+
+    Args:
+        sigmas: Descending noise levels, [n + 1].
+        sigma: The noise level, above 0.
+
+    Returns:
+        The step; None if sampling starts below that level, as image to image may.
+    """
+    levels = sigmas[:-1].double().cpu()
+    nearest = int((levels.log() - math.log(sigma)).abs().argmin())
+    is_behind = nearest == 0 and sigma > float(levels[0]) * MAX_RATIO_ABOVE
+    return None if is_behind else nearest
+
+
+def edited_step(attribute: SVDAttribute, schedule: Schedule) -> int | None:
+    """Return the step of a schedule where an attribute is applied.
+
+    Args:
+        attribute: The attribute.
+        schedule: The sampler's own.
+
+    Returns:
+        The step nearest to the attribute's own noise level; where its file does not say one, the first step at the
+        default progress. None if sampling starts below that level.
+    """
+    if attribute.sigma > 0:
+        return step_at_sigma(schedule.sigmas, attribute.sigma)
+    highest = schedule.sigma_at(defaults.T_X_PERCENT)
+    below = [i for i, sigma in enumerate(schedule.sigmas[:-1].tolist()) if sigma <= highest]
+    return below[0] if below else None
 
 
 @torch.no_grad()
@@ -84,13 +162,14 @@ def accepted_pairs(
     return torch.stack(sources[: settings.count]), torch.stack(targets[: settings.count])
 
 
-def learn_from_prompts(
+def learn_from_prompts(  # noqa: PLR0913
     prompts: PromptDenoisers,
     noise: Tensor,
     sigmas: Tensor,
     settings: PairSettings = PairSettings(),
     *,
     attribute: AttributeSettings = AttributeSettings(),
+    space: LatentSpace = LatentSpace(),
     accept: Accept | None = None,
     info: dict[str, str] | None = None,
     run: Run = Run(),
@@ -103,6 +182,7 @@ def learn_from_prompts(
         sigmas: Descending noise levels, [n + 1].
         settings: Where the pairs come from.
         attribute: How the attribute is learned from them.
+        space: The space that it is learned in.
         accept: Tells which pairs to keep; None keeps all.
         info: Free text that the attribute carries.
         run: As accepted_pairs takes it.
@@ -114,12 +194,14 @@ def learn_from_prompts(
         EditError: As accepted_pairs and learn_attribute do.
     """
     codes, target_codes = accepted_pairs(prompts, noise, sigmas, settings, accept=accept, run=run)
+    sigma = float(sigmas[settings.step])
+    target_sigma = float(sigmas[settings.step + settings.delta])
     return learn_attribute(
-        codes,
-        target_codes,
+        space.to_latent(codes, sigma),
+        space.to_latent(target_codes, target_sigma),
         attribute,
-        sigma=float(sigmas[settings.step]),
-        target_sigma=float(sigmas[settings.step + settings.delta]),
+        sigma=sigma,
+        target_sigma=target_sigma,
         info=info,
     )
 

@@ -6,7 +6,7 @@ is evaluated too. Every count is an upper bound: training and measuring may end 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,9 @@ from ..hspace.calibration import MAX_ROUNDS, measured_sigmas
 from ..hspace.prediction_changes import learned_steps, recorded_batches
 from ..hspace.trajectories import branch_step_at
 from ..samplers import Schedule
+from . import defaults
 from .settings import CLIP, READOUT, LearnSettings
+from .start import start_calls
 
 # A readout's training asks nothing of the model. So many of its steps take about as long as one model call of a batch,
 # so that a progress bar which counts both runs evenly: python benchmarks/learning_cost.py sizes
@@ -28,6 +30,10 @@ FLOAT = 4
 # Latents of each measured noise that are held at once: the state where the prompts branch, three finished pictures and
 # what is computed of them.
 MEASURED_LATENTS = 8
+
+# Latent pixels that are sampled at once while learning, at most, and pictures.
+BATCH_PIXELS = 8 * 64 * 64
+MAX_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,21 @@ def learning_cost(
         EditError: No step of the schedule lies in the window.
     """
     settings = settings.for_bottleneck(bottleneck)
-    if settings.method == READOUT:
-        return _readout_cost(settings, schedule, _numbers(latent), _numbers(bottleneck), batch)
-    return _direction_cost(settings, schedule, _numbers(latent), batch)
+    costs = []
+    for percent in settings.starts:
+        one = replace(settings, start_percent=percent)
+        if settings.method == READOUT:
+            costs.append(_readout_cost(one, schedule, _numbers(latent), _numbers(bottleneck), batch))
+        else:
+            costs.append(_direction_cost(one, schedule, _numbers(latent), batch))
+    start = _start_cost(settings, schedule, batch)
+    return LearningCost(
+        samples=settings.samples,
+        evaluations=max(cost.evaluations for cost in costs) + start.evaluations,
+        gradient_evaluations=max(cost.gradient_evaluations for cost in costs),
+        host_bytes=max(cost.host_bytes for cost in costs),
+        ticks=max(cost.ticks for cost in costs) + start.calls,
+    )
 
 
 def _readout_cost(
@@ -182,6 +200,22 @@ def _direction_cost(settings: LearnSettings, schedule: Schedule, latent: int, ba
     )
 
 
+class _Calls(NamedTuple):
+    """Model calls of a batch, and evaluations."""
+
+    calls: int
+    evaluations: int
+
+
+def _start_cost(settings: LearnSettings, schedule: Schedule, batch: int) -> _Calls:
+    """Count what it takes to measure where learning begins."""
+    if not settings.measures_start:
+        return _Calls(0, 0)
+    noises = min(defaults.START_NOISES, settings.samples)
+    calls = start_calls(schedule)
+    return _Calls(calls * len(_batches(noises, batch)), _prompts(settings) * calls * noises)
+
+
 def training_ticks(steps: int) -> int:
     """Return how often a readout's training ticks a progress bar, at most."""
     return steps // TRAINING_STEPS_PER_TICK
@@ -190,6 +224,12 @@ def training_ticks(steps: int) -> int:
 def _prompts(settings: LearnSettings) -> int:
     """Return how many prompts one prediction evaluates: with guidance, the negative one too."""
     return 1 if settings.cfg == 1 else 2
+
+
+def learning_batch(size: tuple[int, int] | list[int]) -> int:
+    """Return how many latents of a size, (height, width), are sampled at once while learning."""
+    height, width = size
+    return min(MAX_BATCH, max(1, BATCH_PIXELS // (height * width)))
 
 
 def _batches(count: int, batch: int) -> list[int]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
+from ..layers import AUTO
+from ..samplers import Schedule
 from . import defaults
+from .start import AUTOMATIC_START
 
 READOUT = "readout"
 CLIP = "clip"
@@ -29,22 +32,26 @@ class LearnSettings:
         samples: Noises to learn from; AUTOMATIC, as shipped, chooses by the size of the bottleneck (for_bottleneck).
         training: Its steps are the most that are made: a readout's training ends early. Its batch is the pictures that
             a training step looks at.
-        start_percent: Progress at which the two prompts branch and the edit begins.
+        start_percent: Progress at which the two prompts branch and the edit begins; AUTOMATIC_START, as shipped,
+            measures it (start.py).
         end_percent: Progress at which learning ends.
         cfg: Guidance while learning. 1 learns the prompts' plain difference, which guidance later strengthens as it
             does a prompt.
         calibration_noises: Noises that the unit of strength is measured on.
         effort: What an AUTOMATIC number of noises is multiplied by; see EFFORTS.
+        layer: Where h is that is learned from, by its name in core.layers. AUTO, as shipped, is a U-Net's middle block
+            and a transformer's block at defaults.BLOCK_DEPTH. It is bound where a denoiser is made.
     """
 
     method: str
     samples: int
     training: Training
-    start_percent: float
+    start_percent: float = AUTOMATIC_START
     end_percent: float = 0.8
     cfg: float = 1.0
     calibration_noises: int = defaults.CALIBRATION_NOISES
     effort: float = 1.0
+    layer: str = AUTO
 
     @classmethod
     def for_method(cls, method: str) -> LearnSettings:
@@ -58,7 +65,6 @@ class LearnSettings:
                 learning_rate=defaults.LEARNING_RATE,
                 batch=defaults.READOUT_TRAINING_BATCH if readout else defaults.TRAINING_BATCH,
             ),
-            start_percent=defaults.LEARN_START_PERCENT,
             calibration_noises=defaults.READOUT_CALIBRATION_NOISES if readout else defaults.CALIBRATION_NOISES,
         )
 
@@ -78,6 +84,16 @@ class LearnSettings:
             return self
         samples = readout_samples(shape[-2] * shape[-1]) if self.method == READOUT else defaults.LEARN_SAMPLES
         return replace(self, samples=max(1, round(self.effort * samples)))
+
+    @property
+    def measures_start(self) -> bool:
+        """Whether it is measured where the prompts branch; any negative start_percent says so."""
+        return self.start_percent < 0
+
+    @property
+    def starts(self) -> tuple[float, ...]:
+        """The progress at which the prompts may branch: one, or those that a measurement chooses from."""
+        return defaults.START_PERCENTS if self.measures_start else (self.start_percent,)
 
     @property
     def measured(self) -> int:
@@ -140,14 +156,14 @@ class PairSettings:
     count: int = defaults.PAIRS
 
     @classmethod
-    def for_schedule(cls, steps: int, effort: float = 1.0) -> PairSettings:
-        """Return the shipped settings at the same progress of a schedule of another length.
+    def for_schedule(cls, schedule: Schedule, effort: float = 1.0) -> PairSettings:
+        """Return the shipped settings at the same sampling progress of any schedule.
 
         Args:
-            steps: Sampling steps of the schedule, 3 or more.
+            schedule: The schedule that pairs are sampled on, of 3 steps or more.
             effort: What the number of pairs is multiplied by.
         """
-        ratio = steps / defaults.STEPS
-        step = min(max(2, round(defaults.T_X_STEP * ratio)), steps - 1)
-        branch_steps = sorted({min(round(branch * ratio), step - 1) for branch in defaults.BRANCH_STEPS})
+        last = len(schedule.sigmas) - 2
+        step = min(max(2, schedule.step_at(defaults.T_X_PERCENT)), last)
+        branch_steps = sorted({min(schedule.step_at(percent), step - 1) for percent in defaults.BRANCH_PERCENTS})
         return cls(step, tuple(branch_steps), count=max(1, round(effort * defaults.PAIRS)))

@@ -165,16 +165,13 @@ def learning_plan(model: DemoModel, attribute: str, settings: LearnSettings) -> 
 def trajectories(model: DemoModel, attribute: str, settings: LearnSettings, seed: int = 0) -> Trajectories:
     """Record what directions that move h are learned from, for one or several of them."""
     settings = settings.for_bottleneck(BOTTLENECK)
-    sigmas = model.sigmas(defaults.STEPS)
-    source, target, _ = prompts(model, attribute, settings.cfg)
-    return record_trajectories(
-        source,
-        target,
-        starting_noise(model, settings.samples, seed, sigmas),
-        sigmas,
-        branch_sigma=model.percent_to_sigma(settings.start_percent),
-        run=Run(BATCH, model.device),
-    )
+    learned_on = schedule(model)
+    noise = starting_noise(model, settings.samples, seed, learned_on.sigmas)
+    both = prompts(model, attribute, settings.cfg)
+    run = Run(BATCH, model.device)
+    start = hspace.start_of(both, noise, learned_on, settings, run=run)
+    branch_sigma = learned_on.sigma_at(start.percent)
+    return record_trajectories(both.source, both.target, noise, learned_on.sigmas, branch_sigma=branch_sigma, run=run)
 
 
 def h_direction(

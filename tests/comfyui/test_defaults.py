@@ -13,6 +13,7 @@ from singular_edit.core.recipes.settings import (
     LearnSettings,
     PairSettings,
 )
+from singular_edit.core.recipes.start import AUTOMATIC_START
 from singular_edit.demo.evaluation.run import EvaluationSettings
 from singular_edit.demo.networks import BOTTLENECK
 
@@ -80,7 +81,7 @@ def test_methods_that_move_h_share_one_set_and_readouts_differ_in_what_they_must
     combined = LearnSettings.for_method("combined")
     for method in LEARN_METHODS:
         other = LearnSettings.for_method(method)
-        assert (other.samples, other.start_percent, other.end_percent) == (AUTOMATIC, 0.24, 0.8)
+        assert (other.samples, other.start_percent, other.end_percent) == (AUTOMATIC, AUTOMATIC_START, 0.8)
         if method != READOUT:
             assert other.training == combined.training
 

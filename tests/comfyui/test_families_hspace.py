@@ -1,4 +1,4 @@
-"""h-space on the real model families (small random networks), and on models without a U-Net."""
+"""h-space on the real model families (small random networks), and on models without h."""
 
 from typing import Any, NamedTuple
 
@@ -114,30 +114,30 @@ def test_a_direction_of_another_width_gets_a_sentence(graph, family):
         edit(graph, family, foreign)
 
 
-@pytest.fixture(scope="module", params=["sd3", "flux"])
-def transformer(request, graph):
-    """A family without a U-Net."""
-    return family_of(graph, request.param)
+@pytest.fixture(scope="module")
+def video(graph):
+    """A family with neither a U-Net nor image tokens that are a picture's grid."""
+    return family_of(graph, "wan")
 
 
-NO_BOTTLENECK = "no U-Net bottleneck.*use a U-Net model .*or Latent SVD Edit"
+NO_H = "no U-Net bottleneck.*use a U-Net model .*or Latent SVD Edit"
 
 
-def test_learning_without_a_bottleneck_gets_a_sentence(graph, transformer):
-    with pytest.raises(EditError, match=NO_BOTTLENECK):
-        learn(graph, transformer, "vector")
+def test_learning_without_h_gets_a_sentence(graph, video):
+    with pytest.raises(EditError, match=NO_H):
+        learn(graph, video, "vector")
 
 
 @pytest.mark.parametrize("node", ["HDirectionPCA", "HDirectionAverage"])
-def test_deriving_without_a_bottleneck_gets_a_sentence(graph, transformer, node):
-    inputs = dict(**transformer.inputs, positive=conditioning(transformer.name, 1))
+def test_deriving_without_h_gets_a_sentence(graph, video, node):
+    inputs = dict(**video.inputs, positive=conditioning(video.name, 1))
     if node == "HDirectionAverage":
-        inputs["direction"] = table(transformer.sigmas[:-1], 64)
-    with pytest.raises(EditError, match=NO_BOTTLENECK):
+        inputs["direction"] = table(video.sigmas[:-1], 64)
+    with pytest.raises(EditError, match=NO_H):
         graph.run(node, **inputs)
 
 
-def test_editing_without_a_bottleneck_gets_a_sentence(graph, transformer):
-    sampler = graph.asyrp(table(transformer.sigmas[:-1], 64))
-    with pytest.raises(EditError, match=NO_BOTTLENECK):
-        sample(graph, transformer, sampler, cfg=1.0)
+def test_editing_without_h_gets_a_sentence(graph, video):
+    sampler = graph.asyrp(table(video.sigmas[:-1], 64))
+    with pytest.raises(EditError, match=NO_H):
+        sample(graph, video, sampler, cfg=1.0)

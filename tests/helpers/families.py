@@ -46,6 +46,7 @@ SD3 = {
     "out_channels": 16,
     "patch_size": 2,
     "depth": 2,
+    "num_blocks": 4,
     "input_size": None,
     "adm_in_channels": 32,
     "qk_norm": None,
@@ -63,7 +64,7 @@ FLUX = {
     "hidden_size": 64,
     "mlp_ratio": 2.0,
     "num_heads": 4,
-    "depth": 1,
+    "depth": 2,
     "depth_single_blocks": 1,
     "axes_dim": [4, 6, 6],
     "theta": 10000,
@@ -132,11 +133,11 @@ def tiny(family: str, seed: int = 0):
         config.model_type = model_type
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu")).float()
-    _fill(model.diffusion_model, seed)
+    fill(model.diffusion_model, seed)
     return patcher(model)
 
 
-def _fill(network: torch.nn.Module, seed: int) -> None:
+def fill(network: torch.nn.Module, seed: int) -> None:
     """Draw every weight; of the buffers too, because SD3's position table is allocated and left as it is."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in (*network.named_parameters(), *network.named_buffers()):

@@ -87,7 +87,8 @@ def test_every_method_has_shipped_settings():
     for method in LEARN_METHODS:
         settings = LearnSettings.for_method(method)
         assert settings.method == method
-        assert 0 < settings.start_percent < settings.end_percent <= 1
+        assert settings.measures_start
+        assert max(settings.starts) < settings.end_percent <= 1
     assert LearnSettings.for_method(READOUT).measured == defaults.READOUT_CALIBRATION_NOISES
     assert LearnSettings.for_method("combined").measured == defaults.CALIBRATION_NOISES
     assert LearnSettings.for_method(CLIP).measured == 0

@@ -1,0 +1,15 @@
+"""Loaded diffusers pipelines: invert, learn, edit, and the pieces that work in a plain ``pipe(...)`` call.
+
+    attached        singular_edit.attach and what it returns
+    plain_calls     its parts that work in a plain pipe(...) call
+    arguments       what callers give, checked
+    code            an inverted picture
+    pictures        PIL pictures and tensors of any size, and back
+    recognise       which kind of pipeline this is
+    model           what every pipeline gives: prompts, VAE, noise; unet_model and flow_model say the rest
+    learning        attributes from two texts
+    step_callback   Latent SVD as a callback_on_step_end
+    slider          readouts as hooks
+
+The recipes of core/recipes do the work.
+"""

@@ -1,0 +1,219 @@
+"""``singular_edit.attach``: invert, learn and edit with a loaded diffusers pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...core.errors import EditError
+from ...core.inversion.report import QUALITIES
+from ...core.model_family import ModelFamily
+from ...core.recipes import edit as edit_recipe
+from ...core.recipes.attributes import Attribute
+from ...core.recipes.defaults import EDIT_GUIDANCE, STEPS
+from ...core.recipes.inversion import TRACED, inversion_steps, invert
+from ...core.recipes.settings import LearnSettings, PairSettings
+from .arguments import Weighted, check_rows, check_steps, weighted_of
+from .code import Code
+from .learning import Lesson, layer_of, learn, negative_of, ticking
+from .model import Prompt
+from .pictures import Pictures, Size, mask_of, pictures_of, pil_pictures
+from .plain_calls import UNTIL, PlainCalls
+
+OUTPUTS = ("pil", "pt", "latent")
+
+
+class AttachedPipeline(PlainCalls):
+    """A pipeline that inverts pictures, learns attributes and edits with them.
+
+    The pipeline itself stays as it is: its weights, its scheduler, its LoRAs. Hooks are there only while a call or a
+    slider runs. As a context manager it detaches at the end.
+
+    Args:
+        pipe: A loaded diffusers pipeline of SD 1.x, SD 2.x, SDXL, SD3 or Flux.
+        family: What kind of model it is, for files of attributes; None recognises it.
+
+    Raises:
+        EditError: pipe is something else.
+    """
+
+    def invert(
+        self,
+        image: Pictures,
+        prompt: Prompt = "",
+        *,
+        negative: Prompt = "",
+        steps: int = STEPS,
+        guidance: float = EDIT_GUIDANCE,
+        method: str = TRACED,
+        size: Size = None,
+        seed: int = 0,
+    ) -> Code:
+        """Find the noise from which the model draws a picture again.
+
+        Args:
+            image: A PIL image, a tensor [3, H, W] or [B, 3, H, W] from 0 to 1, or a list of them. It is resized to what
+                the model was made for, with its aspect kept; a narrow edge may be cut off.
+            prompt: What the picture shows, or one text for each picture.
+            negative: What it should not show.
+            steps: Sampling steps of the inversion and of every edit.
+            guidance: How strictly the prompt is followed, 1 to 2; more makes edits stronger and coarser.
+            method: "traced", exact at one call a step; "fixed_point" or "ddim", which need no trace.
+            size: Longest side in pixels, or (width, height), in place of the model's own.
+            seed: Seed of the noise that method traced draws for its first step.
+
+        Returns:
+            The code, with ``latents``, ``trace`` and ``report``.
+
+        Raises:
+            EditError: A picture, the size, the prompt or the method is not accepted.
+        """
+        model = self._working_model()
+        check_steps(steps)
+        with torch.no_grad(), self._resting():
+            latents = model.encode(pictures_of(image, model.sides, size))
+            encoded = model.encode_prompt(prompt)
+            denied = negative_of(model, negative, guidance, encoded)
+            check_rows(encoded.embeds, len(latents), "prompt")
+            schedule = model.schedule(steps)
+            quality = QUALITIES["good"]
+            total = inversion_steps(schedule.sigmas, method, quality, "euler", measure=True)
+            with ticking(model, "Inverting", total) as tick:
+                inverted = invert(
+                    model.denoiser(encoded, denied, guidance),
+                    latents,
+                    schedule.sigmas,
+                    method,
+                    quality=quality,
+                    seed=seed,
+                    on_step=tick,
+                )
+        return Code(inverted.code, inverted.trace, inverted.report, encoded, denied, guidance, schedule)
+
+    def learn(  # noqa: PLR0913
+        self,
+        source: Prompt,
+        target: Prompt,
+        *,
+        name: str = "",
+        method: str | None = None,
+        effort: str = "good",
+        steps: int = STEPS,
+        size: Size = None,
+        seed: int = 0,
+        settings: LearnSettings | PairSettings | None = None,
+    ) -> Attribute:
+        """Learn an attribute from two prompts, without any picture.
+
+        Args:
+            source: What pictures show without the attribute: "a face".
+            target: The same words with it: "a face with a hat".
+            name: What it is called; the target prompt, where it is empty.
+            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout
+                for a U-Net, and svd for SD3 and Flux.
+            effort: "quick", "good" or "best": how many random pictures it learns from.
+            steps: Sampling steps to learn at, 3 or more.
+            size: Size of these pictures, as for invert; None takes what the model was made for.
+            seed: Another seed learns from other pictures.
+            settings: All settings of a method, in place of method and effort.
+
+        Returns:
+            The attribute, whose ``save`` writes the file that ComfyUI's nodes read.
+
+        Raises:
+            EditError: The prompts are the same, or a setting is not accepted.
+        """
+        model = self._working_model()
+        lesson = Lesson(source, target, method, effort, steps, size, seed, settings)
+        name = name or (target if isinstance(target, str) else "attribute")
+        with torch.inference_mode(False), self._resting():
+            return learn(model, lesson, name)
+
+    def __call__(
+        self,
+        code: Code,
+        attributes: Weighted = None,
+        *,
+        strengths: Sequence[float] | None = None,
+        until: float = UNTIL,
+        mask: Image.Image | Tensor | None = None,
+        output_type: str = "pil",
+    ) -> Any:
+        """Edit inverted pictures.
+
+        Args:
+            code: What invert returned.
+            attributes: Attributes and their strengths, {hat: 1.2, smile: -0.5}; one attribute alone has the strength
+                that its file advises. None gives the pictures back unedited.
+            strengths: Draws the pictures once for each of these numbers, by which every strength is multiplied; one
+                attribute alone then has strength 1.
+            until: Sampling progress until which directions and readouts edit.
+            mask: White, or 1, where the pictures may change; None is everywhere.
+            output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
+
+        Returns:
+            The pictures, one for each of the code's: a list of PIL images, or a tensor. With ``strengths``, a list of
+            these.
+
+        Raises:
+            EditError: An attribute does not fit the model, or an argument is not accepted.
+        """
+        model = self._working_model()
+        if not isinstance(code, Code):
+            raise EditError(f"code is a {type(code).__name__}; what invert returns is accepted.")
+        if output_type not in OUTPUTS:
+            raise EditError(f"output_type is '{output_type}'; {', '.join(OUTPUTS)} are accepted.")
+        weighted = weighted_of(attributes, alone=None if strengths is None else 1.0)
+        self._check_fits(*(one for one, _ in weighted))
+        x = code.latents.to(model.device)
+        fitted_mask = mask_of(mask, (x.shape[-2], x.shape[-1]))
+        if fitted_mask is not None:
+            check_rows(fitted_mask, len(x), "mask")
+            fitted_mask = fitted_mask.to(x)
+        factors = [1.0] if strengths is None else [float(factor) for factor in strengths]
+        results = []
+        with torch.no_grad(), self._resting():
+            layer = layer_of(one for one, _ in weighted)
+            denoise = model.denoiser(code.prompt, code.negative, code.guidance, layer)
+            with ticking(model, "Editing", code.steps * len(factors)) as tick:
+                for factor in factors:
+                    latents = edit_recipe.edit(
+                        denoise,
+                        x,
+                        code.schedule,
+                        [(one, factor * strength) for one, strength in weighted],
+                        until=until,
+                        space=model.space,
+                        trace=code.trace,
+                        mask=fitted_mask,
+                        callback=lambda *step: tick(),
+                    )
+                    results.append(latents if output_type == "latent" else model.decode(latents))
+        if output_type == "pil":
+            results = [pil_pictures(pictures) for pictures in results]
+        return results[0] if strengths is None else results
+
+
+def attach(pipe: Any, *, family: ModelFamily | None = None) -> AttachedPipeline:
+    """Make a loaded diffusers pipeline one that edits pictures.
+
+    >>> edit = singular_edit.attach(pipe)
+    >>> code = edit.invert(image, "a face")
+    >>> hat = edit.learn("a face", "a face with a hat")
+    >>> images = edit(code, {hat: 1.2})
+
+    Args:
+        pipe: A pipeline of SD 1.x, SD 2.x, SDXL, SD3 or Flux, wherever and in whatever precision it is.
+        family: What kind of model it is, for files of attributes; None recognises it.
+
+    Returns:
+        What inverts, learns and edits with it; also a context manager that detaches at the end.
+
+    Raises:
+        EditError: pipe is something else.
+    """
+    return AttachedPipeline(pipe, family)

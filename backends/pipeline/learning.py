@@ -1,0 +1,224 @@
+"""Learn an attribute from two prompts with a pipeline: what the node Learn Attribute does, by the same recipes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from ...core.denoiser import PromptDenoisers
+from ...core.errors import EditError
+from ...core.hspace.direction import HDirection
+from ...core.layers import AUTO
+from ...core.recipes import edit as edit_recipe
+from ...core.recipes import hspace, latent_svd
+from ...core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, with_info
+from ...core.recipes.defaults import LEARN_GUIDANCE, STEPS
+from ...core.recipes.learning_cost import learning_batch, plan_learning
+from ...core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from ...core.samplers import OnStep, Run, Schedule
+from ..conditioning import Conditioning
+from ..previews import preview_text
+from .model import PipelineModel, Prompt
+from .pictures import Size
+
+# Short names of methods.
+ALIASES = {"svd": SVD_METHOD}
+METHODS = (*(method for method in LEARN_METHODS if method != CLIP), *ALIASES)
+# From less of the way than this on, what was learned is said to be weak.
+WEAK = 0.5
+
+LOGGER = logging.getLogger("singular_edit")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learned, and how.
+
+    Attributes:
+        source: The prompt without the attribute.
+        target: The prompt with it.
+        method: One of METHODS; None chooses readout for a U-Net, and svd for a transformer, whose h was not measured.
+        effort: One of EFFORTS.
+        steps: Sampling steps to learn at.
+        size: Size of the pictures that are drawn while learning.
+        seed: Seed of everything that is drawn.
+        settings: Settings of the method in full, in place of the shipped ones and effort.
+    """
+
+    source: Prompt
+    target: Prompt
+    method: str | None = None
+    effort: str = "good"
+    steps: int = STEPS
+    size: Size = None
+    seed: int = 0
+    settings: LearnSettings | PairSettings | None = None
+
+    def settings_for(self, model: PipelineModel) -> LearnSettings | PairSettings:
+        """Return the settings in full.
+
+        Raises:
+            EditError: The method or the effort is unknown, the prompts are one, or there are too few steps.
+        """
+        texts = [prompt.split() for prompt in (self.source, self.target) if isinstance(prompt, str)]
+        if len(texts) == 2 and texts[0] == texts[1]:
+            raise EditError(
+                f"source and target are both '{' '.join(texts[0])}'; "
+                "two prompts that differ in the attribute are accepted."
+            )
+        if self.effort not in EFFORTS:
+            raise EditError(f"effort is '{self.effort}'; {', '.join(EFFORTS)} are accepted.")
+        if self.steps < 3:
+            raise EditError(f"steps is {self.steps}; 3 or more sampling steps are accepted for learning.")
+        if self.settings is not None:
+            return self.settings
+        method = self.method or (SVD_METHOD if model.flow else READOUT)
+        method = ALIASES.get(method, method)
+        if method == SVD_METHOD:
+            return PairSettings.for_schedule(model.schedule(self.steps), EFFORTS[self.effort])
+        if method not in METHODS:
+            raise EditError(f"method is '{method}'; {', '.join(METHODS)} are accepted for a pipeline.")
+        settings = LearnSettings.for_method(method)
+        training = replace(settings.training, seed=self.seed)
+        return replace(settings, effort=EFFORTS[self.effort], training=training)
+
+
+@torch.enable_grad()
+def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
+    """Learn an attribute.
+
+    Args:
+        model: The pipeline.
+        lesson: What is to be learned.
+        name: What it is to be called.
+
+    Returns:
+        The attribute, on the CPU, with what its file says of itself.
+
+    Raises:
+        EditError: The settings are not accepted, or the prompts predict the same.
+    """
+    settings = lesson.settings_for(model)
+    cfg, layer = (LEARN_GUIDANCE, AUTO) if isinstance(settings, PairSettings) else (settings.cfg, settings.layer)
+    prompts = _prompts(model, lesson, cfg, layer)
+    schedule = model.schedule(lesson.steps)
+    pixels = model.pixels_per_latent
+    height, width = model.sides.of(lesson.size, model.sides.native, model.sides.native)
+    size = (height // pixels, width // pixels)
+    info = {
+        "name": name,
+        **model.family.info(),
+        "cfg": f"{cfg:g}",
+        "steps": str(lesson.steps),
+        "width": str(width),
+        "height": str(height),
+    }
+    with model.frozen():
+        if isinstance(settings, PairSettings):
+            attribute: Attribute = _learn_svd(model, prompts, schedule, settings, size, lesson.seed, info)
+        else:
+            attribute = _learn_direction(model, prompts, schedule, settings, size, info)
+    if isinstance(lesson.source, str) and isinstance(lesson.target, str):
+        attribute = with_info(attribute, advice(attribute, lesson.source, lesson.target))
+        attribute = with_info(attribute, {"preview": _preview(model, lesson, attribute, size)})
+    return attribute
+
+
+def _prompts(model: PipelineModel, lesson: Lesson, cfg: float, layer: str) -> PromptDenoisers:
+    """Return the model under both prompts; the negative prompt is encoded where guidance asks for it."""
+    source = model.encode_prompt(lesson.source)
+    target = model.encode_prompt(lesson.target)
+    negative = negative_of(model, "", cfg, source)
+    return PromptDenoisers(*(model.denoiser(prompt, negative, cfg, layer) for prompt in (source, target)))
+
+
+def negative_of(model: PipelineModel, negative: Prompt, guidance: float, prompt: Conditioning) -> Conditioning:
+    """Return the encoded negative prompt; where guidance does not evaluate it, the prompt itself stands in for it."""
+    return prompt if guidance == 1.0 else model.encode_prompt(negative)
+
+
+def layer_of(attributes: Iterable[Attribute]) -> str:
+    """Return the layer that directions among attributes belong to; AUTO where there is none."""
+    return next((one.layer for one in attributes if isinstance(one, HDirection)), AUTO)
+
+
+def _learn_svd(  # noqa: PLR0917
+    model: PipelineModel,
+    prompts: PromptDenoisers,
+    schedule: Schedule,
+    settings: PairSettings,
+    size: tuple[int, int],
+    seed: int,
+    info: dict[str, str],
+) -> Attribute:
+    """Learn an SVD attribute from pairs of codes."""
+    batch = learning_batch(size)
+    calls = settings.step + sum(settings.step - step for step in settings.branch_steps)
+    noise = model.starting_noise(settings.count, size, schedule.sigmas[0], seed)
+    with ticking(model, f"Learning {info['name']}", calls * -(-settings.count // batch)) as tick:
+        return latent_svd.learn_from_prompts(
+            prompts,
+            noise,
+            schedule.sigmas,
+            settings,
+            space=model.space,
+            info=info,
+            run=Run(batch, model.device, tick),
+        )
+
+
+def _learn_direction(  # noqa: PLR0917
+    model: PipelineModel,
+    prompts: PromptDenoisers,
+    schedule: Schedule,
+    settings: LearnSettings,
+    size: tuple[int, int],
+    info: dict[str, str],
+) -> Attribute:
+    """Learn a direction or a readout."""
+    batch = learning_batch(size)
+    seed = settings.training.seed
+    first = model.starting_noise(1, size, schedule.sigmas[0], seed).to(model.device)
+    plan = plan_learning(prompts.source, settings, schedule, first, batch)
+    LOGGER.info("%s: %s", info["name"], plan.cost.text())
+    noise = model.starting_noise(plan.settings.samples, size, schedule.sigmas[0], seed)
+    with ticking(model, f"Learning {info['name']}", plan.cost.ticks) as tick:
+        run = Run(batch, model.device, tick)
+        learned = hspace.learn_from_prompts(prompts, noise, schedule, plan.settings, info=info, run=run)
+    if learned.start is not None:
+        LOGGER.info("%s: %s", info["name"], learned.start.text())
+    if learned.progress is not None:
+        say = LOGGER.warning if learned.progress < WEAK else LOGGER.info
+        say("%s goes %.0f %% of the way from the source to the target.", info["name"], 100 * learned.progress)
+    return learned.direction
+
+
+def _preview(model: PipelineModel, lesson: Lesson, attribute: Attribute, size: tuple[int, int]) -> str:
+    """Draw one picture without and with an attribute, as the text that its file carries."""
+    schedule = model.schedule(lesson.steps)
+    source = model.encode_prompt(lesson.source)
+    denoise = model.denoiser(source, model.encode_prompt(""), LEARN_GUIDANCE, layer_of([attribute]))
+    noise = model.starting_noise(1, size, schedule.sigmas[0], 0).to(model.device)
+    pictures = []
+    for strength in (0.0, advised_strength(attribute)):
+        drawn = edit_recipe.edit(denoise, noise, schedule, [(attribute, strength)], space=model.space)
+        pictures.append(model.decode(drawn))
+    return preview_text(torch.cat(pictures, dim=-1).movedim(1, -1))
+
+
+@contextmanager
+def ticking(model: PipelineModel, title: str, total: int) -> Iterator[OnStep]:
+    """Show the pipeline's own progress bar, as set_progress_bar_config set it, and lend what counts one step."""
+    with model.pipe.progress_bar(total=max(total, 1)) as bar:
+        bar.set_description(title)
+
+        def tick() -> None:
+            # What is counted before is an upper bound, and never less than this.
+            bar.update(min(1, bar.total - bar.n))
+
+        yield tick
+        bar.update(bar.total - bar.n)

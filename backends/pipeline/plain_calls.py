@@ -1,0 +1,158 @@
+"""What an attached pipeline does in the pipeline's own plain calls, and its end: load, callback, slider, detach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from ...core.errors import EditError
+from ...core.latent_svd.attribute import SVDAttribute
+from ...core.model_family import ModelFamily
+from ...core.recipes.attributes import Attribute, advised_strength, check_model, load_attribute
+from ...core.recipes.hspace import together
+from ...core.recipes.settings import EditSettings
+from .arguments import Weighted, readouts_of
+from .learning import LOGGER
+from .model import PipelineModel
+from .recognise import model_of
+from .slider import Slider
+from .step_callback import SVDCallback
+from .unet_model import UNetModel
+
+UNTIL = EditSettings().edit_percent
+
+
+class PlainCalls:
+    """A pipeline whose own calls apply attributes.
+
+    Args:
+        pipe: A loaded diffusers pipeline.
+        family: What kind of model it is; None recognises it.
+
+    Raises:
+        EditError: pipe is something else.
+    """
+
+    def __init__(self, pipe: Any, family: ModelFamily | None = None) -> None:
+        self._model = model_of(pipe, family)
+        self._sliders: list[Slider] = []
+        self._attached = True
+
+    @property
+    def pipe(self) -> Any:
+        """The pipeline."""
+        return self._model.pipe
+
+    @property
+    def family(self) -> ModelFamily:
+        """What kind of model it is, as files of attributes say it."""
+        return self._model.family
+
+    def load(self, path: str | Path) -> Attribute:
+        """Read an attribute's file, of this library or of ComfyUI's nodes.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The attribute.
+
+        Raises:
+            EditError: It is no attribute, or was learned on another kind of model.
+        """
+        attribute = load_attribute(path)
+        self._check_fits(attribute)
+        return attribute
+
+    def callback(
+        self, attribute: Attribute, strength: float | None = None, *, size: tuple[int, int] | None = None
+    ) -> SVDCallback:
+        """Return a ``callback_on_step_end`` that applies an SVD attribute in a plain call of the pipeline.
+
+        Args:
+            attribute: An attribute of method svd.
+            strength: 1 is the whole attribute; None takes what its file advises.
+            size: (height, width) of the call in pixels; asked for by Flux where the picture is no square.
+
+        Returns:
+            The callback: ``pipe("a face", callback_on_step_end=edit.callback(hat))``.
+
+        Raises:
+            EditError: The attribute is of another method, or does not fit the model.
+        """
+        model = self._working_model()
+        if not isinstance(attribute, SVDAttribute):
+            raise EditError(
+                f"attribute is a {type(attribute).__name__}; a callback applies attributes of method svd, "
+                "and slider applies readouts."
+            )
+        self._check_fits(attribute)
+        return SVDCallback(model, attribute, advised_strength(attribute) if strength is None else strength, size)
+
+    @contextmanager
+    def slider(self, readouts: Weighted, *, until: float = UNTIL) -> Iterator[None]:
+        """Apply readouts to every plain call of the pipeline inside a ``with`` block, with any scheduler.
+
+        Args:
+            readouts: Readouts and their strengths; one alone has the strength that its file advises.
+            until: Sampling progress until which they edit.
+
+        Yields:
+            Nothing; the pipeline itself is edited.
+
+        Raises:
+            EditError: An attribute is no readout, or the pipeline has no U-Net, or a compiled one.
+        """
+        model = self._working_model()
+        if not isinstance(model, UNetModel):
+            raise EditError(
+                f"the pipeline is of {self.family.text()}; a slider needs a U-Net (SD 1.x, SD 2.x, SDXL). "
+                "Invert and edit, or a callback of method svd, work with it."
+            )
+        weighted = readouts_of(readouts)
+        self._check_fits(*(one for one, _ in weighted))
+        readout, strength = together(weighted)
+        slider = Slider(model, readout, strength, until)
+        self._sliders.append(slider)
+        try:
+            yield
+        finally:
+            slider.remove()
+
+    def detach(self) -> None:
+        """Remove every hook that is left; the pipeline is as it was, and this object works no longer."""
+        for slider in self._sliders:
+            slider.remove()
+        self._attached = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.detach()
+
+    def _working_model(self) -> PipelineModel:
+        """Return the model.
+
+        Raises:
+            EditError: The pipeline was detached.
+        """
+        if not self._attached:
+            raise EditError("the pipeline was detached from this object; attach it again to go on.")
+        return self._model
+
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        """Let the pipeline put its parts back afterwards, where it offloads them."""
+        try:
+            yield
+        finally:
+            self._model.rest()
+
+    def _check_fits(self, *attributes: Attribute) -> None:
+        """Check that attributes fit the model, and log what may make them weaker here."""
+        for attribute in attributes:
+            for note in check_model(attribute, self.family):
+                LOGGER.info("%s", note)

@@ -1,0 +1,154 @@
+"""Learning and editing in h-space of transformers inside ComfyUI: small random models of SD3 and Flux."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from helpers.families import conditioning, latent, tiny
+from helpers.graph import Graph, assert_unchanged, weights
+from helpers.tensors import noise, relative
+from helpers.transformers import SHAPES, SIGMA, Transformer, learn, state
+from singular_edit.core import EditError, combine_directions, load_hdirection
+
+
+@pytest.fixture(scope="module")
+def graph(pack_nodes):
+    return Graph(pack_nodes)
+
+
+@pytest.fixture(scope="module", params=list(SHAPES))
+def transformer(request, graph):
+    with torch.inference_mode():
+        model = tiny(request.param)
+    return Transformer(request.param, model, graph.schedule(5, model))
+
+
+@pytest.mark.parametrize("method", ["readout", "combined", "vector"])
+def test_learning_and_editing_leave_nothing_behind(graph, transformer, method, tmp_path):
+    before = weights(transformer.model)
+    options = repr(transformer.model.model_options)
+    direction = learn(graph, transformer, method)
+    auto = {"sd3": "double_block:1", "flux": "double_block:0"}[transformer.name]
+    assert direction.layer == auto
+    direction.save(tmp_path / "direction.safetensors")
+    loaded = load_hdirection(tmp_path / "direction.safetensors")
+    assert loaded.layer == auto
+    stock = transformer.sample(graph)
+    edited = transformer.sample(graph, sampler=graph.asyrp(loaded))
+    assert torch.isfinite(edited).all()
+    assert relative(edited, stock) > 1e-4
+    applied = graph.run("ApplyAttribute", model=transformer.model, attribute=loaded, strength=1.5)[0]
+    assert relative(transformer.sample(graph, applied), edited) < 1e-4
+    assert torch.equal(transformer.sample(graph, sampler=graph.asyrp(loaded, strength=0.0)), stock)
+    assert_unchanged(transformer.model, before, options)
+
+
+def test_a_layer_may_be_asked_for(graph, transformer):
+    direction = learn(graph, transformer, "vector", layer=transformer.last_layer)
+    assert direction.layer == transformer.last_layer
+    assert not torch.equal(transformer.sample(graph, sampler=graph.asyrp(direction)), transformer.sample(graph))
+    with pytest.raises(EditError, match="'double_block:9' but this model is a transformer of"):
+        learn(graph, transformer, "vector", layer="double_block:9")
+    first = learn(graph, transformer, "vector", layer="double_block:0")
+    with pytest.raises(EditError, match="directions of one layer can be combined"):
+        combine_directions([(1.0, first), (1.0, direction)])
+
+
+def test_derived_directions(graph, transformer):
+    name = transformer.name
+    direction = learn(graph, transformer, "implicit", layer=transformer.last_layer)
+    inputs = dict(
+        model=transformer.model,
+        positive=conditioning(name, 1),
+        negative=conditioning(name, 2),
+        latent_image=latent(name),
+        sigmas=transformer.sigmas,
+    )
+    mean = graph.run("HDirectionAverage", direction=direction, samples=4, **inputs)[0]
+    principal = graph.run("HDirectionPCA", samples=5, component=1, layer=transformer.last_layer, **inputs)[0]
+    both = graph.run("CombineH", direction_1=mean, direction_2=principal, weight_2=-0.5)[0]
+    stock = transformer.sample(graph)
+    for made in (mean, principal, both):
+        assert made.layer == transformer.last_layer
+        assert not torch.equal(transformer.sample(graph, sampler=graph.asyrp(made)), stock)
+
+
+def test_the_gradient_in_comfyui_is_that_of_finite_differences(transformer):
+    from singular_edit.backends.comfyui.denoiser import ComfyDenoiser, with_trainable_decoder
+    from singular_edit.backends.comfyui.session import Prompts, run_in_session
+
+    layer = "double_block:0"
+    x = state()
+    along = noise((1, transformer.width, 6, 8), 3)
+    step = 0.02
+
+    def algorithm(wrapped, extra_args, _, sigmas):
+        denoise = ComfyDenoiser(wrapped, extra_args, differentiable=True, layer=layer)
+
+        def loss(dh):
+            return denoise(x.clone(), sigmas[0].clone(), lambda h: h + dh).double().square().mean()
+
+        dh = torch.zeros_like(along, requires_grad=True)
+        with torch.enable_grad():
+            loss(dh).backward()
+        with torch.no_grad():
+            measured = (loss(step * along) - loss(-step * along)).item() / (2 * step)
+        return (dh.grad * along).sum().item(), dh.grad.norm().item(), measured
+
+    prompts = Prompts(conditioning(transformer.name, 1), conditioning(transformer.name, 2), 2.0)
+    with torch.inference_mode(False):
+        model = with_trainable_decoder(transformer.model, layer)
+        schedule = torch.tensor([SIGMA, 0.0])
+        slope, norm, measured = run_in_session(model, prompts, torch.zeros_like(x), schedule, algorithm)
+    assert abs(slope) > 1e-3 * norm
+    assert slope == pytest.approx(measured, rel=0.02)
+
+
+class Clip:
+    """A CLIP whose prompts are random conditionings."""
+
+    seeds: ClassVar[dict[str, int]] = {"a face": 1, "": 2, "a face with glasses": 3}
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens):
+        return conditioning("sd3", self.seeds[tokens])
+
+
+def test_learn_attribute_and_apply_attribute_on_sd3(graph):
+    """The readout goes a part of the way to the other prompt's picture, in stock samplers; it is learned once."""
+    with torch.inference_mode():
+        model = tiny("sd3", seed=1)
+    asked = dict(model=model, clip=Clip(), width=64, height=64, steps=4, effort="quick")
+    readout, info = graph.run("LearnAttribute", **asked)
+    assert readout.layer == "double_block:1"
+    assert readout.info["blocks"] == "4"
+    assert "Saved as" in info
+    again, info = graph.run("LearnAttribute", **asked)
+    assert again.layer == "double_block:1"
+    assert "Learned before" in info
+    _, info = graph.run("LearnAttribute", **asked, layer="double_block:2", method="difference")
+    assert "Saved as" in info
+
+    def drawn(model, prompt="a face", sampler="euler"):
+        positive, negative = Clip().encode_from_tokens_scheduled(prompt), conditioning("sd3", 2)
+        start = latent("sd3", (8, 8))
+        with torch.inference_mode():
+            return graph.stock.common_ksampler(
+                model, 7, 8, 1.0, sampler, "normal", positive, negative, {"samples": torch.zeros_like(start["samples"])}
+            )[0]["samples"]
+
+    for sampler in ("euler", "dpmpp_2m"):
+        source, target = drawn(model, sampler=sampler), drawn(model, "a face with glasses", sampler)
+        way = target - source
+        applied = graph.run("ApplyAttribute", model=model, attribute=again, strength=1.0)[0]
+        moved = drawn(applied, sampler=sampler) - source
+        progress = (moved * way).sum() / way.square().sum()
+        assert 0.3 < progress < 2
+        removed = graph.run("ApplyAttribute", model=model, attribute=again, strength=-1.0)[0]
+        assert ((drawn(removed, sampler=sampler) - source) * way).sum() < 0
+        off = graph.run("ApplyAttribute", model=model, attribute=again, strength=0.0)[0]
+        assert torch.equal(drawn(off, sampler=sampler), source)
