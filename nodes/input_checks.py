@@ -21,6 +21,8 @@ from ..core.errors import EditError, check_latent, plain_text
 
 # Options that a sentence lists, at most.
 MAX_OPTIONS = 12
+# Where the networks of SD3 and of Flux take the text.
+TEXT_LAYERS = ("context_embedder", "txt_in")
 # What something that comes over a wire of this type must be able to do, and which node gives it.
 ABLE = {
     io.Model.io_type: ("get_model_object", "a checkpoint loader"),
@@ -185,10 +187,14 @@ def _check_conditioning(item: Any, value: Any) -> None:
 
 
 def _check_text_widths(prompts: dict[str, Any], model: Any) -> None:
-    """Check that all prompts have the width that a U-Net takes, or at least the same."""
+    """Check that all prompts have the width that a U-Net, SD3 or Flux takes, or at least the same."""
     wanted = 0
     if model is not None and has_bottleneck(model.model):
         wanted = family_of(model.model).text_width
+    elif model is not None:
+        network = getattr(model.model, "diffusion_model", None)
+        layers = [getattr(network, name, None) for name in TEXT_LAYERS]
+        wanted = next((layer.in_features for layer in layers if hasattr(layer, "in_features")), 0)
     for name, prompt in prompts.items():
         for tokens, _ in prompt:
             width = tokens.shape[-1]
