@@ -21,7 +21,7 @@ from torch import Tensor
 from .errors import EditError, plain_text
 
 # Bytes of a header, at most. An attribute's own is under 100 kB, most of it the preview; a sum holds several.
-MAX_HEADER = 4 * 2**20
+MAX_HEADER = 3 * 2**20
 # Names and values in a header, at most, and how deeply they may lie in each other.
 MAX_ITEMS = 60_000
 MAX_DEPTH = 6
