@@ -6,6 +6,7 @@ the one a stock sampler would ask for. This module may be imported only where Co
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -21,7 +22,7 @@ from .h_patch import HPatch
 from .noise import is_flow_model
 from .repeatable import can_record
 from .shared_encoder import Recording, Replay, with_network_wrapper
-from .tokens import TokenPatch
+from .tokens import TokenPatch, gradients_through_blocks
 
 NETWORK = "diffusion_model."
 DECODER_PREFIXES = (f"{NETWORK}output_blocks.", f"{NETWORK}out.")
@@ -144,7 +145,8 @@ class ComfyDenoiser:
     def _predict_edited(self, x: Tensor, sigma: Tensor, patch: HPatch, model_options: dict[str, Any]) -> Tensor:
         """Predict x0 with model_options that hold the patch, and check that it was reached."""
         # The patch turns gradients on from h onwards.
-        with torch.no_grad():
+        through_blocks = patch.grad and isinstance(patch, TokenPatch)
+        with torch.no_grad(), gradients_through_blocks() if through_blocks else nullcontext():
             denoised = self._predict(x, sigma, model_options)
         check_reached(patch.fired, self.layer)
         return denoised

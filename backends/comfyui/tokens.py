@@ -7,10 +7,14 @@ module may be imported only where ComfyUI runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
+from torch.autograd.graph import saved_tensors_hooks
 
 from ...core.denoiser import HEdit
 from ...core.errors import EditError
@@ -51,7 +55,12 @@ class TokenPatch(HPatch):
             )
         kinds = args["transformer_options"]["cond_or_uncond"]
         edited = edit_tokens(tokens, self.grid, lambda h: self.passed_on(h, kinds))
-        return out if self.read_only else {**out, "img": edited}
+        if self.read_only:
+            return out
+        if self.grad and out["txt"] is not None:
+            # Later blocks of Flux write into the text's tokens, which autograd allows for tensors of its own alone.
+            out = {**out, "txt": out["txt"].clone()}
+        return {**out, "img": edited}
 
     def options(self, model_options: dict[str, Any]) -> dict[str, Any]:
         """Copy model_options so that a prediction with them is the edited one; this patch is of that copy alone."""
@@ -73,3 +82,26 @@ class TokenPatch(HPatch):
         self.grid = grid_of((x.shape[-2], x.shape[-1]), self.patch_size)
         answer: torch.Tensor = executor(x, *args, **kwargs)
         return answer
+
+
+@contextmanager
+def gradients_through_blocks() -> Iterator[None]:
+    """Let autograd record the blocks of ComfyUI's transformers.
+
+    They write into their tokens, so that what the gradient needs is copied as it is recorded. Newer versions run some
+    layers by kernels that have no gradient, unless ComfyUI is said to be training.
+    """
+    management = comfy.model_management
+    before = getattr(management, "in_training", None)
+    try:
+        if before is not None:
+            management.in_training = True
+        with saved_tensors_hooks(torch.clone, _as_it_is):
+            yield
+    finally:
+        if before is not None:
+            management.in_training = before
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor

@@ -67,7 +67,7 @@ TRAINING_STEPS = 1000
 # start that is too early, a picture's layout pays; of one that is too late, the attribute:
 # python benchmarks/learning_cost.py start
 START_PERCENTS = (0.0, 0.08, 0.16, 0.24)
-START_SHARE = 0.7
+START_SHARE = 0.65
 START_NOISES = 8
 START_STEPS_AFTER = 3
 # Pictures that a training step looks at: recorded bottlenecks for a readout, pictures through the decoder otherwise.

@@ -34,7 +34,7 @@ def graph(pack_nodes):
 
 
 @pytest.fixture(scope="module")
-def network(self):
+def network():
     pytest.importorskip("diffusers")
     return diffusers_sd3()
 

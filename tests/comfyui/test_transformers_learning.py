@@ -81,8 +81,8 @@ def test_the_gradient_in_comfyui_is_that_of_finite_differences(transformer):
 
     layer = "double_block:0"
     x = state()
-    along = noise((1, transformer.width, 6, 8), 3)
-    step = 0.02
+    some_way = noise((1, transformer.width, 6, 8), 3)
+    step = 0.5
 
     def algorithm(wrapped, extra_args, _, sigmas):
         denoise = ComfyDenoiser(wrapped, extra_args, differentiable=True, layer=layer)
@@ -90,9 +90,11 @@ def test_the_gradient_in_comfyui_is_that_of_finite_differences(transformer):
         def loss(dh):
             return denoise(x.clone(), sigmas[0].clone(), lambda h: h + dh).double().square().mean()
 
-        dh = torch.zeros_like(along, requires_grad=True)
+        dh = torch.zeros_like(some_way, requires_grad=True)
         with torch.enable_grad():
             loss(dh).backward()
+        # Partly uphill, so that rounding is small beside the difference.
+        along = dh.grad / dh.grad.norm() + some_way / some_way.norm()
         with torch.no_grad():
             measured = (loss(step * along) - loss(-step * along)).item() / (2 * step)
         return (dh.grad * along).sum().item(), dh.grad.norm().item(), measured
@@ -133,22 +135,21 @@ def test_learn_attribute_and_apply_attribute_on_sd3(graph):
     _, info = graph.run("LearnAttribute", **asked, layer="double_block:2", method="difference")
     assert "Saved as" in info
 
-    def drawn(model, prompt="a face", sampler="euler"):
+    def drawn(model, sampler, prompt="a face"):
         positive, negative = Clip().encode_from_tokens_scheduled(prompt), conditioning("sd3", 2)
-        start = latent("sd3", (8, 8))
+        empty = {"samples": torch.zeros(4, 16, 8, 8)}
         with torch.inference_mode():
-            return graph.stock.common_ksampler(
-                model, 7, 8, 1.0, sampler, "normal", positive, negative, {"samples": torch.zeros_like(start["samples"])}
-            )[0]["samples"]
+            sample = graph.stock.common_ksampler
+            return sample(model, 7, 8, 1.0, sampler, "normal", positive, negative, empty)[0]["samples"]
 
-    for sampler in ("euler", "dpmpp_2m"):
-        source, target = drawn(model, sampler=sampler), drawn(model, "a face with glasses", sampler)
-        way = target - source
-        applied = graph.run("ApplyAttribute", model=model, attribute=again, strength=1.0)[0]
-        moved = drawn(applied, sampler=sampler) - source
-        progress = (moved * way).sum() / way.square().sum()
-        assert 0.3 < progress < 2
-        removed = graph.run("ApplyAttribute", model=model, attribute=again, strength=-1.0)[0]
-        assert ((drawn(removed, sampler=sampler) - source) * way).sum() < 0
-        off = graph.run("ApplyAttribute", model=model, attribute=again, strength=0.0)[0]
-        assert torch.equal(drawn(off, sampler=sampler), source)
+    def applied(strength):
+        return graph.run("ApplyAttribute", model=model, attribute=again, strength=strength)[0]
+
+    for sampler in ("euler", "heun"):
+        source = drawn(model, sampler)
+        way = drawn(model, sampler, "a face with glasses") - source
+        moved = drawn(applied(1.0), sampler) - source
+        assert 0.7 < (moved * way).sum() / way.square().sum() < 1.7
+        assert torch.cosine_similarity(moved.flatten(1), way.flatten(1)).min() > 0.8
+        assert ((drawn(applied(-1.0), sampler) - source) * way).sum() < 0
+        assert torch.equal(drawn(applied(0.0), sampler), source)
