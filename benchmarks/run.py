@@ -41,6 +41,7 @@ class Table(NamedTuple):
 TABLES = (
     Table("import_time", ("import_time.py",), ("--repeats", "1")),
     Table("demo_model", ("demo_model.py",), ()),
+    Table("fuzz", ("fuzz.py", "files"), ("--count", "100")),
     Table("inversion", ("inversion.py",), ("--count", "2", "--steps", "10", "--guidance", "1")),
     Table("inversion_captions", ("inversion.py", "--captions"), ("--count", "2", "--steps", "10", "--guidance", "5")),
     Table("inversion_edits", ("inversion_edits.py",), ("--count", "2", "--attributes", "glasses")),

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from .errors import EditError
+from .errors import EditError, check_prediction
 from .layers import MIDDLE_BLOCK
 
 HEdit = Callable[[Tensor], Tensor]
@@ -26,6 +26,8 @@ class Denoiser(Protocol):
     - ``denoise_pair(x, sigma, h_edit) -> (D, D_edit)``, to share work between the two predictions;
     - ``guidance``, a float: by how much guidance multiplies a change of the conditional prediction (1 if absent);
     - ``flow``, a bool: whether the model is a flow model (False if absent);
+    - ``place_size``, an int: latent pixels along each side for one place of the bottleneck, by which a bottleneck of
+      a part of the picture is told (0, not known, if absent);
     - ``layer``, a str: where its h is (core.layers); a U-Net's middle block if absent.
     """
 
@@ -62,6 +64,11 @@ class PromptDenoisers(NamedTuple):
     def student(self) -> Denoiser:
         """The denoiser that a direction is trained through."""
         return self.source if self.differentiable is None else self.differentiable
+
+
+def place_size_of(denoise: Denoiser) -> int:
+    """Return how many latent pixels along each side one place of the bottleneck has; 0 where it is not known."""
+    return int(getattr(denoise, "place_size", 0))
 
 
 def guidance_of(denoise: Denoiser) -> float:
@@ -113,24 +120,56 @@ class BottleneckRecorder:
         self.seen.append(h.detach())
         return h if self.h_edit is None else self.h_edit(h)
 
-    def per_picture(self, count: int) -> Tensor:
-        """Return the bottleneck of each of ``count`` pictures, [count, Ch, h, w]: the mean where one has several rows.
+    def per_picture(self, latent: Tensor, place_size: int = 0) -> Tensor:
+        """Return the bottleneck of each picture, [B, Ch, h, w]: the mean where one has several rows.
+
+        Args:
+            latent: What the model was called with, [B, C, H, W].
+            place_size: Latent pixels along each side for one place of the bottleneck; 0 where it is not known.
 
         Raises:
-            EditError: The prompt divides the picture into areas, so that no row holds the whole of it.
+            EditError: Some of what was recorded is not of whole pictures, or nothing was.
         """
-        first = self.seen[0] if self.seen else None
-        if first is None or any(part.shape[1:] != first.shape[1:] or len(part) % count for part in self.seen):
-            raise EditError(
-                "A readout looks at the whole picture, but this prompt divides it into areas; "
-                "use a direction of method combined."
-            )
-        rows: Tensor = torch.cat(self.seen).unflatten(0, (-1, count))
+        self.check_whole(latent, place_size)
+        rows: Tensor = torch.cat(self.seen).unflatten(0, (-1, len(latent)))
         return rows.mean(dim=0)
 
-    def mean(self) -> Tensor:
-        """Return the mean of everything that was recorded, [Ch, h, w] in float32."""
+    def mean(self, latent: Tensor, place_size: int = 0) -> Tensor:
+        """Return the mean of everything that was recorded, [Ch, h, w] in float32; per_picture says more."""
+        self.check_whole(latent, place_size)
         return torch.stack([part.float().mean(dim=0) for part in self.seen]).mean(dim=0)
+
+    def check_whole(self, latent: Tensor, place_size: int) -> None:
+        """Check that everything that was recorded is of whole pictures; per_picture says what it takes.
+
+        Raises:
+            EditError: A prompt's area, a mask's bounds, or another patch gave it another size, or there is nothing.
+        """
+        sizes = {tuple(part.shape[2:]) for part in self.seen}
+        wanted = {tuple(-(-side // place_size) for side in latent.shape[2:])} if place_size else sizes
+        if len(sizes) != 1 or sizes != wanted or any(len(part) % len(latent) for part in self.seen):
+            raise EditError(
+                "The bottleneck is read for the whole picture at every step, but here it is not reached, or has the "
+                "size of a part; use prompts without areas and ranges of steps, and no patch that shrinks it."
+            )
+
+
+def record_bottleneck(denoise: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tensor, BottleneckRecorder]:
+    """Predict x0 and record the bottleneck in the same call.
+
+    Args:
+        denoise: The model.
+        x: State at sigma, [B, C, H, W].
+        sigma: Noise level, a scalar tensor.
+
+    Returns:
+        D, like x, and the recorder.
+
+    Raises:
+        EditError: The model predicts NaN.
+    """
+    recorder = BottleneckRecorder()
+    return check_prediction(denoise(x, sigma, recorder), sigma), recorder
 
 
 def read_bottleneck(denoise: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +184,7 @@ def read_bottleneck(denoise: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tensor
         D, like x, and the bottleneck of each picture, [B, Ch, h, w].
 
     Raises:
-        EditError: The prompt divides the picture into areas.
+        EditError: The prompt divides the picture into areas, or the model predicts NaN.
     """
-    recorder = BottleneckRecorder()
-    return denoise(x, sigma, recorder), recorder.per_picture(len(x))
+    denoised, recorder = record_bottleneck(denoise, x, sigma)
+    return denoised, recorder.per_picture(x, place_size_of(denoise))

@@ -5,9 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# No latent comes near this; noise of the strongest schedules is about 1e5.
+LARGEST_LATENT = 1e9
+# No change of a latent or of a prediction, whose values are about 1, comes near this at any strength.
+LARGEST_EFFECT = 1e4
+# Characters of a name or a text of somebody else's that a sentence quotes, at most.
+QUOTED = 60
+
 
 class EditError(ValueError):
     """Bad input, said in one sentence: which input, what was found, what is accepted."""
+
+
+def plain_text(text: object, longest: int = QUOTED) -> str:
+    """Return a text of which nothing is known as one that can be shown: on one line, printable and short.
+
+    Args:
+        text: A name, or anything else that a sentence quotes.
+        longest: How many characters there may be.
+
+    Returns:
+        The text without control characters, lone surrogates and marks that turn the direction of writing; runs of white
+        space are one space, and what is too long ends in "...".
+    """
+    words = "".join(character if character.isprintable() else " " for character in str(text)).split()
+    plain = " ".join(words)
+    return plain if len(plain) <= longest else plain[: longest - 3].rstrip() + "..."
 
 
 def check_latent(x: Tensor, name: str, *, video: bool = False) -> Tensor:
@@ -24,19 +47,60 @@ def check_latent(x: Tensor, name: str, *, video: bool = False) -> Tensor:
     Raises:
         EditError: x is something else; it says what.
     """
-    if not isinstance(x, Tensor) or getattr(x, "is_nested", False):
-        raise EditError(
-            f"{name} is a {type(x).__name__}; a plain latent tensor [batch, channels, height, width] is accepted."
-        )
+    if not isinstance(x, Tensor) or getattr(x, "is_nested", False) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else plain_text(type(x).__name__)
+        raise EditError(f"{name} is a {kind}; a plain latent tensor [batch, channels, height, width] is accepted.")
     if x.ndim != 4 and not (video and x.ndim == 5):
         raise EditError(
-            f"{name} has {x.ndim} dimensions {tuple(x.shape)}; a picture latent has 4 [batch, channels, height, width]."
+            f"{name} has {x.ndim} dimensions {plain_text(tuple(x.shape))}; "
+            "a picture latent has 4 [batch, channels, height, width]."
         )
     if x.numel() == 0:
         raise EditError(f"{name} is empty {tuple(x.shape)}; at least one picture is needed.")
-    if not torch.isfinite(x).all():
-        raise EditError(f"{name} contains NaN or infinite values; check the node it comes from.")
+    # The largest of NaN is NaN, of which no comparison is true.
+    if not float(x.detach().float().abs().max()) <= LARGEST_LATENT:
+        raise EditError(f"{name} contains NaN, infinite or enormous values; check the node it comes from.")
     return x
+
+
+def check_prediction(denoised: Tensor, sigma: Tensor) -> Tensor:
+    """Check that a model predicts finite numbers, because nothing can be learned or drawn from others.
+
+    Args:
+        denoised: What a model predicts, of any shape.
+        sigma: The noise level, a tensor of one value or several.
+
+    Returns:
+        The prediction itself.
+
+    Raises:
+        EditError: It holds NaN or infinite values.
+    """
+    if not torch.isfinite(denoised).all():
+        raise EditError(
+            f"The model predicts NaN or infinite values at sigma {float(sigma.flatten()[0]):.4g}; "
+            "check that a plain KSampler draws pictures with it, its LoRAs and its precision."
+        )
+    return denoised
+
+
+def check_effect(effect: Tensor) -> Tensor:
+    """Check what an edit would add to a prediction or to a latent.
+
+    Args:
+        effect: The change, or what it leads to, of any shape.
+
+    Returns:
+        The effect itself.
+
+    Raises:
+        EditError: It holds NaN, infinite values, or values that are larger than any latent's.
+    """
+    if not float(effect.detach().float().abs().max()) <= LARGEST_EFFECT:
+        raise EditError(
+            "The edit gives NaN, infinite or enormous values; use a smaller strength or weight, or another attribute."
+        )
+    return effect
 
 
 def check_same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str) -> None:

@@ -23,6 +23,7 @@ from . import (
     prompt_pair,
     traced_sampler,
 )
+from .input_checks import with_checked_inputs
 
 FAMILIES = (
     learn_attribute,
@@ -54,5 +55,5 @@ class SingularEditExtension(ComfyExtension):
         """Return every node, in the order of the families."""
         nodes: list[type[io.ComfyNode]] = []
         for family in FAMILIES:
-            nodes += family.NODES
+            nodes += [with_checked_inputs(node) for node in family.NODES]
         return nodes

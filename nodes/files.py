@@ -11,7 +11,8 @@ from comfy_api.latest import io, ui
 
 from ..backends.comfyui.progress import Progress
 from ..backends.previews import preview_of, preview_text
-from ..core.errors import EditError
+from ..core.errors import EditError, plain_text
+from ..core.file_names import cannot_save, check_file_name, claim
 from ..core.files import read_kind
 from ..core.hspace.direction import KINDS, load_hdirection
 from ..core.latent_svd.attribute import KIND, SVDAttribute
@@ -82,9 +83,21 @@ class SaveAttribute(io.ComfyNode):
             any_attribute_of(attribute, "attribute"), {key: text for key, text in said.items() if text}
         )
         root = attribute_folder()
-        folder, filename, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
+        check_file_name(filename_prefix, "filename_prefix")
+        try:
+            folder, filename, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
+        except OSError as error:
+            raise cannot_save(filename_prefix, error) from error
+        # Another ComfyUI may count the same files at the same time.
         path = Path(folder) / f"{filename}_{counter:05}_.safetensors"
-        attribute.save(path)
+        while not claim(path):
+            counter += 1
+            path = Path(folder) / f"{filename}_{counter:05}_.safetensors"
+        try:
+            attribute.save(path)
+        except EditError:
+            path.unlink(missing_ok=True)
+            raise
         name = path.relative_to(root).as_posix()
         Progress.say(f"Saved {name}")
         return io.NodeOutput(name)
@@ -95,14 +108,21 @@ class _Load(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> Any:
-        path = folder_paths.get_full_path(FOLDER, file)
+        path = _path_of(file)
         return (file, os.path.getmtime(path)) if path else file
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
-        if folder_paths.get_full_path(FOLDER, file) is None:
-            return f"No file '{file}' in models/{FOLDER}. Save one with Save Attribute, or copy a shared file there."
+        if _path_of(file) is None:
+            name = plain_text(file)
+            return f"No file '{name}' in models/{FOLDER}. Save one with Save Attribute, or copy a shared file there."
         return True
+
+
+def _path_of(file: str) -> str | None:
+    """Return the path of a file in the folder; None where there is none."""
+    # No name has a null byte, and no system takes one.
+    return None if "\0" in file else folder_paths.get_full_path(FOLDER, file)
 
 
 def _file_input(kinds: tuple[str, ...]) -> io.Combo.Input:

@@ -24,7 +24,7 @@ from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in
 from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
 from ..backends.previews import preview_of, preview_text
-from ..core.errors import EditError
+from ..core.errors import EditError, plain_text
 from ..core.layers import AUTO
 from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
@@ -156,7 +156,7 @@ class LearnAttribute(io.ComfyNode):
             raise EditError(
                 f"without and with are both '{wanted.strip()}'; two texts that differ in the attribute are accepted."
             )
-        name = name.strip() or wanted.strip() or "attribute"
+        name = plain_text(name) or plain_text(wanted) or "attribute"
         require_picture_model(model.model)
         if method != SVD_METHOD:
             choose_layer(model.model, layer)

@@ -15,6 +15,8 @@ from ..demo.attributes import SHIPPED
 
 FOLDER = "latent_attributes"
 LEARNED = "learned"
+# Bytes of a name in a file's name, of 255 that systems take.
+MAX_NAME_BYTES = 120
 # Digits of the question's hash in a file's name.
 DIGITS = 10
 
@@ -66,7 +68,8 @@ def save_learned(attribute: Attribute, question: str) -> str:
     Returns:
         The file's name, as the load nodes list it.
     """
-    plain = re.sub(r"[^\w -]+", "", attribute.name).strip()[:60] or "attribute"
+    plain = re.sub(r"[^\w -]+", "", attribute.name)
+    plain = plain.encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip() or "attribute"
     path = attribute_folder() / LEARNED / f"{plain}_{question[:DIGITS]}.safetensors"
     attribute.save(path)
     return path.relative_to(attribute_folder()).as_posix()

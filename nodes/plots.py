@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.errors import plain_text
 from ..core.latent_svd.attribute import SVDAttribute
 
 SIZE = (640, 400)
+MAX_TITLE = 100
 DPI = 100
 SMOOTHING = 20  # training steps that the thick line of a learning curve averages
 MAX_LABELS = 8  # channels that get a line in the legend
@@ -133,7 +135,12 @@ def _figure(draw: Callable[[Any], None], fallback: str) -> Tensor:
         return _text(f"{fallback}\n\nInstall matplotlib to see the plot here.")
     figure = Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), dpi=DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    draw(figure.add_subplot())
+    axes = figure.add_subplot()
+    draw(axes)
+    # Names come from people and from files; matplotlib would read "$" and "^" in them as formulas.
+    axes.set_title(plain_text(axes.get_title(), MAX_TITLE), parse_math=False)
+    for text in [] if axes.get_legend() is None else axes.get_legend().get_texts():
+        text.set_parse_math(False)
     canvas.draw()
     return _image(np.asarray(canvas.buffer_rgba())[..., :3])
 

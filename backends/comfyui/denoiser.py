@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ...core.denoiser import HEdit
-from ...core.errors import EditError
+from ...core.errors import EditError, check_prediction
 from ...core.layers import AUTO, MIDDLE_BLOCK, block_of, layer_text
 from .bottleneck import BottleneckPatch
 from .family import block_list, choose_layer, family_of
 from .h_patch import HPatch
 from .noise import is_flow_model
 from .repeatable import can_record
-from .shared_encoder import Recording, Replay
+from .shared_encoder import Recording, Replay, with_network_wrapper
 from .tokens import TokenPatch, gradients_through_blocks
 
 NETWORK = "diffusion_model."
@@ -85,6 +85,11 @@ class ComfyDenoiser:
         """Whether the MODEL is a flow model (SD3, Flux)."""
         return is_flow_model(self._base_model.model_sampling)
 
+    @property
+    def place_size(self) -> int:
+        """Latent pixels along each side for one place of h; 0 where it is not known."""
+        return family_of(self._base_model).place_size
+
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0; see core.denoiser.Denoiser.
 
@@ -93,10 +98,13 @@ class ComfyDenoiser:
         """
         options = self.extra_args["model_options"]
         if h_edit is None:
-            return self._predict(x, sigma, options)
+            return check_prediction(self._predict(x, sigma, options), sigma)
         grad = self.differentiable and torch.is_grad_enabled()
         patch = h_patch(self._base_model, self.layer, h_edit, edit_uncond=self.edit_uncond, grad=grad)
-        return self._predict_edited(x, sigma, patch, patch.options(options))
+        options = patch.options(options)
+        if grad:
+            options = with_network_wrapper(options, encoder_without_gradients)
+        return self._predict_edited(x, sigma, patch, options)
 
     def denoise_pair(self, x: Tensor, sigma: Tensor, h_edit: HEdit) -> tuple[Tensor, Tensor]:
         """Predict x0 plainly and with h edited; the two share the encoder of a U-Net where that is exact.
@@ -142,6 +150,18 @@ class ComfyDenoiser:
             denoised = self._predict(x, sigma, model_options)
         check_reached(patch.fired, self.layer)
         return denoised
+
+
+def encoder_without_gradients(executor: Any, *inputs: Any, **more: Any) -> Tensor:
+    """Run the network without gradients up to h, where HPatch turns them on.
+
+    Other packs may run it again within one prediction (perturbed guidance does), when they are on already.
+    """
+    enabled = torch.is_grad_enabled()
+    torch.set_grad_enabled(False)
+    output: Tensor = executor(*inputs, **more)
+    torch.set_grad_enabled(enabled or torch.is_grad_enabled())
+    return output
 
 
 def h_patch(base_model: Any, layer: str, h_edit: HEdit, **options: bool) -> HPatch:

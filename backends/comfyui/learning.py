@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -96,15 +97,16 @@ def learn_direction_in_session(
         logging.info("Singular Edit, %s: %s", name, plan.cost.text())
         progress.say(f"{progress.title}: {plan.cost.text()}")
         progress.total = plan.cost.ticks
-        learned = learn_from_prompts(
-            denoisers,
-            starting_noise(sampling, x, plan.settings.samples, schedule[0], seed),
-            learned_on,
-            plan.settings,
-            objective=None if objective_on is None else objective_on(x.device),
-            info={"name": name, **how_learned(model, latent, sigmas, prompts.cfg)},
-            run=Run(batch=len(x), device=x.device, on_step=progress.tick),
-        )
+        with _inplace_patches_allowed(model):
+            learned = learn_from_prompts(
+                denoisers,
+                starting_noise(sampling, x, plan.settings.samples, schedule[0], seed),
+                learned_on,
+                plan.settings,
+                objective=None if objective_on is None else objective_on(x.device),
+                info={"name": name, **how_learned(model, latent, sigmas, prompts.cfg)},
+                run=Run(batch=len(x), device=x.device, on_step=progress.tick),
+            )
         return learned, plan
 
     comfy.model_management.load_models_gpu([model])
@@ -113,6 +115,14 @@ def learn_direction_in_session(
         learned, plan = run_in_session(trainable, prompts, latent.clone(), sigmas.clone(), algorithm, seed=seed)
     progress.finish(f"Learned {name}.")
     return learned, plan
+
+
+def _inplace_patches_allowed(model: Any) -> AbstractContextManager[Any]:
+    """Return a context in which patches of the decoder may write into what gradients need, as FreeU does."""
+    patches = model.model_options["transformer_options"].get("patches", {})
+    if patches.get("output_block_patch"):
+        return torch.autograd.graph.allow_mutation_on_saved_tensors()
+    return nullcontext()
 
 
 def learn_svd_in_session(

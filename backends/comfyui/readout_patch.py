@@ -17,12 +17,13 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.denoiser import BottleneckRecorder
+from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
-from ...core.hspace.strength import prediction_change, readout_strength
+from ...core.hspace.strength import fitting_change, prediction_change, readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.samplers import SIGMA_TOLERANCE
 from .denoiser import check_reached, h_patch
-from .family import choose_layer
+from .family import choose_layer, family_of
 
 
 class _Reading:
@@ -74,6 +75,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
     layer = choose_layer(model.model, direction.layer)
     window = replace(window, edit_from=min(window.edit_from, direction.start))
     reading = _Reading()
+    place_size = family_of(model.model).place_size
 
     # ComfyUI copies options deeply with every clone; functions are shared, which keeps the three of them together.
     def start(executor: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Any:
@@ -96,8 +98,9 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         if not reading.recorder.seen:
             return denoised
         height, width = denoised.shape[-2:]
-        added = change(reading.recorder.per_picture(len(denoised)), sigma, sigma_next, (height, width))
-        return denoised + (args["cond_scale"] * added).to(denoised)
+        added = change(reading.recorder.per_picture(denoised, place_size), sigma, sigma_next, (height, width))
+        added = args["cond_scale"] * fitting_change(added, denoised)
+        return denoised + check_effect(added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)
     clone.set_model_sampler_pre_cfg_function(stop)

@@ -60,7 +60,7 @@ class Recording:
 
     def options(self, model_options: dict[str, Any]) -> dict[str, Any]:
         """Copy model_options so that a prediction with them is recorded; what is predicted does not change."""
-        return _with_wrapper(with_first_output_patch(model_options, self._keep), self._record)
+        return with_network_wrapper(with_first_output_patch(model_options, self._keep), self._record)
 
     def _record(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
         """Run the network and keep what its decoder was given: a DIFFUSION_MODEL wrapper."""
@@ -108,7 +108,7 @@ class Replay:
 
     def options(self, model_options: dict[str, Any]) -> dict[str, Any]:
         """Copy model_options so that a prediction with them is the edited one."""
-        return _with_wrapper(self.patch.options(model_options), self._replay)
+        return with_network_wrapper(self.patch.options(model_options), self._replay)
 
     def _replay(self, executor: Any, *inputs: Any, **more: Any) -> Tensor:
         """Run the decoder alone if the network is given what it was given before: a DIFFUSION_MODEL wrapper."""
@@ -156,8 +156,8 @@ def _decode(network: Any, run: Run, given: NetworkInputs, patch: BottleneckPatch
     return network.out(h.type(x.dtype))
 
 
-def _with_wrapper(model_options: dict[str, Any], wrapper: Any) -> dict[str, Any]:
-    """Copy model_options with a DIFFUSION_MODEL wrapper."""
+def with_network_wrapper(model_options: dict[str, Any], wrapper: Any) -> dict[str, Any]:
+    """Copy model_options with a DIFFUSION_MODEL wrapper: (executor, what the network is given) -> what it returns."""
     transformer = model_options["transformer_options"]
     wrappers = transformer.get("wrappers", {})
     of_network = {**wrappers.get(WrappersMP.DIFFUSION_MODEL, {}), WRAPPER_KEY: [wrapper]}

@@ -15,11 +15,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import BottleneckRecorder, Denoiser, denoise_pair, guidance_of, is_flow, layer_of
-from ..errors import EditError
+from ..denoiser import (
+    BottleneckRecorder,
+    Denoiser,
+    denoise_pair,
+    guidance_of,
+    is_flow,
+    layer_of,
+    place_size_of,
+    record_bottleneck,
+)
+from ..errors import EditError, check_effect, check_prediction
 from ..layers import layer_text
 from ..samplers import OnState, euler_fraction, euler_step
-from .strength import BoundEdit
+from .strength import BoundEdit, fitting_change
 from .window import EditWindow
 
 
@@ -129,8 +138,8 @@ def sample_asyrp(  # noqa: PLR0913
         The state at sigmas[-1], like x.
 
     Raises:
-        EditError: h of the model is at another layer or of another width than the direction's, or a readout is given a
-            prompt that divides the picture into areas.
+        EditError: h of the model is at another layer or of another width than the direction's, a readout is for other
+            latents or is given a prompt that divides the picture into areas, or the edit or the model gives NaN.
     """
     flow = is_flow(denoise)
     _check_layer(denoise, edit)
@@ -185,8 +194,7 @@ def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
     """Return D and the effect of an edit, D_edit - D, each like x."""
     h_edit = edit.h_edit
     if h_edit is None:
-        recorder = BottleneckRecorder()
-        denoised = denoise(x, sigma, recorder)
+        denoised, recorder = record_bottleneck(denoise, x, sigma)
         edited = denoised
     else:
 
@@ -195,11 +203,12 @@ def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
 
         recorder = BottleneckRecorder(edit_at_sigma)
         denoised, edited = denoise_pair(denoise, x, sigma, recorder)
+        check_prediction(denoised, sigma)
     effect = edit.effect_scale * (edited - denoised)
     if edit.change is not None:
         height, width = x.shape[-2:]
-        change = edit.change(recorder.per_picture(len(x)), sigma, sigma_next, (height, width))
+        change = edit.change(recorder.per_picture(x, place_size_of(denoise)), sigma, sigma_next, (height, width))
         # The whole effect is added at every step. A stock step under the target prompt makes this fraction of it.
         fraction = euler_fraction(sigma, sigma_next, is_flow(denoise))
-        effect = effect + fraction * guidance_of(denoise) * change
-    return denoised, effect
+        effect = effect + fraction * guidance_of(denoise) * fitting_change(change, denoised)
+    return denoised, check_effect(effect)

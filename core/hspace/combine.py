@@ -13,10 +13,14 @@ from typing import ClassVar, Self
 
 import torch
 
-from ..errors import EditError
-from ..files import read, write
+from ..errors import EditError, plain_text
+from ..files import read, read_info, write
 from ..layers import layer_info, layer_text
+from ..limits import Limits
+from ..tensor_file import BadFileError, parse_json
 from .direction import KINDS, HDirection
+from .readout import Readout
+from .tensor_limits import LIMITS
 
 # The letters of a layout are ASCII: this many further on, another member's begin.
 ASCII_SIZE = 128
@@ -71,7 +75,8 @@ class SumDirection(HDirection):
                 # Members may share a tensor, and safetensors holds no tensor twice.
                 tensors[f"{i}.{name}"] = tensor.clone()
         members = json.dumps([{"kind": part.kind, "info": part.info} for part in self.members])
-        write(path, self.kind, tensors, {**self.info, "members": members})
+        limits = _own_limits(len(self.members))
+        write(path, self.kind, tensors, {**self.info, "members": members}, limits)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -81,17 +86,17 @@ class SumDirection(HDirection):
             EditError: The file is not a whole sum.
         """
         # The header says which members there are, and they say which tensors the file must hold.
-        _, info, _ = read(path, cls.kind, {}, ())
+        info = read_info(path, cls.kind)
         members = _members_of(info.pop("members", ""), path)
         layout = dict(cls.layout)
         for i, (kind, _) in enumerate(members):
             for name, axes in kind.layout.items():
                 layout[f"{i}.{name}"] = _own_axes(axes, i)
-        tensors, _, _ = read(path, cls.kind, layout, ())
+        tensors, _, _ = read(path, cls.kind, layout, (), limits=_own_limits(len(members)))
         weights = tensors.pop("weights")
         if not members or len(weights) != len(members):
             raise EditError(
-                f"'{Path(path).name}' has {len(weights)} weights for {len(members)} directions; "
+                f"'{plain_text(Path(path).name)}' has {len(weights)} weights for {len(members)} directions; "
                 "save the direction again."
             )
         weighted: list[tuple[float, HDirection]] = []
@@ -111,12 +116,23 @@ def _members_of(text: str, path: str | Path) -> list[tuple[type[HDirection], dic
     """Return the class and the info of each member, from the header of a file of a sum."""
     members = []
     try:
-        for member in json.loads(text):
+        for member in parse_json(text):
             info = {str(key): str(value) for key, value in member["info"].items()}
-            members.append((KINDS[member["kind"]], info))
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise EditError(f"'{Path(path).name}' has a damaged header; save the direction again.") from None
+            kind = KINDS[member["kind"]]
+            if issubclass(kind, SumDirection):
+                raise BadFileError("a sum in a sum")
+            members.append((kind, info))
+    except (KeyError, TypeError, AttributeError, BadFileError):
+        raise EditError(f"'{plain_text(Path(path).name)}' has a damaged header; save the direction again.") from None
     return members
+
+
+def _own_limits(count: int) -> dict[str, Limits]:
+    """Return the limits of a sum's tensors, those of each of ``count`` members among them."""
+    limits = dict(LIMITS)
+    for i in range(count):
+        limits |= {f"{i}.{name}": one for name, one in LIMITS.items()}
+    return limits
 
 
 def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str | None = None) -> SumDirection:
@@ -130,7 +146,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         The sum.
 
     Raises:
-        EditError: They belong to different layers, or their widths differ.
+        EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
     """
     parts = []
     for weight, direction in weighted:
@@ -147,6 +163,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
                 f"direction '{part.name}' was learned on a bottleneck of {part.channels} channels "
                 f"but '{first.name}' on {first.channels}; directions of one model family can be combined."
             )
+    _check_readouts([part for _, part in parts if isinstance(part, Readout)])
     weights = torch.tensor([weight for weight, _ in parts], dtype=torch.float32)
     sigmas = torch.cat([part.sigmas for _, part in parts]).unique().flip(0)
     label = name or " ".join(f"{weight:+g} {part.name}" for weight, part in parts)
@@ -156,3 +173,15 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         {"name": label, "method": "sum", **layer_info(first.layer)},
         tuple(part for _, part in parts),
     )
+
+
+def _check_readouts(readouts: Sequence[Readout]) -> None:
+    """Raise an EditError for readouts whose changes are of different sizes."""
+    for one in readouts[1:]:
+        first = readouts[0]
+        if (one.latent_channels, one.place_size) != (first.latent_channels, first.place_size):
+            raise EditError(
+                f"readout '{one.name}' changes {one.latent_channels} channels of {one.place_size} x {one.place_size} "
+                f"latent pixels for each place but '{first.name}' {first.latent_channels} of {first.place_size} x "
+                f"{first.place_size}; readouts of one model family can be combined."
+            )

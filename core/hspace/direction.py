@@ -33,12 +33,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import EditError
+from ..errors import EditError, plain_text
 from ..files import read, read_kind, write
 from ..layers import LAYER_KEY, MIDDLE_BLOCK
-
-# Log sigmas are taken of no less than this, because a schedule may end at 0.
-MIN_SIGMA = 1e-6
+from .tensor_limits import LIMITS, MIN_SIGMA
 
 # Every kind of file, by its name. Subclasses of HDirection enter themselves.
 KINDS: dict[str, type[HDirection]] = {}
@@ -75,7 +73,7 @@ class HDirection(ABC):
     @property
     def name(self) -> str:
         """What it is called in sentences and in sums."""
-        return self.info.get("name", "direction")
+        return plain_text(self.info.get("name", "direction"))
 
     @property
     def start(self) -> float:
@@ -122,7 +120,7 @@ class HDirection(ABC):
         Raises:
             EditError: It holds something that is not a kind of file.
         """
-        write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info))
+        write(path, self.kind, {"sigmas": self.sigmas, **self.tensors}, dict(self.info), LIMITS)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -131,7 +129,7 @@ class HDirection(ABC):
         Raises:
             EditError: The file is not a whole direction of this kind.
         """
-        tensors, info, _ = read(path, cls.kind, cls.layout, ())
+        tensors, info, _ = read(path, cls.kind, cls.layout, (), limits=LIMITS)
         return cls.of(tensors, info, path)
 
     @classmethod
@@ -154,7 +152,8 @@ class HDirection(ABC):
         table = own.get("table")
         if table is not None and len(table) not in (1, len(sigmas)):
             raise EditError(
-                f"'{Path(path).name}' has {len(table)} directions for {len(sigmas)} sigmas; save the direction again."
+                f"'{plain_text(Path(path).name)}' has {len(table)} directions for {len(sigmas)} sigmas; save the "
+                "direction again."
             )
         return cls(sigmas, own, info)
 
@@ -247,6 +246,7 @@ def load_hdirection(path: str | Path) -> HDirection:
     kind = read_kind(path)
     if kind not in KINDS:
         raise EditError(
-            f"'{Path(path).name}' holds a {kind}; an h-space direction ({', '.join(KINDS)}) is accepted here."
+            f"'{plain_text(Path(path).name)}' holds a {plain_text(kind)}; an h-space direction "
+            f"({', '.join(KINDS)}) is accepted here."
         )
     return KINDS[kind].load(path)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..denoiser import Denoiser
+from ..denoiser import BottleneckRecorder, Denoiser, place_size_of
 from ..errors import EditError, check_sigmas
 from ..samplers import Run
 from .asyrp import sample_asyrp
@@ -67,8 +67,13 @@ def mean_direction(
     # By sigma: the sum of what was added to h there, and to how many rows.
     totals = {float(sigmas[i]): torch.zeros(()) for i in steps}
     counts = dict.fromkeys(totals, 0)
+    recorders = {sigma: BottleneckRecorder() for sigma in totals}
+    place_size = place_size_of(denoise)
 
     def add_and_record(h: Tensor, sigma: Tensor) -> Tensor:
+        # Of h its size alone is kept.
+        recorders[float(sigma)](torch.empty((1, 1, *h.shape[2:]), device="meta"))
+        recorders[float(sigma)].check_whole(noise[:1], place_size)
         dh = delta(h, sigma)
         totals[float(sigma)] = totals[float(sigma)] + dh.sum(dim=0).cpu()
         counts[float(sigma)] += len(h)
@@ -77,6 +82,8 @@ def mean_direction(
     for x in noise.split(run.batch):
         edit = BoundEdit(h_edit=add_and_record, layer=direction.layer)
         sample_asyrp(denoise, x.to(run.device), sigmas, edit, window, callback=run.on_state)
+    for recorder in recorders.values():
+        recorder.check_whole(noise[:1], place_size)
     table = torch.stack([total / counts[sigma] for sigma, total in totals.items()])
     info = {
         **direction.info,

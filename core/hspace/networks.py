@@ -16,12 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import EditError
-from .direction import MIN_SIGMA, DeltaDirection, resize_map
+from .direction import DeltaDirection, resize_map
+from .tensor_limits import GROUPS, MIN_SIGMA, TIME_WIDTH
 
-# Groups of the GroupNorm.
-GROUPS = 32
-# Numbers that the time embedding has: a sine and a cosine of each of half as many frequencies.
-TIME_WIDTH = 64
 # The lowest and the highest frequency, in radians a unit of log sigma.
 FREQUENCIES = (0.1, 10.0)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import BottleneckRecorder, Denoiser, layer_of
+from ..denoiser import Denoiser, layer_of, place_size_of, record_bottleneck
 from ..errors import EditError, check_sigmas
 from ..layers import layer_info
 from ..samplers import Run, euler_step, to_float64
@@ -113,12 +113,11 @@ def pca_directions(
         bottlenecks = []
         for k, state in enumerate(states):
             x = state.to(run.device)
-            recorder = BottleneckRecorder()
-            denoised = denoise(x, sigmas[i], recorder)
+            denoised, recorder = record_bottleneck(denoise, x, sigmas[i])
             states[k] = euler_step(x, denoised, sigmas[i], sigmas[i + 1]).cpu()
             # In full precision before rows of one picture are averaged.
             recorder.seen = [part.float().cpu() for part in recorder.seen]
-            bottlenecks.append(recorder.per_picture(len(x)))
+            bottlenecks.append(recorder.per_picture(x, place_size_of(denoise)))
             run.tick()
         points = torch.cat(bottlenecks)
         shape = points.shape[1:]

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import EditError
 from ..saliency import FOCUS, saliency_weight
 from .direction import HDirection
-from .networks import TIME_WIDTH, time_embedding
+from .networks import time_embedding
+from .tensor_limits import KERNEL, TIME_WIDTH
 
 # Chosen on the embedded model.
 WIDTH = 128
@@ -89,9 +91,9 @@ class Readout(HDirection):
             "in.bias": torch.zeros(WIDTH),
             "time.weight": normal(WIDTH, TIME_WIDTH),
             "time.bias": torch.zeros(WIDTH),
-            "conv1.weight": normal(WIDTH, WIDTH, 3, 3),
+            "conv1.weight": normal(WIDTH, WIDTH, KERNEL, KERNEL),
             "conv1.bias": torch.zeros(WIDTH),
-            "conv2.weight": normal(WIDTH, WIDTH, 3, 3),
+            "conv2.weight": normal(WIDTH, WIDTH, KERNEL, KERNEL),
             "conv2.bias": torch.zeros(WIDTH),
             "out.weight": torch.zeros(latent_channels, factor, factor, WIDTH),
             "out.bias": torch.zeros(latent_channels, factor, factor),
@@ -102,6 +104,11 @@ class Readout(HDirection):
     def channels(self) -> int:
         """The width of the bottleneck it was learned on."""
         return self.tensors["in.weight"].shape[1]
+
+    @property
+    def latent_channels(self) -> int:
+        """How many channels the latents have that it changes."""
+        return self.tensors["out.weight"].shape[0]
 
     @property
     def place_size(self) -> int:
@@ -121,9 +128,15 @@ class Readout(HDirection):
             the change, divided by its largest possible value so that it is at most 1.
 
         Raises:
-            EditError: It was learned on a bottleneck of another width.
+            EditError: It was learned on a bottleneck of another width, or of places of another size.
         """
         change = self.change(h, sigma, size)
+        if tuple(change.shape[-2:]) != tuple(size):
+            raise EditError(
+                f"readout '{self.name}' reads {self.place_size} x {self.place_size} latent pixels off each place "
+                f"of the bottleneck, which makes {change.shape[-2]} x {change.shape[-1]} and not {size[0]} x "
+                f"{size[1]}; use the model family it was learned on."
+            )
         return saliency_weight(change) / (1 + FOCUS) * change
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:

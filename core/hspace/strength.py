@@ -31,6 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import EditError
 from ..samplers import SIGMA_TOLERANCE
 from .direction import DeltaDirection, HDirection
 from .readout import Readout
@@ -173,6 +174,27 @@ def prediction_change(direction: HDirection, strength: float, window: EditWindow
                 total = total + factor * part.read(h, sigma.clamp(max=own.edit_from), size)
         return total
 
+    return change
+
+
+def fitting_change(change: Tensor, denoised: Tensor) -> Tensor:
+    """Check that a change of the prediction fits the prediction.
+
+    Args:
+        change: What a PredictionChange returns.
+        denoised: The prediction, [B, C, H, W].
+
+    Returns:
+        The change itself.
+
+    Raises:
+        EditError: It is for latents of other channels.
+    """
+    if change.ndim == denoised.ndim and change.shape[1] != denoised.shape[1]:
+        raise EditError(
+            f"The readout changes latents of {change.shape[1]} channels but this model's have {denoised.shape[1]}; "
+            "use the model family it was learned on."
+        )
     return change
 
 

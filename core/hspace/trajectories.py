@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import BottleneckRecorder, Denoiser
+from ..denoiser import Denoiser, place_size_of, record_bottleneck
 from ..errors import EditError, check_sigmas
 from ..samplers import Run, euler_step, sample_euler
 
@@ -132,9 +132,9 @@ def _follow_prompt(
         predictions = []
         bottlenecks = []
         for denoise in prompts:
-            recorder = BottleneckRecorder()
-            predictions.append(denoise(x, sigmas[i], recorder))
-            bottlenecks.append(recorder.mean())
+            denoised, recorder = record_bottleneck(denoise, x, sigmas[i])
+            predictions.append(denoised)
+            bottlenecks.append(recorder.mean(x, place_size_of(denoise)))
             run.tick()
         recorded.x[i, rows] = x.to("cpu", RECORDED)
         recorded.source[i, rows] = predictions[0].to("cpu", RECORDED)

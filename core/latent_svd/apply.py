@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import EditError, check_latent
+from ..errors import EditError, check_effect, check_latent
 from ..saliency import saliency_weight
 from .attribute import SVDAttribute
 from .svd import band_range, channel_norm, compose, resize_atoms, select, standardise
@@ -51,7 +51,7 @@ def apply_attribute(
 
     Raises:
         EditError: x has another channel count, contains NaN or is no picture latent; strength is not finite, rank is
-            negative, band is unknown, or the mask does not fit.
+            negative, band is unknown, the mask does not fit, or the edit gives NaN or enormous values.
     """
     check_latent(x, "latent")
     if x.shape[1] != attribute.channels:
@@ -72,7 +72,7 @@ def apply_attribute(
     code, std = standardise(x.float())
     edited = code + transfer_gain(x, attribute.source) * strength * edit
     weight = saliency_weight(edit).clamp(max=1)
-    y = restore_channel_norm(code, edited, weight) * std
+    y = check_effect(restore_channel_norm(code, edited, weight)) * std
     if mask is not None:
         _check_mask(mask, x)
         y = x + mask.to(y) * (y - x)

@@ -15,17 +15,30 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..errors import plain_text
 from ..files import read, write
+from ..limits import LARGEST, Limits
 from .predictor import Predictor
 from .svd import ChannelSVD
 from .transfer_gain import FOREIGN_GAIN
 
 KIND = "svd_attribute"
+# What is divided by is at least this.
+TINY = 1e-12
 # Tensors of the file and their axes: one letter an axis, the same letter the same length. SOURCE and PREDICTOR may be
 # absent, each as a whole.
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
 SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
-PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "g"}
+PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "1"}
+# Singular vectors have norm 1, up to the rounding of half precision; singular values are those of codes of unit
+# variance, whose largest is the root of a code's size.
+VECTORS = Limits(low=-1.01, high=1.01, columns=1.01)
+VALUES = Limits(low=0.0, high=LARGEST, descending="weakly")
+LIMITS = {
+    **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v"), VECTORS),
+    **dict.fromkeys(("edit.s", "source.s", "source_spectrum", "target_spectrum"), VALUES),
+    "mlp.scale": Limits(low=1e-12),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +69,7 @@ class SVDAttribute:
     @property
     def name(self) -> str:
         """The attribute's name, "attribute" where it has none."""
-        return self.info.get("name", "attribute")
+        return plain_text(self.info.get("name", "attribute"))
 
     @property
     def rank(self) -> int:
@@ -70,9 +83,9 @@ class SVDAttribute:
 
     def report(self) -> str:
         """Return in two or three lines what was learned: rank, noise level, size of the edit, share of its atoms."""
-        energy = self.edit.s.square().sum(dim=0)
-        size = float((energy.sum() / self.source_spectrum.square().sum()).sqrt())
-        shares = [f"{n}: {energy[:n].sum() / energy.sum():.0%}" for n in (1, 2, 4, 8) if n <= self.rank]
+        energy = self.edit.s.double().square().sum(dim=0)
+        size = float((energy.sum() / self.source_spectrum.double().square().sum().clamp(min=TINY)).sqrt())
+        shares = [f"{n}: {energy[:n].sum() / energy.sum().clamp(min=TINY):.0%}" for n in (1, 2, 4, 8) if n <= self.rank]
         lines = [
             f"{self.name}: {self.rank} atoms in each of {self.channels} channels, "
             f"learned at sigma {self.sigma or 'unknown'}",
@@ -97,7 +110,7 @@ class SVDAttribute:
             tensors |= dict(zip(SOURCE, self.source, strict=True))
         if self.predictor is not None:
             tensors |= dict(zip(PREDICTOR, self.predictor, strict=True))
-        write(path, KIND, tensors, dict(self.info), sigma=self.sigma, target_sigma=self.target_sigma)
+        write(path, KIND, tensors, dict(self.info), LIMITS, sigma=self.sigma, target_sigma=self.target_sigma)
 
     @classmethod
     def load(cls, path: str | Path) -> SVDAttribute:
@@ -112,7 +125,7 @@ class SVDAttribute:
         Raises:
             EditError: The file is not a whole SVD attribute of a known version.
         """
-        tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), SOURCE, PREDICTOR)
+        tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), SOURCE, PREDICTOR, limits=LIMITS)
         source = None
         if "source.u" in tensors:
             source = ChannelSVD._make(tensors[name] for name in SOURCE)

@@ -13,11 +13,12 @@ Keys of an attribute's info that are written here and in core/model_family.py:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import EditError
+from ..errors import EditError, plain_text
 from ..files import read_kind
 from ..hspace.direction import KINDS, HDirection, load_hdirection
 from ..hspace.readout import Readout
@@ -48,7 +49,8 @@ def load_attribute(path: str | Path) -> Attribute:
         return SVDAttribute.load(path)
     if kind in KINDS:
         return load_hdirection(path)
-    raise EditError(f"'{Path(path).name}' holds a {kind}, which this version of Singular Edit does not know.")
+    label = plain_text(Path(path).name)
+    raise EditError(f"'{label}' holds a {plain_text(kind)}, which this version of Singular Edit does not know.")
 
 
 def with_info(attribute: Attribute, info: Mapping[str, str]) -> Attribute:
@@ -82,12 +84,13 @@ def advice(attribute: Attribute, source_prompt: str, target_prompt: str) -> dict
 
 
 def advised_strength(attribute: Attribute) -> float:
-    """Return the strength to begin with: the file's own, or the default of its kind."""
+    """Return the strength to begin with: the file's own within the slider's range, or the default of its kind."""
     default = defaults.SVD_STRENGTH if isinstance(attribute, SVDAttribute) else EditSettings().strength
     try:
-        return float(attribute.info.get("strength", default))
+        advised = float(attribute.info.get("strength", default))
     except ValueError:
         return default
+    return min(max(advised, defaults.SLIDER_LOW), defaults.SLIDER_HIGH) if math.isfinite(advised) else default
 
 
 def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:

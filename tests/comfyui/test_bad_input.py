@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.families import patcher
+from helpers.families import latent, tiny
 from helpers.graph import Graph, empty_latent
 from singular_edit.core import EditError
 from singular_edit.core.hspace.direction import TableDirection
+from singular_edit.core.recipes.attributes import load_attribute
+from singular_edit.demo.attributes import svd_path
 
 
 @pytest.fixture(scope="module")
@@ -21,31 +23,10 @@ def faces(graph):
 
 
 @pytest.fixture(scope="module")
-def transformer(graph):
-    """A MODEL without a bottleneck: a small random SD3 transformer, with the demo model's latents."""
-    import comfy.supported_models
-
-    class Tiny(comfy.supported_models.SD3):
-        latent_format = type(graph.model.model.latent_format)
-
-    config = Tiny(
-        {
-            "in_channels": 4,
-            "patch_size": 2,
-            "depth": 2,
-            "input_size": None,
-            "adm_in_channels": None,
-            "context_embedder_config": None,
-            "qk_norm": None,
-            "out_channels": 4,
-            "pos_embed_max_size": 64,
-            "num_patches": 4096,
-            "pos_embed_scaling_factor": None,
-        }
-    )
-    config.set_inference_dtype(torch.float32, None)
+def video_model():
+    """A MODEL without a place for h: a small random Wan."""
     with torch.inference_mode():
-        return patcher(config.get_model({}, "", device=torch.device("cpu")))
+        return tiny("wan")
 
 
 def table(sigmas, channels):
@@ -93,13 +74,60 @@ def test_codes_that_do_not_fit(graph, faces):
         graph.run("LatentSVDEdit", latent={"samples": torch.randn(1, 16, 8, 8)}, attribute=attribute)
 
 
-def test_no_bottleneck(graph, transformer):
-    sigmas = graph.schedule(4, transformer)
+def test_no_bottleneck(graph, video_model):
+    sigmas = graph.schedule(4, video_model)
     with pytest.raises(EditError, match="no U-Net bottleneck"):
-        graph.learn("readout", model=transformer, latent_image=empty_latent(1), sigmas=sigmas)
+        graph.learn("readout", model=video_model, latent_image=empty_latent(1), sigmas=sigmas)
     sampler = graph.asyrp(table(sigmas, 128))
     with pytest.raises(EditError, match=r"U-Net.*bottleneck"):
-        graph.sample({"samples": torch.randn(1, 4, 16, 16)}, sampler, model=transformer, sigmas=sigmas)
+        graph.sample(latent("wan"), sampler, model=video_model, sigmas=sigmas)
+
+
+def test_prompts_of_another_model(graph):
+    with torch.inference_mode():
+        model = tiny("sd3")
+    wide = [[torch.randn(1, 8, 33), {}]]
+    with pytest.raises(EditError, match="source is of a text encoder of width 33, but 64 is accepted here"):
+        graph.pair(model=model, source=wide, target=wide, negative=wide)
+
+
+WIDGETS = [
+    ("DemoFace", dict(seed=2**64), "seed is 18446744073709551616; a whole number from 0 to"),
+    ("DemoFace", dict(seed=-1), "seed is -1; a whole number"),
+    ("DemoFace", dict(seed=None), "seed is missing"),
+    ("DemoFace", dict(smile="x_{"), "smile is 'x_{'; as drawn, on, off are accepted"),
+    ("StrengthSweep", dict(count=0), "count is 0; a whole number from 1 to"),
+    ("StrengthSweep", dict(first=float("nan")), "first is nan; a number from -10 to 10"),
+    ("StrengthSweep", dict(last=float("inf")), "last is inf; a number from -10 to 10"),
+    ("StrengthSweep", dict(latent={}), "latent is a dict; wire a LATENT"),
+    ("SaveAttribute", dict(filename_prefix="../../x"), r"filename_prefix is '../../x'; a name that every system takes"),
+    ("SaveAttribute", dict(filename_prefix="a\\b"), "filename_prefix is"),
+    ("SaveAttribute", dict(creator="\ud800"), "creator is '', which is no plain text"),
+    ("LoadAttribute", dict(file="a\0b"), "No file 'a b' in models/latent_attributes"),
+]
+
+
+@pytest.mark.parametrize(("node", "inputs", "said"), WIDGETS)
+def test_values_that_no_page_sends(graph, faces, node, inputs, said):
+    honest = {
+        "StrengthSweep": dict(latent=faces, attribute=load_attribute(svd_path("hat"))),
+        "SaveAttribute": dict(attribute=load_attribute(svd_path("hat"))),
+    }
+    with pytest.raises(EditError, match=said) as raised:
+        graph.run(node, **{**honest.get(node, {}), **inputs})
+    assert len(str(raised.value)) <= 300
+    assert str(raised.value).isprintable()
+
+
+def test_two_savers_never_share_a_name(graph):
+    attribute = load_attribute(svd_path("hat"))
+    names = [graph.run("SaveAttribute", attribute=attribute, filename_prefix="people/hat")[0] for _ in range(3)]
+    assert names == [f"people/hat_{i:05}_.safetensors" for i in (1, 2, 3)]
+
+
+def test_names_are_no_formulas(graph, faces):
+    for name in ("$x_{", r"$\frac$", "x^", "k" * 3000):
+        graph.run("SVDAttributeLearn", source=faces, target=graph.faces([3, 4]), name=name)
 
 
 def test_direction_of_another_model(graph, faces):

@@ -258,7 +258,7 @@ def test_areas_are_refused_by_readouts_alone(learned):
     edited = sample_asyrp(Areas(), noise(2), SIGMAS, BoundEdit(h_edit=lambda h, sigma: h + 1))
     assert not torch.allclose(edited, sample_euler(Areas(), noise(2), SIGMAS))
     readout = bind_edit(learned[3], 1.0, SIGMAS, EditWindow())
-    with pytest.raises(EditError, match="divides it into areas"):
+    with pytest.raises(EditError, match="has the size of a part"):
         sample_asyrp(Areas(), noise(2), SIGMAS, readout)
 
 
