@@ -71,6 +71,8 @@ TABLES = (
         ("learning_cost.py", "quality"),
         ("--count", "2", "--samples", "16", "--attributes", "glasses"),
     ),
+    Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
+    Table("slider", ("slider.py",), ("--count", "2", "--attributes", "glasses")),
     Table(
         "full_size",
         ("full_size.py",),

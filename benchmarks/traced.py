@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-import torch
 import traced_variants
 from singular_edit.core import load_hdirection, round_trip_psnr, sample_traced, traced_inversion
 from singular_edit.core.recipes import defaults
@@ -23,7 +22,6 @@ from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import HELD_OUT, SOURCE, Session
-from singular_edit.demo.words import caption
 from torch import Tensor
 
 CHOOSING_FACES = 60_000
@@ -33,16 +31,14 @@ def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
     """Print how exactly held-out renders come back, under "a face" and under their own captions."""
     drawn = faces.sample(range(args.first, args.first + args.count))
     latents = model.encode(faces.render(drawn))
-    own = torch.cat([model.context(caption(names)) for names in drawn.names()])
     print(f"{args.count} renders, latent PSNR in dB (lowest); 200 is bit for bit\n")
-    for prompt, context in ((repr(SOURCE), model.context(SOURCE)), ("their own captions", own)):
-        heading = f"under {prompt}"
+    for own in (False, True):
+        heading = "under their own captions" if own else f"under {SOURCE!r}"
         print(f"{heading:<34s}" + "".join(f"{f'{steps} steps':>18s}" for steps in args.steps) + "  calls/step")
         for cfg in args.guidance:
             cells = []
             for steps in args.steps:
-                denoise = model.denoiser("", cfg=cfg)
-                denoise.context = context
+                denoise = model.captioned(drawn, cfg) if own else model.denoiser(SOURCE, cfg=cfg)
                 sigmas = model.sigmas(steps)
                 trace, report = traced_inversion(denoise, latents, sigmas)
                 # As ComfyUI hands a code on: scaled to LATENT space and back.

@@ -68,13 +68,16 @@ def check_inputs(node: type[io.ComfyNode], inputs: dict[str, Any]) -> None:
     """
     # ComfyUI does not compare an input with its options where the node checks it itself.
     own_checks = set(inspect.signature(node.validate_inputs).parameters)
+    # What a later version appended has a default, and workflows from before lack it.
+    parameters = inspect.signature(node.execute).parameters
     model = None
     prompts: dict[str, Any] = {}
     for item in node.define_schema().inputs:
         name = item.id
         value = inputs.get(name)
         if value is None:
-            if not item.optional:
+            has_default = name in parameters and parameters[name].default is not inspect.Parameter.empty
+            if not item.optional and not (has_default and name not in inputs):
                 raise EditError(f"{name} is missing; wire it, or give it a value.")
             continue
         if not (item.io_type == io.Combo.io_type and name in own_checks):

@@ -72,7 +72,9 @@ def apply_attribute(
     code, std = standardise(x.float())
     edited = code + transfer_gain(x, attribute.source) * strength * edit
     weight = saliency_weight(edit).clamp(max=1)
-    y = check_effect(restore_channel_norm(code, edited, weight)) * std
+    y = restore_channel_norm(code, edited, weight) * std
+    # Against the size of x: a code of one value has next to no standard deviation to be measured by.
+    check_effect(y / x.float().abs().max().clamp(min=1e-12))
     if mask is not None:
         _check_mask(mask, x)
         y = x + mask.to(y) * (y - x)

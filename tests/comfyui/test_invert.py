@@ -230,6 +230,17 @@ def test_flow_latent_linked_raises_before_any_work(graph, flow, faces):
     class Linked(node):
         hidden = type("Hidden", (), {"prompt": {"9": {"inputs": {"latent_image": ["4", 0]}}}, "unique_id": "4"})
 
-    inputs = (flow, graph.source, graph.negative, faces, graph.schedule(20, flow), 1.0, "fixed_point", 20, 1e-4, 0)
+    inputs = dict(
+        model=flow,
+        positive=graph.source,
+        negative=graph.negative,
+        latent_image=faces,
+        sigmas=graph.schedule(20, flow),
+        cfg=1.0,
+        method="fixed_point",
+        max_iterations=20,
+        tolerance=1e-4,
+        stop_at_step=0,
+    )
     with torch.inference_mode(), pytest.raises(EditError, match="no LATENT form"):
-        Linked.execute(*inputs)
+        Linked.execute(**inputs)

@@ -8,6 +8,7 @@ from helpers.graph import Graph, empty_latent
 from helpers.tensors import relative
 from singular_edit.core.recipes.attributes import with_info
 from singular_edit.core.recipes.settings import PairSettings
+from singular_edit.demo.architectures import UNET
 from singular_edit.demo.attributes import readout_path, svd_path
 from singular_edit.demo.enlarge import reduce
 
@@ -56,7 +57,7 @@ def prepared(graph, face):
 
 def small(image):
     """An IMAGE inside ComfyUI as the library's picture, [B, 3, 64, 64]."""
-    return reduce(image.movedim(-1, 1))
+    return reduce(image.movedim(-1, 1), UNET.enlargement)
 
 
 def assert_same_edit(graph, edit, code, prepared, here, there, strength):

@@ -102,7 +102,8 @@ def test_the_archive_holds_what_users_need_and_nothing_else(archive):
     unwanted = ("tests/", "benchmarks/", ".", "demo/train", "CONTRIBUTING")
     assert [name for name in names if name.startswith(unwanted)] == []
     assert [name for name in names if name.startswith("workflows/") and name.endswith(".py")] == []
-    assert archive.stat().st_size < 20e6
+    # Two embedded models are most of it.
+    assert archive.stat().st_size < 36e6
 
 
 def test_comfy_run_runs_a_workflow(server, home):

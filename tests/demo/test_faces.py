@@ -83,7 +83,12 @@ def test_the_contact_sheet_shows_the_face_without_an_attribute_that_it_had():
 
     drawn = faces.sample([7])
     for having in (True, False):
-        plain = SimpleNamespace(faces=drawn.with_attributes(hat=having), attribute="hat", has_attribute=having)
+        plain = SimpleNamespace(
+            model=SimpleNamespace(counterfactuals=faces.counterfactuals),
+            faces=drawn.with_attributes(hat=having),
+            attribute="hat",
+            has_attribute=having,
+        )
         (truth,) = _nearest_truths(SheetRows("", plain, [faces.render(drawn, hat=not having)]))
         assert psnr(truth, faces.render(drawn, hat=not having)[0]) > 20
         assert psnr(truth, faces.render(drawn, hat=having)[0]) < 20
