@@ -187,6 +187,7 @@ def main() -> None:
     unit = commands.add_parser("unit")
     unit.add_argument("--times", type=float, nargs="+", default=[1.4, 1.6, 1.8, 2.1])
     unit.set_defaults(run=learning_studies.run_unit)
+
     start = commands.add_parser("start")
     start.add_argument("--noise-seed", type=int, default=0, help="of the noises that shares are measured on")
     start.set_defaults(run=learning_studies.run_start)
@@ -210,7 +211,7 @@ def main() -> None:
     calibration.add_argument("--count", type=int, default=32, help="noises")
     calibration.set_defaults(run=learning_studies.run_calibration)
 
-    for command in (quality, unit, places, states, calibration):
+    for command in (quality, start, unit, places, states, calibration):
         command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
     args = parser.parse_args()
     args.run(args)

@@ -65,7 +65,7 @@ TABLES = (
     Table("hspace_strengths", ("hspace.py", "strengths"), ("--count", "2", "--attributes", "glasses")),
     Table("hspace_schedule", ("hspace.py", "schedule"), ("--count", "2")),
     Table("hspace_edits", ("hspace.py", "edits"), ("--count", "2", "--attributes", "glasses")),
-    Table("learning_sizes", ("learning_cost.py", "sizes"), ("--attributes", "glasses")),
+    Table("learning_sizes", ("learning_cost.py", "sizes"), ()),
     Table(
         "learning_quality",
         ("learning_cost.py", "quality"),
