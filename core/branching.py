@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser
 from .errors import EditError, check_sigmas
-from .samplers import Run, sample_euler
+from .samplers import Run, sample_euler, states_at
 
 # A change whose square is below this is none.
 MIN_CHANGE = 1e-12
@@ -62,13 +62,8 @@ def change_shares(
     for x in noise.split(run.batch):
         x = x.to(run.device)
         whole_target = sample_euler(target, x, sigmas, run.on_state)
-        states = []
-        reached = 0
-        for step in branch_steps:
-            x = sample_euler(source, x, sigmas[reached : step + 1], run.on_state)
-            states.append(x)
-            reached = step
-        source_picture = sample_euler(source, x, sigmas[reached:], run.on_state)
+        states = states_at(source, x, sigmas, branch_steps, run.on_state)
+        source_picture = sample_euler(source, states[-1], sigmas[branch_steps[-1] :], run.on_state)
         change = (whole_target - source_picture).double()
         whole += change.square().sum().cpu()
         for k, (step, state) in enumerate(zip(branch_steps, states, strict=True)):

@@ -6,7 +6,7 @@ no slope, and no inverse: the noise they drew is not in the picture. Every tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -252,3 +252,27 @@ def sample(
             callback(i, x, old_denoised)
         x = x + d * (sigmas[i + 1] - sigmas[i])
     return x
+
+
+def states_at(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, steps: Sequence[int], callback: OnState | None = None
+) -> list[Tensor]:
+    """Sample by Euler and keep the states at some steps.
+
+    Args:
+        denoise: The model under a prompt.
+        x: State at sigmas[0], [B, C, H, W] in model space.
+        sigmas: Descending noise levels, [n + 1].
+        steps: The steps, from 0 to n, rising.
+        callback: As sample_euler takes it.
+
+    Returns:
+        The state at each step, like x.
+    """
+    states = []
+    reached = 0
+    for step in steps:
+        x = sample_euler(denoise, x, sigmas[reached : step + 1], callback)
+        states.append(x)
+        reached = step
+    return states

@@ -5,13 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..core.hspace.calibration import unit_of
-from ..core.recipes.hspace import Learned
+from ..core.recipes.hspace import ENOUGH, Learned
 from ..core.recipes.learning_cost import LearningPlan
 from ..core.recipes.settings import CLIP, READOUT, LearnSettings
 from . import plots
 
-# The report says what may help when the direction comes less than this share of the way.
-ENOUGH = 0.5
 # From this share on, the attribute is there in most pictures.
 WELL = 0.7
 LOSS_MEANING = {

@@ -14,7 +14,7 @@ from ..backends.comfyui.noise import check_start, is_max_denoise
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.traced import Trace, follow_trace
-from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
+from ..core.latent_svd.prompt_pairs import PromptPair, pair_calls, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
 from .inputs import ADVANCED, cfg_input, trace_input, trace_of, with_advanced, with_search_words
 
@@ -164,7 +164,7 @@ class LatentPair(io.ComfyNode):
         tried = branch_steps(first_parting, last_parting)
         trace = None if trace is None else trace_of(trace, "trace")
         drawn = noise.generate_noise({**latent_image, "samples": samples}).float()
-        bar = comfy.utils.ProgressBar(at_step + sum(at_step - step for step in tried))
+        bar = comfy.utils.ProgressBar(pair_calls(at_step, tried))
 
         def advance() -> None:
             bar.update(1)

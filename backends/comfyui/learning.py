@@ -152,8 +152,7 @@ def learn_svd_in_session(
     Raises:
         EditError: A step is not in the schedule.
     """
-    a_batch = settings.step + sum(settings.step - step for step in settings.branch_steps)
-    progress = Progress(f"Learning {name}", a_batch * -(-settings.count // len(latent)))
+    progress = Progress(f"Learning {name}", settings.calls * -(-settings.count // len(latent)))
 
     def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
         sampling = wrapped.inner_model.inner_model.model_sampling

@@ -28,8 +28,6 @@ from .pictures import Size
 # Short names of methods.
 ALIASES = {"svd": SVD_METHOD}
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), *ALIASES)
-# From less of the way than this on, what was learned is said to be weak.
-WEAK = 0.5
 
 LOGGER = logging.getLogger("singular_edit")
 
@@ -157,9 +155,8 @@ def _learn_svd(  # noqa: PLR0917
 ) -> Attribute:
     """Learn an SVD attribute from pairs of codes."""
     batch = learning_batch(size)
-    calls = settings.step + sum(settings.step - step for step in settings.branch_steps)
     noise = model.starting_noise(settings.count, size, schedule.sigmas[0], seed)
-    with ticking(model, f"Learning {info['name']}", calls * -(-settings.count // batch)) as tick:
+    with ticking(model, f"Learning {info['name']}", settings.calls * -(-settings.count // batch)) as tick:
         return latent_svd.learn_from_prompts(
             prompts,
             noise,
@@ -192,7 +189,7 @@ def _learn_direction(  # noqa: PLR0917
     if learned.start is not None:
         LOGGER.info("%s: %s", info["name"], learned.start.text())
     if learned.progress is not None:
-        say = LOGGER.warning if learned.progress < WEAK else LOGGER.info
+        say = LOGGER.warning if learned.progress < hspace.ENOUGH else LOGGER.info
         say("%s goes %.0f %% of the way from the source to the target.", info["name"], 100 * learned.progress)
     return learned.direction
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import EditError
 from ..saliency import saliency_weight
-from ..samplers import OnStep, Run, sample_euler
+from ..samplers import OnStep, Run, sample_euler, states_at
 
 # Share of the earliest branch step's change that a later one must still make. Chosen by hand on the embedded model of
 # drawn faces; no benchmark varies it, and another model may want another value.
@@ -89,13 +89,8 @@ def sample_prompt_pair(  # noqa: PLR0913
     callback = Run(on_step=on_step).on_state
 
     # The source prompt's trajectory, with its state at each branch step.
-    states = []
-    reached = 0
-    for branch_step in branch_steps:
-        x = sample_euler(source, x, sigmas[reached : branch_step + 1], callback)
-        states.append(x)
-        reached = branch_step
-    source_code = sample_euler(source, x, sigmas[reached : step + 1], callback)
+    states = states_at(source, x, sigmas, branch_steps, callback)
+    source_code = sample_euler(source, states[-1], sigmas[branch_steps[-1] : step + 1], callback)
 
     # The target prompt from each of these states.
     candidates = []
@@ -114,6 +109,11 @@ def sample_prompt_pair(  # noqa: PLR0913
         target=sample_euler(target, target_code, sigmas[step : step + delta + 1], callback),
         branch_step=torch.tensor(branch_steps)[chosen.cpu()],
     )
+
+
+def pair_calls(step: int, branch_steps: Sequence[int], delta: int = 0) -> int:
+    """Return how many model calls sample_prompt_pair makes, with arguments of these names."""
+    return step + sum(step - branch_step for branch_step in branch_steps) + delta
 
 
 def _change_size(change: Tensor) -> Tensor:

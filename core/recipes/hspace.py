@@ -41,6 +41,9 @@ from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
 from .start import Start, measure_start
 
+# What comes less than this share of the way was learned badly, and reports say what may help.
+ENOUGH = 0.5
+
 
 class Learned(NamedTuple):
     """What was learned and how well.

@@ -102,9 +102,8 @@ def edited_step(attribute: SVDAttribute, schedule: Schedule) -> int | None:
     """
     if attribute.sigma > 0:
         return step_at_sigma(schedule.sigmas, attribute.sigma)
-    highest = schedule.sigma_at(defaults.T_X_PERCENT)
-    below = [i for i, sigma in enumerate(schedule.sigmas[:-1].tolist()) if sigma <= highest]
-    return below[0] if below else None
+    step = schedule.step_at(defaults.T_X_PERCENT)
+    return step if step < len(schedule.sigmas) - 1 else None
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
+from ..latent_svd.prompt_pairs import pair_calls
 from ..layers import AUTO
 from ..samplers import Schedule
 from . import defaults
@@ -154,6 +155,11 @@ class PairSettings:
     branch_steps: tuple[int, ...] = defaults.BRANCH_STEPS
     delta: int = 0
     count: int = defaults.PAIRS
+
+    @property
+    def calls(self) -> int:
+        """Model calls for one batch of pairs."""
+        return pair_calls(self.step, self.branch_steps, self.delta)
 
     @classmethod
     def for_schedule(cls, schedule: Schedule, effort: float = 1.0) -> PairSettings:
