@@ -5,6 +5,7 @@
     python benchmarks/learning_cost.py places         what a place of the bottleneck teaches, against a noise
     python benchmarks/learning_cost.py states         recorded states of a noise, at equal evaluations
     python benchmarks/learning_cost.py start          where learning begins: shares of the change, and quality
+    python benchmarks/learning_cost.py start_noises   how far apart the shares are that a few noises give
     python benchmarks/learning_cost.py unit           quality, by what a readout's measured scale is multiplied by
     python benchmarks/learning_cost.py calibration    progress by noises and steps that it is measured on
 
@@ -211,7 +212,14 @@ def main() -> None:
     calibration.add_argument("--count", type=int, default=32, help="noises")
     calibration.set_defaults(run=learning_studies.run_calibration)
 
-    for command in (quality, start, unit, places, states, calibration):
+    start_noises = commands.add_parser("start_noises")
+    start_noises.add_argument("--model", default="unet", help="the name of an embedded model, or a folder")
+    start_noises.add_argument("--count", type=int, default=96, help="noises")
+    start_noises.add_argument("--groups", type=int, nargs="+", default=[8, 16, 32], help="multiples of the first")
+    start_noises.add_argument("--noise-seed", type=int, default=7)
+    start_noises.set_defaults(run=learning_studies.run_start_noises)
+
+    for command in (quality, start, start_noises, unit, places, states, calibration):
         command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
     args = parser.parse_args()
     args.run(args)

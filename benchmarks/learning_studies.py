@@ -22,6 +22,7 @@ from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.core.recipes.start import start_shares
 from singular_edit.demo import faces, loader
 from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.evaluated import open_model
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import Session, starting_noise
 from torch import Tensor
@@ -29,6 +30,7 @@ from torch.nn import functional as F
 
 # Where the studies of a readout's parts begin, for every attribute alike.
 LATEST_START = defaults.START_PERCENTS[-1]
+START_NOISES = 32  # that run_start measures shares on, as many as learning on the embedded U-Net does
 TEST_SEED = 1  # of the noises that held-out errors are computed on; the others are drawn from seed 0
 
 
@@ -67,16 +69,36 @@ def run_start(args: argparse.Namespace) -> None:
     """Print what share of its change the target prompt makes from each start, and the quality of edits from there."""
     model = loader.load()
     schedule = edits.schedule(model)
-    print(f"{args.count} faces from seed {args.first_seed}; share: of the target prompt's change, mean of 8 noises")
+    print(
+        f"{args.count} faces from seed {args.first_seed}; share: of the target prompt's change, {START_NOISES} noises"
+    )
     for name in args.attributes:
         s = Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), name, traced=True)
         both = edits.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
-        noise = starting_noise(model, defaults.START_NOISES, args.noise_seed, schedule.sigmas)
+        noise = starting_noise(model, START_NOISES, args.noise_seed, schedule.sigmas)
         print(f"{name:<34s}" + HEADER[34:])
         for start in start_shares(both, noise, schedule):
             settings = replace(LearnSettings.for_method(READOUT), start_percent=start.percent)
             edited = edits.asyrp(s, edits.readout(model, name, settings))
             print(score(s, edited).row(f"start {start.percent:g}, share {start.share:.2f}"), flush=True)
+
+
+def run_start_noises(args: argparse.Namespace) -> None:
+    """Print how far apart the shares from the latest start are that different noises give."""
+    model = open_model(args.model)
+    schedule = edits.schedule(model)
+    run = Run(args.groups[0], model.device)
+    print(f"share from {LATEST_START:g} on, {args.count} noises: mean; lowest to highest of groups")
+    for name in args.attributes:
+        both = edits.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
+        noise = starting_noise(model, args.count, args.noise_seed, schedule.sigmas)
+        few = noise.split(args.groups[0])
+        shares = torch.tensor([start_shares(both, part, schedule, run=run)[-1].share for part in few])
+        cells = [f"{shares.mean():.2f}"]
+        for size in args.groups:
+            means = shares.unflatten(0, (-1, size // args.groups[0])).mean(1)
+            cells.append(f"{size} noises {means.min():.2f} to {means.max():.2f}")
+        print(f"{name:<10s}" + "; ".join(cells), flush=True)
 
 
 def record(model: loader.DemoModel, name: str, count: int, seed: int = 0) -> PredictionChanges:

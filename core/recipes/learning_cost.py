@@ -17,9 +17,8 @@ from ..hspace.calibration import MAX_ROUNDS, measured_sigmas
 from ..hspace.prediction_changes import learned_steps, recorded_batches
 from ..hspace.trajectories import branch_step_at
 from ..samplers import Schedule
-from . import defaults
 from .settings import CLIP, READOUT, LearnSettings
-from .start import start_calls
+from .start import start_calls, start_noises
 
 # A readout's training asks nothing of the model. So many of its steps take about as long as one model call of a batch,
 # so that a progress bar which counts both runs evenly: python benchmarks/learning_cost.py sizes
@@ -211,7 +210,7 @@ def _start_cost(settings: LearnSettings, schedule: Schedule, batch: int) -> _Cal
     """Count what it takes to measure where learning begins."""
     if not settings.measures_start:
         return _Calls(0, 0)
-    noises = min(defaults.START_NOISES, settings.samples)
+    noises = start_noises(settings.samples)
     calls = start_calls(schedule)
     return _Calls(calls * len(_batches(noises, batch)), _prompts(settings) * calls * noises)
 

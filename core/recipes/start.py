@@ -1,7 +1,7 @@
 """Where learning begins: the latest sampling progress at which the target prompt still makes most of its change.
 
 A later start keeps more of the layout and brings less of the attribute. Where it should be depends on the attribute and
-on the model, so it is measured (core/branching.py), on a few noises and in few steps.
+on the model, so it is measured (core/branching.py), on some of the noises and in few steps.
 """
 
 from __future__ import annotations
@@ -46,15 +46,20 @@ def measure_start(prompts: PromptDenoisers, noise: Tensor, schedule: Schedule, *
 
     Args:
         prompts: The model under both prompts.
-        noise: Starting noises at the first sigma, [B, C, H, W] in model space; START_NOISES of them are taken.
+        noise: Starting noises at the first sigma, [B, C, H, W] in model space; start_noises(B) of them are taken.
         schedule: The schedule to learn on.
         run: on_step is called for each sampling step of each batch.
 
     Returns:
         The start. From the first of START_PERCENTS the share is 1, so that there always is one.
     """
-    starts = start_shares(prompts, noise[: defaults.START_NOISES], schedule, run=run)
+    starts = start_shares(prompts, noise[: start_noises(len(noise))], schedule, run=run)
     return [start for start in starts if start.share is None or start.share >= defaults.START_SHARE][-1]
+
+
+def start_noises(samples: int) -> int:
+    """Return how many of the noises that are learned from the start is measured on."""
+    return min(samples, max(defaults.START_MIN_NOISES, round(defaults.START_NOISES_SHARE * samples)))
 
 
 def start_shares(prompts: PromptDenoisers, noise: Tensor, schedule: Schedule, *, run: Run = Run()) -> list[Start]:

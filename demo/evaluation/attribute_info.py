@@ -1,12 +1,14 @@
 """Write into the attribute files that ship with the embedded model what they say of themselves.
 
-    python -m singular_edit.demo.evaluation.attribute_info
+    python -m singular_edit.demo.evaluation.attribute_info            their tensors stay as they are, bit for bit
+    python -m singular_edit.demo.evaluation.attribute_info --learn    readouts are learned anew first
 
-Their tensors stay as they are, bit for bit. The preview is one held-out face, before and after.
+The preview is one held-out face, before and after.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from ...core.recipes import defaults
 from ...core.recipes.attributes import Attribute, advice, load_attribute
 from ...core.recipes.settings import READOUT, LearnSettings
 from .. import faces, loader
-from ..attributes import FOLDER
+from ..attributes import FOLDER, readout_path
 from ..enlarge import SHOWN_SIDE
 from ..words import caption
 from . import edits
@@ -73,9 +75,24 @@ def rewrite(path: Path, model: loader.DemoModel) -> None:
     write(path, read_kind(path), tensors, info, **numbers)
 
 
+def learn_readouts(model: loader.DemoModel) -> None:
+    """Learn the readout of every attribute at the shipped settings, and write it in half precision."""
+    for name in faces.ATTRIBUTES:
+        learned = edits.learned_readout(model, name)
+        readout = learned.direction
+        halves = {key: tensor.half() for key, tensor in readout.tensors.items()}
+        write(readout_path(name), readout.kind, {**halves, "sigmas": readout.sigmas}, readout.info)
+        print(f"{name}: {learned.start.text() if learned.start else ''} Strength 1 makes {learned.progress:.0%}.")
+
+
 def main() -> None:
-    """Rewrite the info of every file that ships."""
+    """Rewrite the info of every file that ships, and with --learn the readouts too."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learn", action="store_true", help="learn the readouts anew")
+    arguments = parser.parse_args()
     model = loader.load()
+    if arguments.learn:
+        learn_readouts(model)
     for path in sorted(FOLDER.glob("*.safetensors")):
         rewrite(path, model)
         print(path.name, path.stat().st_size)
