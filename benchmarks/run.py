@@ -72,6 +72,7 @@ TABLES = (
         ("--count", "2", "--samples", "16", "--attributes", "glasses"),
     ),
     Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
+    Table("layers", ("layers.py",), ("--count", "2", "--blocks", "2", "--attributes", "glasses")),
     Table("slider", ("slider.py",), ("--count", "2", "--attributes", "glasses")),
     Table(
         "full_size",

@@ -20,9 +20,10 @@ LEARN_GUIDANCE = 2.0
 # number of steps, spacing and shift:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "T_x step"
 T_X_PERCENT = 0.68
-# Where two prompts may branch, likewise; each picture takes the latest that will do:
+# Where two prompts may branch, likewise; each picture takes the latest that will do. From 0 on, because how early an
+# attribute is decided depends on the model:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "pairs branch at step"
-BRANCH_PERCENTS = (0.16, 0.24, 0.32, 0.4, 0.48)
+BRANCH_PERCENTS = (0.0, 0.08, 0.16, 0.24, 0.32, 0.4, 0.48)
 # A prompt swap that keeps the layout begins here; a baseline of the tables.
 SWAP_PERCENT = 0.24
 # The same as steps of the "normal" schedule with STEPS steps.

@@ -9,7 +9,7 @@ from helpers.graph import Graph, empty_latent
 from helpers.tensors import relative
 
 STEP = 17
-BRANCH_STEPS = (4, 6, 8, 10, 12)
+BRANCH_STEPS = (0, 2, 4, 6, 8, 10, 12)
 
 
 @pytest.fixture(scope="module")
