@@ -4,8 +4,9 @@
     python benchmarks/traced.py edits          edits from traces beside edits from fixed_point's codes
     python benchmarks/traced.py variants       other ways to make and to follow a trace
 
-Readouts are those that ship with the embedded model. ``--first`` is the seed of the first face: what is reported is of
-50000 and up, defaults are chosen on 60000 and up. Recorded outputs are in benchmarks/results/traced.txt.
+Readouts are those that ship with the embedded U-Net; for ``edits --model transformer`` they are learned first, by the
+same defaults. ``--first`` is the seed of the first face: what is reported is of 50000 and up, defaults are chosen on
+60000 and up. Recorded outputs are in benchmarks/results/traced.txt.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from collections.abc import Callable
 import traced_variants
 from singular_edit.core import load_hdirection, round_trip_psnr, sample_traced, traced_inversion
 from singular_edit.core.recipes import defaults
+from singular_edit.core.recipes.inversion import FIXED_POINT, TRACED
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.demo import faces, loader
+from singular_edit.demo.architectures import ARCHITECTURES, UNET
 from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.score import HEADER, score
@@ -30,7 +33,7 @@ CHOOSING_FACES = 60_000
 def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
     """Print how exactly held-out renders come back, under "a face" and under their own captions."""
     drawn = faces.sample(range(args.first, args.first + args.count))
-    latents = model.encode(faces.render(drawn))
+    latents = model.encode(model.render(drawn))
     print(f"{args.count} renders, latent PSNR in dB (lowest); 200 is bit for bit\n")
     for own in (False, True):
         heading = "under their own captions" if own else f"under {SOURCE!r}"
@@ -52,13 +55,15 @@ def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
 
 def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
     """Print the scores of edits from fixed_point's codes and from traces."""
+    is_shipped = args.model == UNET.name
     print(
         f"{args.count} held-out renders an attribute; euler, {defaults.STEPS} steps; readout at strength "
         f"{args.strength:g}, own pair at strength {defaults.SVD_STRENGTH:g}\n"
     )
     for name in args.attributes:
-        readout = load_hdirection(readout_path(name))
+        readout = load_hdirection(readout_path(name)) if is_shipped else edits.readout(model, name)
         ways: dict[str, Callable[[Session], Tensor]] = {
+            "unedited": edits.unedited,
             "readout": lambda s, readout=readout: edits.asyrp(s, readout, EditSettings(args.strength)),
             "Latent SVD, own pair": edits.svd_own_pair,
             "prompt swap from T": edits.prompt_swap,
@@ -67,8 +72,7 @@ def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
         for cfg in args.guidance:
             drawn = faces.sample(range(args.first, args.first + args.count))
             sessions = {
-                "fixed_point": Session(model, drawn, name, cfg=cfg),
-                "traced": Session(model, drawn, name, cfg=cfg, traced=True),
+                method: Session(model, drawn, name, cfg=cfg, traced=method == TRACED) for method in args.methods
             }
             calls = ", ".join(
                 f"{method} {s.inversion.report.calls / s.inversion.report.steps:.2f}" for method, s in sessions.items()
@@ -88,6 +92,7 @@ def main() -> None:
     trips.add_argument("--steps", type=int, nargs="+", default=[10, 25, 50])
     trips.set_defaults(run=run_round_trips)
     edited = commands.add_parser("edits")
+    edited.add_argument("--methods", nargs="+", choices=[FIXED_POINT, TRACED], default=[FIXED_POINT, TRACED])
     edited.add_argument("--ways", nargs="+", help="only these rows, by their labels")
     edited.add_argument("--strength", type=float, default=EditSettings().strength, help="of the readouts")
     edited.set_defaults(run=run_edits)
@@ -98,12 +103,13 @@ def main() -> None:
         (edited, 48, HELD_OUT, [1.5, 5.0]),
         (variants, 24, CHOOSING_FACES, [1.5, 5.0]),
     ):
+        command.add_argument("--model", choices=ARCHITECTURES, default=UNET.name)
         command.add_argument("--count", type=int, default=count, help="held-out faces")
         command.add_argument("--first", type=int, default=first, help="seed of the first face")
         command.add_argument("--guidance", type=float, nargs="+", default=guidance)
         command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
     args = parser.parse_args()
-    args.run(loader.load(), args)
+    args.run(loader.load(name=args.model), args)
 
 
 if __name__ == "__main__":

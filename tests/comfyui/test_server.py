@@ -16,7 +16,7 @@ from helpers.server import PACK, Server, comfy_cli, copied_pack
 API = PACK / "workflows" / "advanced" / "api"
 WORKFLOWS = sorted(API.glob("*.json"))
 TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
-FEW = 96  # noises that a readout learns from here; the workflows take 128 and 256
+FEW = {"samples": 64, "steps": 300}  # what a readout learns in here; the workflows take 128 and 256 noises
 FOLDER = "ComfyUI-any.name"  # a folder of any name
 
 
@@ -71,7 +71,7 @@ def done(server):
             prompt = json.loads((API / f"{name}.json").read_text())
             for described in prompt.values():
                 if described["class_type"] == "SingularEditHDirectionLearn":
-                    described["inputs"]["samples"] = FEW
+                    described["inputs"] |= FEW
             runs[name] = (prompt, server.queue(prompt))
         return runs[name]
 

@@ -19,7 +19,7 @@ def no_loading(demo, monkeypatch):
 def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(showcase, "EFFORT", showcase.Effort(pairs=1, samples=4, training_steps=20))
     monkeypatch.setattr(showcase, "SEEDS", showcase.SEEDS[:1])
-    monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.0, 1.5))
+    monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.5,))
     assert cli.main(["demo", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     table = (tmp_path / "table.txt").read_text()
@@ -38,7 +38,7 @@ def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys
 
 def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(no_loading, tmp_path, capsys, monkeypatch):
     command = ["evaluate", "--output", str(tmp_path), "--count", "1", "--share", "0.01", "--attributes", "glasses"]
-    monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (0.0, 1.5))
+    monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.5,))
     prompt_swap, pair_noise = edits.prompt_swap, edits.pair_noise
     monkeypatch.setattr(edits, "pair_noise", lambda model, count, seed: pair_noise(model, count, seed)[:4])
     monkeypatch.setattr(edits, "prompt_swap", interrupted)
