@@ -59,7 +59,7 @@ def test_the_prediction_is_the_velocity_taken_off_and_guided(network):
     guided = negative + 3 * (positive - negative)
     assert relative(sd3_denoiser(network, 3.0)(x, sigma), x - 0.6 * guided) < 1e-5
     assert is_flow(sd3_denoiser(network))
-    assert layer_of(sd3_denoiser(network)) == "double_block:1"
+    assert layer_of(sd3_denoiser(network)) == "double_block:2"
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])

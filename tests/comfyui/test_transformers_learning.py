@@ -30,7 +30,7 @@ def test_learning_and_editing_leave_nothing_behind(graph, transformer, method, t
     before = weights(transformer.model)
     options = repr(transformer.model.model_options)
     direction = learn(graph, transformer, method)
-    auto = {"sd3": "double_block:1", "flux": "double_block:0"}[transformer.name]
+    auto = {"sd3": "double_block:2", "flux": "double_block:1"}[transformer.name]
     assert direction.layer == auto
     direction.save(tmp_path / "direction.safetensors")
     loaded = load_hdirection(tmp_path / "direction.safetensors")
@@ -126,13 +126,13 @@ def test_learn_attribute_and_apply_attribute_on_sd3(graph):
         model = tiny("sd3", seed=1)
     asked = dict(model=model, clip=Clip(), width=64, height=64, steps=4, effort="quick")
     readout, info = graph.run("LearnAttribute", **asked)
-    assert readout.layer == "double_block:1"
+    assert readout.layer == "double_block:2"
     assert readout.info["blocks"] == "4"
     assert "Saved as" in info
     again, info = graph.run("LearnAttribute", **asked)
-    assert again.layer == "double_block:1"
+    assert again.layer == "double_block:2"
     assert "Learned before" in info
-    _, info = graph.run("LearnAttribute", **asked, layer="double_block:2", method="difference")
+    _, info = graph.run("LearnAttribute", **asked, layer="double_block:1", method="difference")
     assert "Saved as" in info
 
     def drawn(model, sampler, prompt="a face"):
