@@ -35,8 +35,8 @@ python benchmarks/compatibility.py --comfyui {folders} --write docs/compatibilit
 one, all numbers are finite, an inverted picture comes back (or the report says that it does not), and the next stock
 picture is bit for bit what it was. **no**: the pack refuses in one sentence, which is below the table.
 
-The models are small and random, of ComfyUI's own classes of each family, on the CPU: the table says that nothing breaks,
-not how well an edit looks. A neighbour without a family's name stands beside SD1.5.
+The models are small and random, of ComfyUI's own classes of each family, on the CPU: the table says that nothing
+breaks, not how well an edit looks. A neighbour without a family's name stands beside SD1.5.
 """
 NOT_RUN = """
 ## Not run
@@ -93,8 +93,6 @@ def run_cells(columns: list[str], flags: list[str]) -> dict[str, dict[str, str]]
                 except Exception as failure:  # whatever falls through is what is looked for
                     line = (str(failure).splitlines() or [""])[0]
                     cells[row] = f"{FAIL}: {type(failure).__name__}: {line}"
-                if cells[row].startswith(FAIL):
-                    print(f"{name} x {row}: {cells[row]}", file=sys.stderr, flush=True)
     return table
 
 
@@ -111,24 +109,14 @@ def cells_of_process(path: Path, columns: list[str], flags: list[str]) -> dict[s
     """Run cells in a process whose ComfyUI is at path."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "cells.json"
-        command = [
-            sys.executable,
-            __file__,
-            "--cells",
-            str(result),
-            "--columns",
-            *columns,
-            "--flags",
-            *map(_bare, flags),
-        ]
-        subprocess.run(command, env={**os.environ, "COMFYUI_PATH": str(path)}, check=True, stdout=subprocess.DEVNULL)
+        names = [flag.removeprefix("--") for flag in flags]
+        command = [sys.executable, __file__, "--cells", str(result), "--columns", *columns, "--flags", *names]
+        environment = {**os.environ, "COMFYUI_PATH": str(path)}
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{path}:\n{done.stderr[-3000:]}")
         found: dict[str, dict[str, str]] = json.loads(result.read_text())
         return found
-
-
-def _bare(flag: str) -> str:
-    """Return an option without its dashes, which argparse would take for its own."""
-    return flag.removeprefix("--")
 
 
 def version_of(path: Path) -> str:
