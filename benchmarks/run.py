@@ -44,6 +44,8 @@ TABLES = (
     Table("fuzz", ("fuzz.py", "files"), ("--count", "100")),
     Table("inversion", ("inversion.py",), ("--count", "2", "--steps", "10", "--guidance", "1")),
     Table("inversion_captions", ("inversion.py", "--captions"), ("--count", "2", "--steps", "10", "--guidance", "5")),
+    Table("compatibility", ("compatibility.py",), ("--columns", "SD1.5")),
+    Table("half_precision", ("half_precision.py",), ("--count", "1", "--families", "sd15", "--guidance", "5")),
     Table("inversion_edits", ("inversion_edits.py",), ("--count", "2", "--attributes", "glasses")),
     Table("unsolvable_steps", ("unsolvable_steps.py",), ()),
     Table("traced_round_trips", ("traced.py", "round_trips"), ("--count", "2", "--steps", "10", "--guidance", "5")),

@@ -28,7 +28,8 @@ class Denoiser(Protocol):
     - ``flow``, a bool: whether the model is a flow model (False if absent);
     - ``place_size``, an int: latent pixels along each side for one place of the bottleneck, by which a bottleneck of
       a part of the picture is told (0, not known, if absent);
-    - ``layer``, a str: where its h is (core.layers); a U-Net's middle block if absent.
+    - ``layer``, a str: where its h is (core.layers); a U-Net's middle block if absent;
+    - ``dtype``, a torch.dtype: what its network computes in (not known if absent).
     """
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
@@ -74,6 +75,11 @@ def place_size_of(denoise: Denoiser) -> int:
 def guidance_of(denoise: Denoiser) -> float:
     """Return by how much the denoiser's guidance multiplies a change of the conditional prediction."""
     return float(getattr(denoise, "guidance", 1.0))
+
+
+def precision_of(denoise: Denoiser) -> torch.dtype | None:
+    """Return what the denoiser's network computes in; None where it does not say."""
+    return getattr(denoise, "dtype", None)
 
 
 def is_flow(denoise: Denoiser) -> bool:

@@ -149,7 +149,8 @@ class LatentInvert(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         "Draw the picture again once, and report how exactly it comes back. "
-                        "It takes one model call a step more."
+                        "It takes one model call a step more, and with fixed_point up to two, "
+                        "because residuals are then measured, not estimated."
                     ),
                 ),
                 io.Int.Input(

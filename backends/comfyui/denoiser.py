@@ -86,6 +86,12 @@ class ComfyDenoiser:
         return is_flow_model(self._base_model.model_sampling)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in: the weights' own, or what ComfyUI casts them to."""
+        cast = self._base_model.manual_cast_dtype
+        return self._base_model.get_dtype() if cast is None else cast
+
+    @property
     def place_size(self) -> int:
         """Latent pixels along each side for one place of h; 0 where it is not known."""
         return family_of(self._base_model).place_size

@@ -4,7 +4,8 @@ Walker and Ni, "Anderson acceleration for fixed-point iterations" (2011), type I
 restart, because model calls are all that counts here:
 
 - A row stops as soon as its *next* iterate can be expected to be good enough: its residual times the contraction that
-  was seen last.
+  was seen last. Where the residual is to be known and not expected, it stops one evaluation later, at a point that was
+  measured.
 - A row that stops improving is restarted once from its best point with half steps; if it stops improving again, it is
   left at its best point.
 """
@@ -40,7 +41,7 @@ class Solution:
 
     Attributes:
         x: The answers, like the guess.
-        residual: |g(x) - x| / size that is expected at x, [B].
+        residual: |g(x) - x| / size at x, [B]: what was measured there, or what is expected of the next iterate.
         solved: Whether that is below the tolerance, [B].
         calls: Evaluations of g.
     """
@@ -61,6 +62,7 @@ def solve(
     depth: int = 5,
     patience: int = PATIENCE,
     size: Tensor | None = None,
+    measured: bool = False,
 ) -> Solution:
     """Solve x = g(x) by Anderson acceleration.
 
@@ -74,6 +76,7 @@ def solve(
         depth: How many differences of iterates are remembered.
         patience: Evaluations without improvement after which a row is restarted, and the second time left at its best.
         size: What residuals are relative to, [B]; None for |guess|.
+        measured: Whether an answer is a point at which g was evaluated, so that its residual is not an expectation.
 
     Returns:
         The solution.
@@ -111,7 +114,7 @@ def solve(
         # Where the map contracts, the next iterate is better still although it is not measured; elsewhere only what
         # was measured counts.
         next_x = memory.mix(x, f, damping)
-        unmeasured = better & (contraction < CONTRACTING)
+        unmeasured = better & (contraction < CONTRACTING) & (not measured)
         moving = ~stopped
         answer = torch.where(moving[:, None], torch.where(unmeasured[:, None], next_x, best), answer)
         expected = torch.where(moving, torch.where(unmeasured, residual * contraction, best_residual), expected)

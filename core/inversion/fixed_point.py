@@ -17,11 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, HEdit
+from ..denoiser import Denoiser, HEdit, guidance_of, precision_of
 from ..errors import EditError, check_latent
 from ..samplers import SAMPLERS, Sampler, sampler_named, to_float64
-from .anderson import FixedPointMap, Solution, solve
+from .anderson import PATIENCE, FixedPointMap, Solution, solve
 from .ddim import remaining_sigmas
+from .precision import reachable_residual
 from .report import QUALITIES, InversionReport, OnInvertedStep, Quality
 
 # Residuals are relative to the norm of what a step returns, and for an empty picture to a latent of this
@@ -31,15 +32,25 @@ MIN_RMS = 1e-3
 # States the solver remembers where a whole trajectory is one fixed point; chosen on the embedded model.
 TRAJECTORY_DEPTH = 8
 
+# Evaluations without improvement after which a step is stuck whose tolerance is below what the model's precision is
+# known to reach: it has come to the rounding, where more of them only cost. The usual five take up to twice the calls
+# for residuals that are a twentieth smaller: python benchmarks/half_precision.py --patience 5
+ROUNDING_PATIENCE = 2
+
 
 class _Problem(NamedTuple):
-    """What is to be inverted: the picture ``end`` at the last of ``levels``, in the precision of the solver."""
+    """What is to be inverted: the picture ``end`` at the last of ``levels``, in the precision of the solver.
+
+    ``reach`` is the residual to which the model's own rounding lets a step be solved.
+    """
 
     denoise: Denoiser
     end: Tensor
     levels: Tensor
     report: InversionReport
     callback: OnInvertedStep | None
+    measured: bool
+    reach: float
 
 
 @torch.no_grad()
@@ -51,6 +62,7 @@ def fixed_point_inversion(
     *,
     stop_at_step: int = 0,
     sampler: str = "euler",
+    measured: bool = False,
     callback: OnInvertedStep | None = None,
 ) -> tuple[Tensor, InversionReport]:
     """Invert a sampler by solving every step for its input.
@@ -65,6 +77,8 @@ def fixed_point_inversion(
             evaluations.
         stop_at_step: The step at whose sigma the inversion stops; 0 goes all the way up.
         sampler: A name in SAMPLERS, or "ddim".
+        measured: Whether the residuals of the report are measured at the answer, for up to one evaluation a step more,
+            and not expected of an iterate after the last evaluation.
         callback: Called with (step, state) after each solved step, and with step 0 after each round over the
             trajectory of a multistep sampler.
 
@@ -79,6 +93,9 @@ def fixed_point_inversion(
     sigmas = remaining_sigmas(sigmas, stop_at_step)
     check_latent(x, "latent_image", video=True)
     report = InversionReport("fixed_point", sigmas.tolist(), sampler, first_step=stop_at_step, samples=len(x))
+    report.measured = measured
+    report.precision = precision_of(denoise)
+    report.reach = reachable_residual(report.precision, guidance_of(denoise))
     end = to_float64(x)
     dtype = x.dtype
 
@@ -86,9 +103,9 @@ def fixed_point_inversion(
         report.calls += 1
         return denoise(x.to(dtype), sigma.to(sigmas)).to(x)
 
-    problem = _Problem(counted, end, sigmas.to(end), report, callback)
+    problem = _Problem(counted, end, sigmas.to(end), report, callback, measured, report.reach)
     if method.multistep:
-        guess = _solve_steps(problem, SAMPLERS["euler"], QUALITIES["fast"])
+        guess = _solve_steps(problem._replace(measured=False), SAMPLERS["euler"], QUALITIES["fast"])
         states = _solve_trajectory(problem, method, quality, guess)
     else:
         states = _solve_steps(problem, method, quality)
@@ -110,7 +127,15 @@ def _solve_steps(problem: _Problem, sampler: Sampler, quality: Quality) -> list[
         # times larger.
         size = below.flatten(1).norm(dim=1).clamp(min=MIN_RMS * below[0].numel() ** 0.5)
         g = _step_map(problem, sampler, i, below)
-        solution = solve(g, _guess(below, effective, levels, i), quality.tolerance, quality.max_iterations, size=size)
+        solution = solve(
+            g,
+            _guess(below, effective, levels, i),
+            quality.tolerance,
+            quality.max_iterations,
+            patience=PATIENCE if quality.tolerance > problem.reach else ROUNDING_PATIENCE,
+            size=size,
+            measured=problem.measured,
+        )
         _check_finite(solution, levels[i])
 
         states[i] = solution.x
@@ -187,6 +212,7 @@ def _solve_trajectory(problem: _Problem, sampler: Sampler, quality: Quality, gue
         quality.rounds,
         depth=TRAJECTORY_DEPTH,
         patience=quality.rounds,
+        measured=problem.measured,
     )
     _check_finite(solution, levels[0])
     report.residuals = [solution.residual.max().item()]

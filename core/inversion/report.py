@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from .precision import is_half
 
 # What a latent's PSNR is relative to: its range from two standard deviations below the mean to two above.
 PEAK_DEVIATIONS = 4.0
@@ -75,8 +78,11 @@ class InversionReport:
         sigmas: Noise levels of the inverted steps, descending, one more than there are steps.
         sampler: The sampler that was inverted.
         calls: Model calls of the inversion.
-        residuals: For each step, how far its answer is expected to miss x_lo, relative to |x_lo|, of the worst sample.
-            One value for the whole trajectory of a multistep sampler; none for ddim, which solves nothing.
+        residuals: For each step, how far its answer misses x_lo, relative to |x_lo|, of the worst sample. One value for
+            the whole trajectory of a multistep sampler; none for ddim, which solves nothing.
+        measured: Whether the residuals were measured at the answers, or are what was expected of them.
+        precision: What the model computes in; None where that is not known.
+        reach: The residual to which that precision lets steps be solved at worst; 0 where it is not known.
         capped: The steps that were not solved to tolerance, and for how many of the samples.
         notes: Further lines of the report.
         first_step: The sampler's own number of the first inverted step.
@@ -89,6 +95,9 @@ class InversionReport:
     sampler: str = "euler"
     calls: int = 0
     residuals: list[float] = field(default_factory=list)
+    measured: bool = False
+    precision: torch.dtype | None = None
+    reach: float = 0.0
     capped: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     first_step: int = 0
@@ -128,7 +137,9 @@ class InversionReport:
         elif self.method == "traced":
             lines.append("exact for samplers that are given the trace; for the stock samplers use fixed_point.")
         elif self.residuals:
-            lines.append(f"worst relative residual {self.worst:.1e}")
+            lines.append(self._residual())
+            if is_half(self.precision):
+                lines.append(self._reachable())
         if self.capped:
             lines += self._unsolved()
         return "\n".join([*lines, *self.notes])
@@ -147,6 +158,17 @@ class InversionReport:
         if len(round_trip) > 1:
             text += f" (lowest of {len(round_trip)}: {float(round_trip.min()):.1f} dB)"
         return f"{text}, measured by sampling the way back once"
+
+    def _residual(self) -> str:
+        return f"worst relative residual {self.worst:.1e}, {'measured' if self.measured else 'an estimate'}"
+
+    def _reachable(self) -> str:
+        """Say to which residual the model's precision lets steps be solved."""
+        name = str(self.precision).removeprefix("torch.")
+        return (
+            f"the model computes in {name}, whose rounding can leave a residual of up to {self.reach:.1e} at this "
+            "guidance, whatever the quality; a model in float32 comes closer."
+        )
 
     def _unsolved(self) -> list[str]:
         """Name the steps that were not solved to tolerance, and what helps."""

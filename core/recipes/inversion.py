@@ -63,7 +63,8 @@ def invert(  # noqa: C901, PLR0913
         stop_at_step: The step at whose sigma the inversion stops; 0 goes all the way up.
         sampler: The sampler of the way back: a name in SAMPLERS, or "ddim". Only fixed_point inverts others than euler.
         seed: Seed of the noise that method traced draws for its first step.
-        measure: Whether the way back is sampled once, to report how exactly the pictures come back.
+        measure: Whether the way back is sampled once, to report how exactly the pictures come back, and whether the
+            residuals of fixed_point are measured, not estimated.
         on_step: Called for each inverted step and each measured one; see inversion_steps.
         callback: Called with (step, state, denoised) for each step of the measured way back.
 
@@ -93,7 +94,14 @@ def invert(  # noqa: C901, PLR0913
         code, report = ddim_inversion(denoise, x, sigmas, stop_at_step=stop_at_step, callback=advance)
     else:
         code, report = fixed_point_inversion(
-            denoise, x, sigmas, quality, stop_at_step=stop_at_step, sampler=sampler, callback=advance
+            denoise,
+            x,
+            sigmas,
+            quality,
+            stop_at_step=stop_at_step,
+            sampler=sampler,
+            measured=measure,
+            callback=advance,
         )
     if not measure:
         return Inverted(code, report, trace)

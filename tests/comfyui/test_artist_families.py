@@ -1,10 +1,8 @@
 """The artist's nodes on small random models of the real families, with a linear VAE and a clip of random texts."""
 
-import zlib
-
 import pytest
 import torch
-from helpers.families import UNETS, conditioning, tiny
+from helpers.families import UNETS, LinearVAE, RandomClip, tiny
 from helpers.graph import Graph
 from singular_edit.core import EditError
 
@@ -15,34 +13,6 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def graph(pack_nodes):
     return Graph(pack_nodes)
-
-
-class LinearVAE:
-    """Takes and gives pictures whose latent is their mean colours, in as many channels as the model wants."""
-
-    def __init__(self, channels: int) -> None:
-        self.mix = torch.linalg.qr(torch.randn(channels, 3, generator=torch.Generator().manual_seed(0)))[0]
-
-    def encode(self, pixels):
-        small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8)
-        return torch.einsum("cr,brhw->bchw", self.mix, 4 * small - 2)
-
-    def decode(self, latent):
-        small = (torch.einsum("cr,bchw->brhw", self.mix, latent) + 2) / 4
-        return torch.nn.functional.interpolate(small, scale_factor=8).movedim(1, -1)
-
-
-class RandomClip:
-    """Gives each text a random CONDITIONING of its own, the same one each time."""
-
-    def __init__(self, family: str) -> None:
-        self.family = family
-
-    def tokenize(self, text):
-        return zlib.crc32(text.encode())
-
-    def encode_from_tokens_scheduled(self, tokens):
-        return conditioning(self.family, tokens % 1000)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

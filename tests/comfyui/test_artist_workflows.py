@@ -41,9 +41,9 @@ def server(comfy, comfyui_path, tmp_path_factory):
         getattr(checkpoints, key)(base / "models" / path)
     extra = base / "custom_nodes" / "stand_ins"
     extra.mkdir(parents=True)
-    helpers = str(PACK / "tests")
+    helpers = [str(PACK / "tests"), str(PACK / "benchmarks")]
     (extra / "__init__.py").write_text(
-        f"import sys\nsys.path.append({helpers!r})\nfrom helpers.stand_in_nodes import NODE_CLASS_MAPPINGS\n"
+        f"import sys\nsys.path.extend({helpers!r})\nfrom helpers.stand_in_nodes import NODE_CLASS_MAPPINGS\n"
     )
     (base / "custom_nodes" / FOLDER).symlink_to(PACK, target_is_directory=True)
     server = Server(comfyui_path, base)

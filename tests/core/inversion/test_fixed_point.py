@@ -224,3 +224,39 @@ def test_the_picture_is_not_changed():
     before = x.clone()
     fixed_point_inversion(GaussianDenoiser(), x, karras(5))
     assert torch.equal(x, before)
+
+
+class Bfloat16(GaussianDenoiser):
+    """Predicts in bfloat16, as networks in half precision do."""
+
+    dtype = torch.bfloat16
+
+    def __call__(self, x, sigma, h_edit=None):
+        return super().__call__(x.bfloat16(), sigma).float()
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("denoise", [GaussianDenoiser(), Bfloat16()], ids=["float32", "bfloat16"])
+def test_measured_residuals_are_those_of_the_steps(denoise, quality):
+    sigmas = karras(8)
+    states = {len(sigmas) - 1: picture().double()}
+    _, report = fixed_point_inversion(
+        denoise, picture(), sigmas, QUALITIES[quality], measured=True, callback=states.__setitem__
+    )
+    for i, said in enumerate(report.residuals):
+        x = states[i]
+        slope = (x - denoise(x.float(), sigmas[i]).double()) / sigmas[i].double()
+        off = x + (sigmas[i + 1] - sigmas[i]).double() * slope - states[i + 1]
+        real = (off.flatten(1).norm(dim=1) / states[i + 1].flatten(1).norm(dim=1)).max()
+        assert said == pytest.approx(float(real), rel=0.01, abs=1e-6)
+    assert f"{report.worst:.1e}, measured" in report.text()
+    assert ("bfloat16, whose rounding" in report.text()) == (denoise.__class__ is Bfloat16)
+
+
+def test_half_precision_solves_up_to_its_rounding_and_gives_up_soon():
+    """Float32 solves the same steps; the tolerance is out of reach of bfloat16, so more evaluations would only cost."""
+    code, report = fixed_point_inversion(Bfloat16(), picture(), karras(8), QUALITIES["exact"], measured=True)
+    assert report.capped
+    assert QUALITIES["exact"].tolerance < report.worst < report.reach
+    assert report.calls < 12 * report.steps
+    assert relative(sample_euler(Bfloat16(), code, karras(8)), picture()) < report.reach

@@ -1,0 +1,46 @@
+"""docs/compatibility.md is what its command writes today, and nothing in it fails."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """{version: {column: cells}}, and the header of each."""
+    found = {}
+    parts = re.findall(r"^## ComfyUI (\S+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    for version, text in parts:
+        lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+        found[version] = {
+            line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines if "---" not in line[0]
+        }
+    return found
+
+
+def test_it_is_of_the_oldest_version_and_of_a_newer_one(tables):
+    assert next(iter(tables)) == "0.3.64"
+    assert len(tables) == 2
+
+
+def test_it_has_the_rows_and_columns_of_the_command(tables):
+    from compatibility import SPLIT, SPLIT_COLUMNS
+    from compatibility_columns import COLUMNS
+    from compatibility_rows import ROWS
+
+    for table in tables.values():
+        assert table[""] == list(ROWS)
+        assert list(table)[1:] == [*COLUMNS, *(f"{name}, {SPLIT}" for name in SPLIT_COLUMNS)]
+
+
+def test_every_cell_ran_or_is_refused_in_a_sentence(tables):
+    sentences = re.findall(r"^(\d+)\. ", PAGE.read_text(), re.MULTILINE)
+    for table in tables.values():
+        for column, cells in list(table.items())[1:]:
+            for cell in cells:
+                assert cell == "yes" or re.fullmatch(r"no \((\d+)\)", cell)[1] in sentences, column
