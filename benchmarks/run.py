@@ -41,7 +41,9 @@ class Table(NamedTuple):
 TABLES = (
     Table("import_time", ("import_time.py",), ("--repeats", "1")),
     Table("demo_model", ("demo_model.py",), ()),
-    Table("fuzz", ("fuzz.py", "files"), ("--count", "100")),
+    Table("fuzz_files", ("fuzz.py", "files"), ("--count", "100")),
+    Table("fuzz_coverage", ("fuzz.py", "coverage"), ("--count", "200")),
+    Table("fuzz_nodes", ("fuzz.py", "nodes"), ("--count", "60")),
     Table("inversion", ("inversion.py",), ("--count", "2", "--steps", "10", "--guidance", "1")),
     Table("inversion_captions", ("inversion.py", "--captions"), ("--count", "2", "--steps", "10", "--guidance", "5")),
     Table("inversion_edits", ("inversion_edits.py",), ("--count", "2", "--attributes", "glasses")),
@@ -72,6 +74,8 @@ TABLES = (
         ("--count", "2", "--samples", "16", "--attributes", "glasses"),
     ),
     Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
+    Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
+    Table("repeats", ("side_effects.py", "repeats"), ()),
     Table("slider", ("slider.py",), ("--count", "2", "--attributes", "glasses")),
     Table(
         "full_size",

@@ -17,6 +17,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.family import family_of, has_bottleneck
+from ..backends.comfyui.random_states import random_states_kept
 from ..core.errors import EditError, check_latent, plain_text
 
 # Options that a sentence lists, at most.
@@ -35,7 +36,7 @@ ABLE = {
 
 
 def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Let a node check its inputs before it runs.
+    """Let a node check its inputs before it runs, and leave the process's random states as they were.
 
     Args:
         node: The node's class, which is changed.
@@ -50,7 +51,8 @@ def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     @functools.wraps(execute)
     def checked(cls: type[io.ComfyNode], **inputs: Any) -> Any:
         check_inputs(cls, inputs)
-        return execute(cls, **inputs)
+        with random_states_kept():
+            return execute(cls, **inputs)
 
     node.execute = classmethod(checked)  # type: ignore[method-assign,assignment]
     return node
