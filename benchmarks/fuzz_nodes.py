@@ -169,7 +169,7 @@ class Calls:
         if isinstance(output, float):
             output = torch.tensor(output)
         if isinstance(output, Tensor) and output.is_floating_point():
-            assert float(output.abs().max()) <= ABSURD, "not finite, or absurd"
+            assert float(output.float().abs().max()) <= ABSURD, "not finite, or absurd"
 
     def _wires_of(self, model: Any, wires: Wires) -> Wires:
         """Return the wires that belong to a MODEL."""

@@ -137,7 +137,7 @@ class PackInComfyUI:
         directions = [self.run("HDirectionLearn", method=method, **learn)[0] for method in ("readout", "vector")]
         svd = self.run("SVDAttributeLearn", source=latents[1], target={"samples": latents[1]["samples"].flip(0)})[0]
         prepared = self.run("PreparePicture", model=model, clip=clip, vae=vae, image=faces[:1], steps=STEPS)[0]
-        _, code, *_, trace = self.run("LatentInvert", positive=prompts[0], method="traced", **common)
+        _, code, *_, trace = self.run("LatentInvert", positive=prompts[0], method="traced", cfg=CFG, **common)
         by_type = {
             "MODEL": [model],
             "CLIP": [clip],

@@ -70,7 +70,7 @@ def calls(wires: Wires) -> dict[str, dict[str, Any]]:
         "CombineSVD": dict(attribute_1=svd, attribute_2=svd),
         "StrengthSweep": dict(latent=latents[0], attribute=svd),
         "AtomSwap": dict(latent=latents[1], other={"samples": latents[1]["samples"].flip(0)}),
-        "Spectrum": dict(latent=latents[0], other=latents[1]),
+        "Spectrum": dict(latent=latents[1], other={"samples": latents[1]["samples"].flip(0)}),
         "AsyrpSampler": dict(direction=vector, mask=first["MASK"]),
         "HDirectionLearn": dict(pair, samples=2, steps=2, method="combined"),
         "CombineH": dict(direction_1=vector, direction_2=first["H_DIRECTION"]),

@@ -51,8 +51,10 @@ def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     @functools.wraps(execute)
     def checked(cls: type[io.ComfyNode], **inputs: Any) -> Any:
         check_inputs(cls, inputs)
+        # Nothing on an optional wire is the same as no wire.
+        given = {name: value for name, value in inputs.items() if value is not None}
         with random_states_kept():
-            return execute(cls, **inputs)
+            return execute(cls, **given)
 
     node.execute = classmethod(checked)  # type: ignore[method-assign,assignment]
     return node
@@ -85,6 +87,7 @@ def check_inputs(node: type[io.ComfyNode], inputs: dict[str, Any]) -> None:
         if not (item.io_type == io.Combo.io_type and name in own_checks):
             _check(item, value)
         else:
+            _check_text(item, value)
             answer = node.validate_inputs(**{name: value})
             if isinstance(answer, str):
                 raise EditError(f"{answer} Choose another {name}.")

@@ -103,7 +103,9 @@ WIDGETS = [
     ("SaveAttribute", dict(filename_prefix="../../x"), r"filename_prefix is '../../x'; a name that every system takes"),
     ("SaveAttribute", dict(filename_prefix="a\\b"), "filename_prefix is"),
     ("SaveAttribute", dict(creator="\ud800"), "creator is '', which is no plain text"),
-    ("LoadAttribute", dict(file="a\0b"), "No file 'a b' in models/latent_attributes"),
+    ("LoadAttribute", dict(file="a\0b"), "file is 'a b', which is no plain text"),
+    ("LoadSVDAttribute", dict(file=7), "file is '7', which is no plain text"),
+    ("LoadHDirection", dict(file="../x"), r"No file '\.\./x' in models/latent_attributes"),
 ]
 
 
@@ -117,6 +119,10 @@ def test_values_that_no_page_sends(graph, faces, node, inputs, said):
         graph.run(node, **{**honest.get(node, {}), **inputs})
     assert len(str(raised.value)) <= 300
     assert str(raised.value).isprintable()
+
+
+def test_nothing_on_an_optional_wire_is_no_wire(graph):
+    assert torch.equal(*(graph.run("DemoFace", seed=3, **given)[0] for given in ({}, {"network": None})))
 
 
 def test_two_savers_never_share_a_name(graph):
