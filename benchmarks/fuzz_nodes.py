@@ -210,6 +210,7 @@ def odd_prompt(prompts: list[Any], rng: random.Random) -> Any:
             [[1e30 * tokens, more]],
             [[tokens[:, :0], more]],
             [[tokens[0], more]],
+            [[tokens, None]],
             [],
             None,
             [1],

@@ -24,6 +24,8 @@ from ..core.errors import EditError, check_latent, plain_text
 MAX_OPTIONS = 12
 # Where the networks of SD3 and of Flux take the text.
 TEXT_LAYERS = ("context_embedder", "txt_in")
+# Of a prompt's tensor: [batch, tokens, width].
+TOKEN_AXES = 3
 # What something that comes over a wire of this type must be able to do, and which node gives it.
 ABLE = {
     io.Model.io_type: ("get_model_object", "a checkpoint loader"),
@@ -186,7 +188,8 @@ def _check_conditioning(item: Any, value: Any) -> None:
     if not isinstance(value, list) or not value:
         raise EditError(f"{item.id} holds no prompt; wire the CONDITIONING of CLIP Text Encode.")
     for part in value:
-        if not isinstance(part, list | tuple) or len(part) != 2 or not isinstance(part[0], Tensor):
+        whole = isinstance(part, list | tuple) and len(part) == 2 and isinstance(part[1], dict)
+        if not whole or not isinstance(part[0], Tensor) or part[0].ndim != TOKEN_AXES:
             raise EditError(f"{item.id} is no CONDITIONING; wire that of CLIP Text Encode.")
         if part[0].numel() == 0 or not torch.isfinite(part[0].float()).all():
             raise EditError(

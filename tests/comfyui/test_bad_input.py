@@ -91,6 +91,12 @@ def test_prompts_of_another_model(graph):
         graph.pair(model=model, source=wide, target=wide, negative=wide)
 
 
+@pytest.mark.parametrize("part", [[torch.zeros(8, 64), {}], [torch.zeros(1, 8, 64), None], [torch.zeros(1, 8, 64)]])
+def test_what_is_no_prompt(graph, part):
+    with pytest.raises(EditError, match="source is no CONDITIONING"):
+        graph.pair(source=[part])
+
+
 WIDGETS = [
     ("DemoFace", dict(seed=2**64), "seed is 18446744073709551616; a whole number from 0 to"),
     ("DemoFace", dict(seed=-1), "seed is -1; a whole number"),
