@@ -9,9 +9,10 @@ The table says for each kind of attack
 
 - right or a sentence: the result is finite, or an EditError says in one line of 300 characters what is accepted;
 - raw exception: any other exception, which is listed below the table with one case that raises it;
-- NaN or absurd: a result that is not finite, or larger than any latent, without a word.
+- otherwise wrong: a result that is not finite or larger than any latent, a sentence that is long or names a path, an
+  input or the state of the process that has changed, a file where none may be.
 
-What is printed depends on --count and --seed alone. A recorded output is in benchmarks/results/fuzz.txt.
+What is printed depends on --count and --seed alone. Recorded outputs are in benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ import torch
 from fuzz_coverage import coverage
 from fuzz_files import MUTATIONS, honest, use
 
-OUTCOMES = ("right", "sentence", "raw exception", "NaN or absurd")
-COUNTS = {"files": 10_000, "nodes": 3_000, "coverage": 100_000}
+OUTCOMES = ("right", "sentence", "raw exception", "otherwise wrong")
+COUNTS = {"files": 10_000, "nodes": 3_000, "coverage": 20_000}
 LISTED = 30
 # Bytes over a file's size that reading and using it may take.
 MEMORY = 64 * 2**20
@@ -51,12 +52,12 @@ class Tally:
         Args:
             attack: The row of the table.
             case: What finds the attempt again.
-            action: Returns "right" or a sentence; raises AssertionError for what is absurd.
+            action: Returns "right" or a sentence; raises AssertionError for what is wrong.
         """
         try:
             outcome = "right" if action() == "right" else "sentence"
         except AssertionError as error:
-            outcome = "NaN or absurd"
+            outcome = "otherwise wrong"
             self.fail(f"{attack}: {error}", case)
         except Exception as error:  # every one that is not a sentence is what is looked for
             outcome = "raw exception"

@@ -13,7 +13,7 @@ from helpers.benchmarks import benchmark
 INTERFACE = json.loads(Path(__file__).with_name("interface.json").read_text())
 NODES = [node["id"].removeprefix("SingularEdit") for node in INTERFACE]
 LONG = ("LearnAttribute", "PreparePicture", "EditPicture", "LatentPair", "HDirectionLearn", "AsyrpSchedule")
-GENERATED_CALLS = 3
+GENERATED_CALLS = 2
 # Of a batch against its pictures one by one, relative to the largest value: what docs/method.md says.
 BATCH_TOLERANCE = 1e-4
 
