@@ -49,6 +49,7 @@ def calls(wires: Wires) -> dict[str, dict[str, Any]]:
     first = {kind: values[0] for kind, values in wires.by_type.items()}
     prompt, target = wires.by_type["CONDITIONING"]
     latents = wires.by_type["LATENT"]
+    flipped = {"samples": latents[1]["samples"].flip(0)}
     svd, vector = first["SVD_ATTRIBUTE"], wires.by_type["H_DIRECTION"][1]
     model, clip, vae, image = first["MODEL"], first["CLIP"], first["VAE"], first["IMAGE"]
     sampled = dict(model=model, negative=prompt, latent_image=latents[0], sigmas=first["SIGMAS"])
@@ -63,14 +64,14 @@ def calls(wires: Wires) -> dict[str, dict[str, Any]]:
         "LatentInvert": dict(sampled, positive=prompt),
         "TracedSampler": dict(trace=first["LATENT_TRACE"]),
         "LatentPair": dict(pair, noise=first["NOISE"], at_step=2, first_parting=1, last_parting=1),
-        "SVDAttributeLearn": dict(source=latents[1], target=latents[0] | {"samples": latents[1]["samples"].flip(0)}),
+        "SVDAttributeLearn": dict(source=latents[1], target=flipped, predictor="mlp", steps=30),
         "LatentSVDEdit": dict(latent=latents[2], attribute=svd, mask=first["MASK"]),
         "LatentSVDOperation": dict(attribute=svd),
         "SVDSampler": dict(wrapped=first["SAMPLER"], attribute=svd),
         "CombineSVD": dict(attribute_1=svd, attribute_2=svd),
         "StrengthSweep": dict(latent=latents[0], attribute=svd),
-        "AtomSwap": dict(latent=latents[1], other={"samples": latents[1]["samples"].flip(0)}),
-        "Spectrum": dict(latent=latents[1], other={"samples": latents[1]["samples"].flip(0)}),
+        "AtomSwap": dict(latent=latents[1], other=flipped),
+        "Spectrum": dict(latent=latents[1], other=flipped),
         "AsyrpSampler": dict(direction=vector, mask=first["MASK"]),
         "HDirectionLearn": dict(pair, samples=2, steps=2, method="combined"),
         "CombineH": dict(direction_1=vector, direction_2=first["H_DIRECTION"]),
