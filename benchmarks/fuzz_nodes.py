@@ -1,50 +1,58 @@
-"""Generated calls of every node inside ComfyUI, on the embedded model: inputs in range, out of range, and broken."""
+"""Generated calls of every node inside ComfyUI: inputs in range, out of range, and broken.
+
+What a call is given must be as before when it ends, whether it ends well or not, and it must end.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import faulthandler
 import random
-import sys
-import tempfile
+from pathlib import Path
 from typing import Any
 
-import singular_edit
 import torch
-from singular_edit.backends.find_comfyui import find_comfyui
+from pack_in_comfyui import PackInComfyUI, Wires
 from singular_edit.core import EditError
-from singular_edit.core.recipes.attributes import load_attribute
-from singular_edit.demo.attributes import readout_path, svd_path
+from snapshot import differences, process_state, seen
 from torch import Tensor
 
 LONGEST_SENTENCE = 300
 # No latent and no picture becomes so large.
 ABSURD = 1e6
-SIZE = (4, 16, 16)
-STEPS = 3
-# How often an input is one that a page would send.
-HONEST_SHARE = 0.85
+# Seconds that one call may take; the slowest takes about ten on one core.
+LONGEST_CALL = 300
+# How often an input is one that a page would send, and how often a call has only such inputs.
+HONEST_SHARE = 0.9
+HONEST_CALLS = 0.3
 ODD_NUMBERS = (-1, 0, 1, -(2**63), 2**64, 1e308, -1e308, float("nan"), float("inf"), "3", None, True, [1], 0.5)
 ODD_TEXTS = ("", "\0", "\ud800", "$x_{", "^", "../../x", "C:\\x", "/etc/x", "a\nb", "k" * 5000, "NUL", "x.", None, 7)
+NAMES = ("hat", "a face with $x^2$", "people/hat", "0, 1, 1.5", "", "double_block:1", "nan, 1", "1e400")
 # Widgets that say how long a node works get small values.
-SMALL = {"steps", "samples", "training_steps", "max_iterations", "count", "batch_size"}
+SMALL = {"steps", "samples", "training_steps", "max_iterations", "count", "batch_size", "at_step", "first_parting"}
+SMALL |= {"last_parting", "stop_at_step", "first_atom", "last_atom", "rank", "component"}
 
 
 def broken_tensors(rng: random.Random, shape: tuple[int, ...]) -> Any:
     """Something that is no tensor of this shape."""
-    tensor = torch.randn(shape)
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(rng.randrange(2**32)))
     return rng.choice(
         (
             tensor * float("nan"),
             tensor * float("inf"),
             1e38 * tensor,
+            1e8 * tensor,
+            0 * tensor,
             tensor[:0],
             tensor[..., :0],
             tensor[0],
             tensor[:, :, None],
             tensor.bool(),
+            tensor.half(),
+            tensor.double(),
             tensor.to(torch.float8_e4m3fn),
             tensor[..., :3, :5],
-            torch.randn(2, 16, 8, 8),
+            tensor[..., :1, :1],
+            torch.ones(2, 16, 8, 8),
             tensor.tolist(),
             None,
         )
@@ -52,53 +60,22 @@ def broken_tensors(rng: random.Random, shape: tuple[int, ...]) -> Any:
 
 
 class Calls:
-    """The nodes, and what is wired to them."""
+    """The nodes, and calls of them.
 
-    def __init__(self) -> None:
-        comfyui = find_comfyui()
-        assert comfyui is not None, "set COMFYUI_PATH"
-        sys.path.insert(0, str(comfyui))
-        import comfy.cli_args
+    Args:
+        pack: Where they run; None starts ComfyUI.
+    """
 
-        comfy.cli_args.args.cpu = not torch.cuda.is_available()
-        import folder_paths
+    def __init__(self, pack: PackInComfyUI | None = None) -> None:
+        self.pack = PackInComfyUI() if pack is None else pack
+        self.names = sorted(self.pack.nodes)
+        self.seen = seen(self.pack.wires)
+        self.files = self.files_outside()
 
-        folder_paths.models_dir = tempfile.mkdtemp()
-        extension = asyncio.run(singular_edit.comfy_entrypoint())
-        nodes = asyncio.run(extension.get_node_list())
-        self.nodes = {node.define_schema().node_id.removeprefix("SingularEdit"): node for node in nodes}
-        self.names = sorted(self.nodes)
-        with torch.inference_mode():
-            self._wire()
-
-    def _wire(self) -> None:
-        """Make what honest wires carry."""
-        from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise
-
-        import nodes
-
-        model, clip, vae = self.nodes["DemoModel"].execute().args
-        prompts = [nodes.CLIPTextEncode().encode(clip, text)[0] for text in ("a face", "a face with a hat")]
-        face = self.nodes["DemoFace"].execute(seed=1, smile="off", glasses="off", hat="off", beard="off").args[0]
-        attributes = [load_attribute(path("hat")) for path in (svd_path, readout_path)]
-        self.model, self.prompts = model, prompts
-        self.sigmas = BasicScheduler().get_sigmas(model, "normal", STEPS, 1.0)[0]
-        noise = RandomNoise().get_noise(0)[0]
-        self.wires: dict[str, list[Any]] = {
-            "MODEL": [model],
-            "CLIP": [clip],
-            "VAE": [vae],
-            "CONDITIONING": prompts,
-            "LATENT": [{"samples": torch.randn(count, *SIZE)} for count in (1, 2)],
-            "SIGMAS": [self.sigmas],
-            "SAMPLER": [KSamplerSelect().get_sampler(name)[0] for name in ("euler", "dpmpp_2m")],
-            "NOISE": [noise],
-            "IMAGE": [face],
-            "MASK": [torch.rand(1, 16, 16)],
-            "ATTRIBUTE": attributes,
-            "SVD_ATTRIBUTE": attributes[:1],
-            "H_DIRECTION": attributes[1:],
-        }
+    def files_outside(self) -> set[Path]:
+        """Return the files in and beside the folders that nodes may write into, which are left out."""
+        ours = self.pack.folder / "comfyui"
+        return {path for path in self.pack.folder.rglob("*") if ours not in path.parents and path != ours}
 
     def call(self, name: str, rng: random.Random) -> str:
         """Call a node with generated inputs.
@@ -111,90 +88,142 @@ class Calls:
             "right", or the sentence.
 
         Raises:
-            AssertionError: A result is not finite, or a sentence is not one that can be shown.
+            AssertionError: A result is not finite, a sentence is not one that can be shown, what was given has changed,
+                or a file lies where none may.
         """
-        node = self.nodes[name]
+        network = "transformer" if rng.random() < 0.3 and "transformer" in self.pack.wires else "unet"
+        wires = self.pack.wires[network]
+        share = 1.0 if rng.random() < HONEST_CALLS else HONEST_SHARE
         inputs = {}
-        for item in node.define_schema().inputs:
-            if not item.optional or rng.random() < 0.5:
-                inputs[item.id] = self.honest(item, rng) if rng.random() < HONEST_SHARE else self.odd(item, rng)
+        for item in self.pack.nodes[name].define_schema().inputs:
+            if item.optional and rng.random() < 0.5:
+                continue
+            inputs[item.id] = honest(item, wires, rng) if rng.random() < share else self.odd(item, wires, rng)
+        faulthandler.dump_traceback_later(LONGEST_CALL, exit=True)
         try:
-            with torch.inference_mode():
-                for output in node.execute(**inputs).args:
-                    self.check(output)
+            return self._ends(name, inputs, wires)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            before, self.seen = self.seen, seen(self.pack.wires)
+            changed = differences(before, self.seen)
+            assert not changed, f"changed {', '.join(changed[:3])}"
+            assert self.files_outside() == self.files, "files outside of ComfyUI's folders"
+
+    def _ends(self, name: str, inputs: dict[str, Any], wires: Wires) -> str:
+        state = process_state()
+        try:
+            try:
+                with torch.inference_mode():
+                    outputs = self.pack.nodes[name].execute(**inputs).args
+            finally:
+                assert process_state() == state, f"changed {differences(state, process_state())}"
+            for output in outputs:
+                self.check(output, wires)
         except EditError as error:
             sentence = str(error)
             assert len(sentence) <= LONGEST_SENTENCE, f"{len(sentence)} characters: {sentence[:60]}"
             assert sentence.isprintable(), f"no plain text: {sentence!r}"
+            assert str(self.pack.folder) not in sentence, "a path"
             return sentence
         return "right"
 
-    def honest(self, item: Any, rng: random.Random) -> Any:
-        """Return a value that a page or an honest wire gives."""
-        kind = item.io_type.split(",")[0]
-        if kind in self.wires:
-            return rng.choice(self.wires[kind])
-        if kind == "INT":
-            return rng.randint(item.min, min(item.max, item.min + 4 if item.id in SMALL else 100))
-        if kind == "FLOAT":
-            return rng.choice((item.default, rng.uniform(item.min, item.max)))
-        if kind == "COMBO":
-            return rng.choice(list(item.options) or ["none"])
-        if kind == "BOOLEAN":
-            return rng.random() < 0.5
-        return item.default if kind == "STRING" else None
-
-    def odd(self, item: Any, rng: random.Random) -> Any:
-        """Return a value that no page gives."""
-        kind = item.io_type.split(",")[0]
+    def odd(self, item: Any, wires: Wires, rng: random.Random) -> Any:
+        """Return a value that no page gives, or one of another model."""
+        kind = rng.choice(item.get_io_type().split(","))
+        of = wires.by_type
         if kind in ("INT", "FLOAT"):
             return rng.choice(ODD_NUMBERS)
         if kind == "LATENT":
-            return rng.choice(({"samples": broken_tensors(rng, (2, *SIZE))}, {}, None, 3))
+            return rng.choice(({"samples": broken_tensors(rng, (2, *wires.size))}, {}, None, 3))
         if kind == "SIGMAS":
-            ends = torch.tensor([3.0, float("nan"), 0.0]), torch.zeros(0), self.sigmas.flip(0), self.sigmas[:1]
-            return rng.choice((*ends, 0 * self.sigmas, self.sigmas[:, None], -self.sigmas, None, "x"))
+            sigmas = of["SIGMAS"][0]
+            ends = torch.tensor([3.0, float("nan"), 0.0]), torch.zeros(0), sigmas.flip(0), sigmas[:1], sigmas[:2]
+            return rng.choice((*ends, 0 * sigmas, 1e4 * sigmas, sigmas[1:], sigmas[:, None], -sigmas, None, "x"))
         if kind == "CONDITIONING":
-            return self._odd_prompt(rng)
+            return odd_prompt(of["CONDITIONING"], rng)
         if kind in ("IMAGE", "MASK"):
             return broken_tensors(rng, (1, 16, 16, 3) if kind == "IMAGE" else (1, 16, 16))
-        if kind in self.wires and rng.random() < 0.3:
-            return rng.choice(self.wires[rng.choice(sorted(self.wires))])
+        if kind == "MODEL" and rng.random() < 0.5:
+            return nan_model(of["MODEL"][0])
+        if kind in of and rng.random() < 0.7:
+            other = rng.choice(list(self.pack.wires.values())).by_type
+            return rng.choice(other[kind if rng.random() < 0.7 else rng.choice(sorted(other))])
         return rng.choice(ODD_TEXTS)
 
-    def _odd_prompt(self, rng: random.Random) -> Any:
-        """Return a CONDITIONING that is broken, narrow, or about a part of picture or steps."""
-        tokens, more = self.prompts[0][0]
-        part = rng.choice(
-            (
-                [[tokens, {**more, "area": (8, 8, 0, 0), "strength": 1.0}]],
-                [[tokens, {**more, "start_percent": 0.5, "end_percent": 1.0}]],
-                [[tokens, {**more, "start_percent": 0.0, "end_percent": 0.5}]],
-                [[tokens[..., :5], more]],
-                [[tokens * float("nan"), more]],
-                [[tokens[:, :0], more]],
-                [],
-                None,
-                [1],
-                "a face",
-            )
-        )
-        return [*part, *self.prompts[1]] if isinstance(part, list) and rng.random() < 0.2 else part
-
-    def check(self, output: Any) -> None:
+    def check(self, output: Any, wires: Wires) -> None:
         """Raise AssertionError for an output that holds or gives NaN; what samples is sampled with."""
         import comfy.model_patcher
         import comfy.samplers
-        from comfy_extras.nodes_custom_sampler import SamplerCustom
 
+        if isinstance(output, comfy.model_patcher.ModelPatcher):
+            output = self.pack.sample(self._wires_of(output, wires), model=output)
+        elif isinstance(output, comfy.samplers.KSAMPLER):
+            output = self.pack.sample(wires, sampler=output)
+        elif callable(output):
+            latent = wires.by_type["LATENT"][1]["samples"].clone()
+            output = output(latent=latent)
+        elif hasattr(output, "generate_noise"):
+            output = output.generate_noise(wires.by_type["LATENT"][0])
         if isinstance(output, dict) and "samples" in output:
             output = output["samples"]
-        is_model = isinstance(output, comfy.model_patcher.ModelPatcher)
-        if is_model or isinstance(output, comfy.samplers.KSAMPLER):
-            model = output if is_model else self.model
-            sampler = self.wires["SAMPLER"][0] if is_model else output
-            latent = {"samples": torch.randn(1, *SIZE, generator=torch.Generator().manual_seed(0))}
-            sample = SamplerCustom().sample
-            output = sample(model, True, 0, 2.0, *self.prompts, sampler, self.sigmas, latent)[0]["samples"]
+        if isinstance(output, float):
+            output = torch.tensor(output)
         if isinstance(output, Tensor) and output.is_floating_point():
-            assert float(output.abs().max()) <= ABSURD, "not finite, or absurd"
+            assert float(output.float().abs().max()) <= ABSURD, "not finite, or absurd"
+
+    def _wires_of(self, model: Any, wires: Wires) -> Wires:
+        """Return the wires that belong to a MODEL."""
+        kind = type(model.model)
+        return next((one for one in self.pack.wires.values() if type(one.by_type["MODEL"][0].model) is kind), wires)
+
+
+def honest(item: Any, wires: Wires, rng: random.Random) -> Any:
+    """Return a value that a page or an honest wire gives."""
+    kind = rng.choice(item.get_io_type().split(","))
+    values = [one for name in item.get_io_type().split(",") for one in wires.by_type.get(name, [])]
+    if values:
+        return rng.choice(values)
+    if kind == "INT":
+        return rng.choice((item.default, item.min)) if item.id not in SMALL else item.min + rng.randrange(4)
+    if kind == "FLOAT":
+        return rng.choice((item.default, rng.uniform(item.min, item.max)))
+    if kind == "COMBO":
+        return rng.choice(list(item.options) or ["none"])
+    if kind == "BOOLEAN":
+        return rng.random() < 0.5
+    return rng.choice((item.default, item.default, rng.choice(NAMES))) if kind == "STRING" else None
+
+
+def odd_prompt(prompts: list[Any], rng: random.Random) -> Any:
+    """Return a CONDITIONING that is broken, narrow, or about a part of picture or steps."""
+    tokens, more = prompts[0][0]
+    mask = torch.zeros(1, 16, 16)
+    mask[:, :4, :4] = 1
+    part = rng.choice(
+        (
+            [[tokens, {**more, "area": (8, 8, 0, 0), "strength": 1.0}]],
+            [[tokens, {**more, "mask": mask, "set_area_to_bounds": True}]],
+            [[tokens, {**more, "start_percent": 0.5, "end_percent": 1.0}]],
+            [[tokens, {**more, "start_percent": 0.0, "end_percent": 0.5}]],
+            [[tokens[..., :5], more]],
+            [[tokens * float("nan"), more]],
+            [[1e30 * tokens, more]],
+            [[tokens[:, :0], more]],
+            [[tokens[0], more]],
+            [[tokens, None]],
+            [],
+            None,
+            [1],
+            "a face",
+        )
+    )
+    return [*part, *prompts[1]] if isinstance(part, list) and rng.random() < 0.2 else part
+
+
+def nan_model(model: Any) -> Any:
+    """Return a MODEL that predicts NaN, as half precision does that overflows."""
+    clone = model.clone()
+    clone.set_model_unet_function_wrapper(
+        lambda apply, args: float("nan") * apply(args["input"], args["timestep"], **args["c"])
+    )
+    return clone

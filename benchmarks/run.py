@@ -41,7 +41,9 @@ class Table(NamedTuple):
 TABLES = (
     Table("import_time", ("import_time.py",), ("--repeats", "1")),
     Table("demo_model", ("demo_model.py",), ()),
-    Table("fuzz", ("fuzz.py", "files"), ("--count", "100")),
+    Table("fuzz_files", ("fuzz.py", "files"), ("--count", "100")),
+    Table("fuzz_coverage", ("fuzz.py", "coverage"), ("--count", "200")),
+    Table("fuzz_nodes", ("fuzz.py", "nodes"), ("--count", "60")),
     Table("inversion", ("inversion.py",), ("--count", "2", "--steps", "10", "--guidance", "1")),
     Table("inversion_captions", ("inversion.py", "--captions"), ("--count", "2", "--steps", "10", "--guidance", "5")),
     Table("compatibility", ("compatibility.py",), ("--columns", "SD1.5")),
@@ -75,6 +77,8 @@ TABLES = (
     ),
     Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
     Table("layers", ("layers.py",), ("--count", "2", "--blocks", "2", "--attributes", "glasses")),
+    Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
+    Table("repeats", ("side_effects.py", "repeats"), ()),
     Table("slider", ("slider.py",), ("--count", "2", "--attributes", "glasses")),
     Table(
         "full_size",

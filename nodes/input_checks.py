@@ -17,12 +17,15 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.family import family_of, has_bottleneck
+from ..backends.comfyui.random_states import random_states_kept
 from ..core.errors import EditError, check_latent, plain_text
 
 # Options that a sentence lists, at most.
 MAX_OPTIONS = 12
 # Where the networks of SD3 and of Flux take the text.
 TEXT_LAYERS = ("context_embedder", "txt_in")
+# Of a prompt's tensor: [batch, tokens, width].
+TOKEN_AXES = 3
 # What something that comes over a wire of this type must be able to do, and which node gives it.
 ABLE = {
     io.Model.io_type: ("get_model_object", "a checkpoint loader"),
@@ -35,7 +38,7 @@ ABLE = {
 
 
 def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Let a node check its inputs before it runs.
+    """Let a node check its inputs before it runs, and leave the process's random states as they were.
 
     Args:
         node: The node's class, which is changed.
@@ -50,7 +53,10 @@ def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     @functools.wraps(execute)
     def checked(cls: type[io.ComfyNode], **inputs: Any) -> Any:
         check_inputs(cls, inputs)
-        return execute(cls, **inputs)
+        # Nothing on an optional wire is the same as no wire.
+        given = {name: value for name, value in inputs.items() if value is not None}
+        with random_states_kept():
+            return execute(cls, **given)
 
     node.execute = classmethod(checked)  # type: ignore[method-assign,assignment]
     return node
@@ -83,6 +89,7 @@ def check_inputs(node: type[io.ComfyNode], inputs: dict[str, Any]) -> None:
         if not (item.io_type == io.Combo.io_type and name in own_checks):
             _check(item, value)
         else:
+            _check_text(item, value)
             answer = node.validate_inputs(**{name: value})
             if isinstance(answer, str):
                 raise EditError(f"{answer} Choose another {name}.")
@@ -181,7 +188,8 @@ def _check_conditioning(item: Any, value: Any) -> None:
     if not isinstance(value, list) or not value:
         raise EditError(f"{item.id} holds no prompt; wire the CONDITIONING of CLIP Text Encode.")
     for part in value:
-        if not isinstance(part, list | tuple) or len(part) != 2 or not isinstance(part[0], Tensor):
+        whole = isinstance(part, list | tuple) and len(part) == 2 and isinstance(part[1], dict)
+        if not whole or not isinstance(part[0], Tensor) or part[0].ndim != TOKEN_AXES:
             raise EditError(f"{item.id} is no CONDITIONING; wire that of CLIP Text Encode.")
         if part[0].numel() == 0 or not torch.isfinite(part[0].float()).all():
             raise EditError(

@@ -110,9 +110,13 @@ def learn_direction_in_session(
         return learned, plan
 
     comfy.model_management.load_models_gpu([model])
-    with torch.inference_mode(False):
-        trainable = with_trainable_decoder(model, layer)
-        learned, plan = run_in_session(trainable, prompts, latent.clone(), sigmas.clone(), algorithm, seed=seed)
+    try:
+        with torch.inference_mode(False):
+            trainable = with_trainable_decoder(model, layer)
+            learned, plan = run_in_session(trainable, prompts, latent.clone(), sigmas.clone(), algorithm, seed=seed)
+    finally:
+        # ComfyUI leaves a clone's patches on the layers until another clone is loaded, also after an error or a cancel.
+        comfy.model_management.load_models_gpu([model])
     progress.finish(f"Learned {name}.")
     return learned, plan
 

@@ -91,6 +91,12 @@ def test_prompts_of_another_model(graph):
         graph.pair(model=model, source=wide, target=wide, negative=wide)
 
 
+@pytest.mark.parametrize("part", [[torch.zeros(8, 64), {}], [torch.zeros(1, 8, 64), None], [torch.zeros(1, 8, 64)]])
+def test_what_is_no_prompt(graph, part):
+    with pytest.raises(EditError, match="source is no CONDITIONING"):
+        graph.pair(source=[part])
+
+
 WIDGETS = [
     ("DemoFace", dict(seed=2**64), "seed is 18446744073709551616; a whole number from 0 to"),
     ("DemoFace", dict(seed=-1), "seed is -1; a whole number"),
@@ -103,7 +109,9 @@ WIDGETS = [
     ("SaveAttribute", dict(filename_prefix="../../x"), r"filename_prefix is '../../x'; a name that every system takes"),
     ("SaveAttribute", dict(filename_prefix="a\\b"), "filename_prefix is"),
     ("SaveAttribute", dict(creator="\ud800"), "creator is '', which is no plain text"),
-    ("LoadAttribute", dict(file="a\0b"), "No file 'a b' in models/latent_attributes"),
+    ("LoadAttribute", dict(file="a\0b"), "file is 'a b', which is no plain text"),
+    ("LoadSVDAttribute", dict(file=7), "file is '7', which is no plain text"),
+    ("LoadHDirection", dict(file="../x"), r"No file '\.\./x' in models/latent_attributes"),
 ]
 
 
@@ -117,6 +125,10 @@ def test_values_that_no_page_sends(graph, faces, node, inputs, said):
         graph.run(node, **{**honest.get(node, {}), **inputs})
     assert len(str(raised.value)) <= 300
     assert str(raised.value).isprintable()
+
+
+def test_nothing_on_an_optional_wire_is_no_wire(graph):
+    assert torch.equal(*(graph.run("DemoFace", seed=3, **given)[0] for given in ({}, {"network": None})))
 
 
 def test_two_savers_never_share_a_name(graph):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import struct
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.benchmarks import benchmark
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file, save_file
@@ -19,18 +17,7 @@ from singular_edit.core import EditError, apply_attribute, load_hdirection, read
 from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.core.tensor_file import MAX_HEADER, TensorFile, parse_json
 
-
-def _fuzz():
-    """The fuzzer of benchmarks/fuzz.py."""
-    path = Path(__file__).parents[2] / "benchmarks" / "fuzz_files.py"
-    spec = importlib.util.spec_from_file_location("fuzz_files", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz_files"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fuzz = _fuzz()
+fuzz = benchmark("fuzz_files")
 ATTRIBUTES = fuzz.honest()
 
 
