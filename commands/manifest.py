@@ -63,26 +63,30 @@ class Manifest:
         kept = [record for record in _records(self.path) if record["source"] not in names]
         write_whole(self.path, "".join(map(_line, kept)).encode(), self.workplace)
 
+    def begin(self, settings: dict[str, str]) -> None:
+        """Write down, before the first results, what they depend on beside the pictures."""
+        path = self.folder / SETTINGS
+        if not path.exists():
+            write_whole(path, (json.dumps(settings, indent=1) + "\n").encode(), self.workplace)
+
     def add(self, record: Record) -> None:
         """Write down what became of a picture."""
         with self.path.open("a") as file:
             file.write(_line(record))
 
 
-def check_settings(folder: Path, settings: dict[str, str], workplace: Path) -> None:
-    """Write a run's settings beside its results, or check that they are those of the results that are there.
+def check_settings(folder: Path, settings: dict[str, str]) -> None:
+    """Check that a run's settings are those of the results that are there.
 
     Args:
         folder: The folder of the results.
         settings: What the results depend on beside the pictures.
-        workplace: A folder on the same disk, for files that are not whole yet.
 
     Raises:
         EditError: The results that are there were made with other settings.
     """
     path = folder / SETTINGS
     if not path.exists():
-        write_whole(path, (json.dumps(settings, indent=1) + "\n").encode(), workplace)
         return
     try:
         found = dict(json.loads(path.read_text()))

@@ -42,7 +42,8 @@ def run(task: Task, share: Share, workers: int | None = None) -> int:
     jobs = [job for job in plan(names, task.results) if share.holds(job.name)]
     workplace = task.target / UNFINISHED / f"share{share.file_suffix}"
     shutil.rmtree(workplace, ignore_errors=True)
-    check_settings(task.target, task.settings(), workplace)
+    settings = task.settings()
+    check_settings(task.target, settings)
     manifest = Manifest(task.target, share, workplace)
     missing = manifest.missing(jobs)
     manifest.forget(missing)
@@ -50,10 +51,13 @@ def run(task: Task, share: Share, workers: int | None = None) -> int:
         print(f"share {share.index} of {share.count}: {len(jobs)} of {len(names)} pictures")
     records: Iterator[Record] = iter(())
     if missing and workers == 0:
-        records = map(task.start(workplace), missing)
+        do = task.start(workplace)
+        manifest.begin(settings)
+        records = map(do, missing)
     elif missing:
         from .on_ray import records_of
 
+        manifest.begin(settings)
         records = records_of(task, missing, workplace, workers)
     done = passed = 0
     began = time.perf_counter()

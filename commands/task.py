@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from ..backends.pipeline.arguments import check_steps
 from ..core.errors import EditError
 from ..core.inversion.report import InversionReport
 from ..core.recipes.defaults import EDIT_GUIDANCE, STEPS
@@ -76,6 +77,7 @@ class Task(ABC):
             EditError: One is not accepted.
         """
         self.model.check()
+        check_steps(self.steps)
         ending_of("", self.format)
         if self.max_pixels < 1:
             raise EditError(f"max-pixels is {self.max_pixels}; 1 or more are accepted.")
