@@ -1,4 +1,4 @@
-"""The command line: ``singular-edit demo`` and ``singular-edit evaluate``."""
+"""The command line: ``singular-edit apply``, ``invert``, ``learn``, ``demo`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        status: int = args.run(args)
     except EditError as error:
         print(f"singular-edit: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .commands.arguments import add_commands
     from .demo.evaluation.run import EvaluationSettings
 
     parser = argparse.ArgumentParser(
         prog="singular-edit", description="Latent SVD and Asyrp, on an inversion that gives the picture back."
     )
     commands = parser.add_subparsers(required=True)
+    add_commands(commands)
 
     demo = commands.add_parser("demo", help="invert, learn and edit on the embedded face model, in about a minute")
     demo.add_argument("--output", type=Path, default=Path("output"), help="folder for the pictures and the table")
@@ -63,16 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _demo(args: argparse.Namespace) -> None:
+def _demo(args: argparse.Namespace) -> int:
     from .demo import showcase
 
     showcase.run(args.output)
+    return 0
 
 
-def _evaluate(args: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> int:
     from .demo.evaluation.run import EvaluationSettings, run
 
     run(args.output, args.attributes, EvaluationSettings(args.count, args.share, args.seed, args.model))
+    return 0
 
 
 if __name__ == "__main__":

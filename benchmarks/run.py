@@ -80,6 +80,11 @@ TABLES = (
     Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
     Table("repeats", ("side_effects.py", "repeats"), ()),
     Table("slider", ("slider.py",), ("--count", "2", "--attributes", "glasses")),
+    Table("folders_hostile", ("folders.py", "hostile"), ("--pictures", "20", "--steps", "2")),
+    Table("folders_kills", ("folders.py", "kills", "--pictures", "24"), ("--pictures", "8", "--kills", "2")),
+    Table("folders_shards", ("folders.py", "shards", "--pictures", "24"), ("--pictures", "4", "--steps", "2")),
+    Table("folders_ray", ("folders.py", "ray", "--pictures", "24"), ("--pictures", "8", "--steps", "2")),
+    Table("pictures_per_hour", ("pictures_per_hour.py",), ("--sizes", "64", "--steps", "2", "--repeats", "1")),
     Table(
         "full_size",
         ("full_size.py",),

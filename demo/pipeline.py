@@ -1,4 +1,4 @@
-"""The embedded model as a diffusers ``StableDiffusionPipeline``, so that what is written for pipelines runs on it."""
+"""The embedded models as pipelines of diffusers, so that what is written for pipelines runs on them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,53 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
-from diffusers import ConfigMixin, EulerDiscreteScheduler, ModelMixin, StableDiffusionPipeline
+from diffusers import (
+    ConfigMixin,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    ModelMixin,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+)
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from ..core.model_family import ModelFamily
-from .loader import read_weights
-from .networks import BOTTLENECK, CONTEXT_WIDTH, UNET_CONFIG, FaceVAE, TextEncoder, unet
+from .architectures import TRANSFORMER, UNET
+from .loader import load
+from .networks import (
+    BLOCKS,
+    BOTTLENECK,
+    CONTEXT_WIDTH,
+    FLOW_SHIFT,
+    HEAD_WIDTH,
+    HEADS,
+    PATCH,
+    UNET_CONFIG,
+    FaceVAE,
+    TextEncoder,
+)
 from .words import CONTEXT_LENGTH, tokenize
 
-# The names that the embedded model has inside ComfyUI, so that files of attributes fit on both sides.
-FAMILY = ModelFamily(
-    model_class="DemoConfig",
-    latent_format="DemoLatent",
-    prediction="eps",
-    bottleneck_channels=BOTTLENECK[0],
-    place_size=UNET_CONFIG["sample_size"] // BOTTLENECK[-1],
-    text_width=CONTEXT_WIDTH,
-)
+# The names that the embedded models have inside ComfyUI, so that files of attributes fit on both sides.
+FAMILIES = {
+    UNET.name: ModelFamily(
+        model_class="DemoConfig",
+        latent_format="DemoLatent",
+        prediction="eps",
+        bottleneck_channels=BOTTLENECK[0],
+        place_size=UNET_CONFIG["sample_size"] // BOTTLENECK[-1],
+        text_width=CONTEXT_WIDTH,
+    ),
+    TRANSFORMER.name: ModelFamily(
+        model_class="DemoTransformerConfig",
+        latent_format="DemoTransformerLatent",
+        prediction="flow",
+        bottleneck_channels=HEADS * HEAD_WIDTH,
+        place_size=PATCH,
+        blocks=BLOCKS,
+    ),
+}
 
 
 class DemoTokenizer:
@@ -67,7 +96,12 @@ class DemoVAE(ModelMixin, ConfigMixin):
     """The VAE, as a pipeline calls it."""
 
     @register_to_config
-    def __init__(self, scaling_factor: float = 1.0, block_out_channels: tuple[int, ...] = (64, 64, 64)) -> None:
+    def __init__(
+        self,
+        scaling_factor: float = 1.0,
+        block_out_channels: tuple[int, ...] = (64, 64, 64),
+        shift_factor: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network = FaceVAE()
 
@@ -81,28 +115,65 @@ class DemoVAE(ModelMixin, ConfigMixin):
         return (self.network.decode(latents).clamp(-1, 1),)
 
 
-def load_pipeline(device: str | torch.device = "cpu") -> StableDiffusionPipeline:
-    """Load the embedded model as a pipeline, in float32.
+class DemoTransformerPipeline(StableDiffusion3Pipeline):
+    """The embedded transformer, whose one text encoder stands for the three of its family."""
+
+    def encode_prompt(
+        self, prompt: str | list[str], *args: Any, negative_prompt: str | list[str] | None = None, **asked: Any
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embed a prompt and a negative one, as the pipelines of the family return them.
+
+        Args:
+            prompt: A text, or several.
+            *args: What else pipelines ask for; not read.
+            negative_prompt: The negative prompt.
+            **asked: As args.
+
+        Returns:
+            The contexts of both, [B, 8, 64], and their means over the words, [B, 64].
+        """
+        embedded = []
+        for texts in (prompt, negative_prompt or ""):
+            tokens = self.tokenizer(texts).input_ids.to(self._execution_device)
+            embedded.append(self.text_encoder(tokens)[0])
+        positive, negative = embedded
+        negative = negative.expand(len(positive), -1, -1)
+        return positive, negative, positive.mean(dim=1), negative.mean(dim=1)
+
+
+DemoPipeline = StableDiffusionPipeline | DemoTransformerPipeline
+
+
+def load_pipeline(device: str | torch.device = "cpu", name: str = UNET.name) -> DemoPipeline:
+    """Load an embedded model as a pipeline, in float32.
 
     Args:
         device: Where to.
+        name: "unet", whose pictures are 64 x 64, or "transformer", whose pictures are 128 x 128.
 
     Returns:
-        The pipeline, with the scheduler of SD 1.x. Its pictures are 64 x 64, and it knows few words (words.py).
+        The pipeline, with the scheduler of SD 1.x or of SD3. It knows few words (words.py).
+
+    Raises:
+        EditError: There is no embedded model of that name.
     """
-    weights, metadata = read_weights("vae")
-    vae = DemoVAE(metadata["latent_scale"])
-    vae.network.load_state_dict(weights)
+    parts = load("cpu", name)
+    vae = DemoVAE(parts.latent_scale)
+    vae.network = parts.vae
     text = DemoTextEncoder()
-    text.text.load_state_dict(read_weights("text")[0])
-    network = unet()
-    network.load_state_dict(read_weights("unet")[0])
-    betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    scheduler = EulerDiscreteScheduler(**betas, steps_offset=1)
-    for part in (vae, text, network):
+    text.text = parts.text
+    for part in (vae, text):
         part.eval().requires_grad_(False)
-    pipe = StableDiffusionPipeline(
-        vae, text, DemoTokenizer(), network, scheduler, None, None, requires_safety_checker=False
-    )
-    pipe.model_family = FAMILY
+    pipe: DemoPipeline
+    if name == TRANSFORMER.name:
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=FLOW_SHIFT)
+        absent = dict.fromkeys(("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3"))
+        pipe = DemoTransformerPipeline(parts.network, scheduler, vae, text, DemoTokenizer(), **absent)
+    else:
+        betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+        scheduler = EulerDiscreteScheduler(**betas, steps_offset=1)
+        pipe = StableDiffusionPipeline(
+            vae, text, DemoTokenizer(), parts.network, scheduler, None, None, requires_safety_checker=False
+        )
+    pipe.model_family = FAMILIES[name]
     return pipe.to(device)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
 import torch
 from comfy_api.latest import io, ui
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..backends.comfyui.progress import Progress
+from ..backends.sheets import labelled, side_by_side
 from ..core.errors import EditError
 from ..core.recipes.defaults import SHEET_STRENGTHS, SLIDER_HIGH, SLIDER_LOW
 from ..core.recipes.settings import EditSettings
@@ -26,13 +25,10 @@ from .inputs import (
     slider_input,
     with_search_words,
 )
-from .prepared_picture import edited_picture, picture_of, side_by_side
+from .prepared_picture import edited_picture, picture_of
 
 STRENGTHS = ", ".join(f"{strength:g}" for strength in SHEET_STRENGTHS)
 MAX_STRENGTHS = 32
-# Height of a label, as a share of a picture's height, and its least number of pixels.
-LABEL_SHARE = 0.1
-LABEL_MIN = 18
 SEARCH_WORDS = ("concept slider", "slider", "glasses", "smile", "edit face", "edit image", "attribute")
 
 
@@ -178,25 +174,6 @@ def strengths_of(text: str) -> list[float]:
     if len(values) > MAX_STRENGTHS:
         raise EditError(f"strengths holds {len(values)} numbers; {MAX_STRENGTHS} at most are accepted.")
     return values
-
-
-def labelled(pictures: Tensor, text: str) -> Tensor:
-    """Write a label in a white strip above pictures.
-
-    Args:
-        pictures: IMAGE [B, height, width, 3].
-        text: The label.
-
-    Returns:
-        IMAGE [B, height + strip, width, 3].
-    """
-    height, width = pictures.shape[1:3]
-    strip = max(LABEL_MIN, round(LABEL_SHARE * height))
-    drawn = Image.new("RGB", (width, strip), "white")
-    font = ImageFont.load_default(round(0.7 * strip))
-    ImageDraw.Draw(drawn).text((width / 2, strip / 2), text, fill="black", font=font, anchor="mm")
-    label = torch.from_numpy(np.asarray(drawn).copy()).float() / 255
-    return torch.cat([label.expand(len(pictures), -1, -1, -1), pictures], dim=1)
 
 
 NODES = [EditPicture, StrengthSheet]

@@ -24,6 +24,7 @@ from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in
 from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
 from ..backends.previews import preview_of, preview_text
+from ..backends.sheets import side_by_side
 from ..core.errors import EditError, plain_text
 from ..core.layers import AUTO
 from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
@@ -36,7 +37,6 @@ from .hspace_report import report_learned
 from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
 from .learned_files import learned_before, save_learned
 from .prepare_picture import SCHEDULER, encoded
-from .prepared_picture import side_by_side
 
 # Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
 QUESTION_VERSION = 1

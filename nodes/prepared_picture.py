@@ -10,7 +10,6 @@ from typing import Any
 
 import comfy.sample
 import comfy.samplers
-import torch
 from torch import Tensor
 
 from ..backends.comfyui.latents import latent_mask
@@ -22,9 +21,6 @@ from ..core.inversion.traced import Trace
 from ..core.recipes.attributes import Attribute
 from .attribute_patch import with_attribute
 from .traced_sampler import traced_sampler
-
-# Pixels between pictures that are shown side by side.
-GAP = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +133,3 @@ def decoded(vae: Any, latent: Tensor) -> Tensor:
     pictures = vae.decode(latent)
     # A VAE of videos gives frames.
     return pictures.reshape(-1, *pictures.shape[-3:]).float().cpu()
-
-
-def side_by_side(*pictures: Tensor) -> Tensor:
-    """Put IMAGEs of one size next to each other, with a white gap, [B, height, width, 3]."""
-    gap = torch.ones(len(pictures[0]), pictures[0].shape[1], GAP, 3)
-    row = [pictures[0]]
-    for picture in pictures[1:]:
-        row += [gap, picture]
-    return torch.cat(row, dim=2)

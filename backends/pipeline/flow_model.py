@@ -62,7 +62,9 @@ class SD3Model(PipelineModel):
     def sides(self) -> Sides:
         """The sizes of pictures that it takes."""
         config = self.network.config
-        return Sides(config.sample_size * self.pixels_per_latent, config.patch_size * self.pixels_per_latent)
+        pixels = self.pixels_per_latent
+        token = config.patch_size * pixels
+        return Sides(config.sample_size * pixels, token, config.pos_embed_max_size * token)
 
     @property
     def latent_channels(self) -> int:

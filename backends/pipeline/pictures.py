@@ -26,14 +26,17 @@ class Sides(NamedTuple):
     Attributes:
         native: Pixels along a side of the square pictures that it was made for.
         multiple: What each side must be a multiple of, so that no level of the network rounds up.
+        largest: What no side may be longer than; None is any length.
     """
 
     native: int
     multiple: int
+    largest: int | None = None
 
     def nearest(self, length: float) -> int:
         """Return the side nearest to a wanted one."""
-        return max(1, round(length / self.multiple)) * self.multiple
+        count = max(1, round(length / self.multiple))
+        return self.multiple * (count if self.largest is None else min(count, self.largest // self.multiple))
 
     def of(self, size: Size, height: int, width: int) -> tuple[int, int]:
         """Return the height and the width that a picture is brought to.
@@ -54,6 +57,8 @@ class Sides(NamedTuple):
             scale = size / max(height, width)
         else:
             raise EditError(f"size is {size!r}; the longest side in pixels, or (width, height), is accepted.")
+        if self.largest is not None:
+            scale = min(scale, self.largest / max(height, width))
         return self.nearest(scale * height), self.nearest(scale * width)
 
 

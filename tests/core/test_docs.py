@@ -14,7 +14,11 @@ from singular_edit import core
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = (
     ROOT / "cli.py",
-    *(path for folder in ("core", "backends", "nodes", "demo") for path in sorted((ROOT / folder).rglob("*.py"))),
+    *(
+        path
+        for folder in ("core", "backends", "nodes", "demo", "commands")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ),
 )
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 PAGES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).resolve().parents[2]
-ROOMS = ("core", "backends", "demo", "nodes", "workflows", "benchmarks", "docs", "tests")
+ROOMS = ("core", "backends", "demo", "commands", "nodes", "workflows", "benchmarks", "docs", "tests")
 FILES = [PACK / "__init__.py", PACK / "cli.py"]
 for room in ROOMS:
     FILES += sorted((PACK / room).rglob("*.py"))
@@ -19,6 +19,7 @@ BELOW = {
     "core": (),
     "backends": ("core",),
     "demo": ("core", "backends"),
+    "commands": ("core", "backends", "demo"),
     "nodes": ("core", "backends", "demo"),
 }
 

@@ -1,0 +1,116 @@
+"""What became of each picture: a file of JSON lines in the folder of the results.
+
+source          the picture's name, from the folder of pictures on
+results         names of its results, from their folder on; none where there is an error
+strengths       of its edits, in the order of the results
+size            of the results, [width, height]
+seed            of what was drawn
+seconds         that it took
+round_trip_db   how exactly the inverted latent comes back
+error           what is wrong with the picture, in a sentence; null where nothing is
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import EditError, plain_text
+from .folder import Job
+from .shares import Share
+from .writing import write_whole
+
+# What became of a picture.
+Record = dict[str, Any]
+
+SETTINGS = "settings.json"
+
+
+class Manifest:
+    """The lines of one share of the pictures.
+
+    Args:
+        folder: The folder of the results.
+        share: The share.
+        workplace: A folder on the same disk, for files that are not whole yet.
+    """
+
+    def __init__(self, folder: Path, share: Share, workplace: Path) -> None:
+        self.folder = folder
+        self.path = folder / f"manifest{share.file_suffix}.jsonl"
+        self.workplace = workplace
+
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return the jobs that are not done: that no share recorded as done, or whose results are not all there."""
+        done: dict[str, tuple[str, ...]] = {}
+        for path in sorted(self.folder.glob("manifest*.jsonl")):
+            for record in _records(path):
+                if record.get("error") is None:
+                    done[record["source"]] = tuple(record.get("results", ()))
+        return [
+            job
+            for job in jobs
+            if done.get(job.name) != job.results or not all((self.folder / result).exists() for result in job.results)
+        ]
+
+    def forget(self, jobs: Iterable[Job]) -> None:
+        """Leave out the lines of jobs that are done again, and one that a killed process left half written."""
+        if not self.path.exists():
+            return
+        names = {job.name for job in jobs}
+        kept = [record for record in _records(self.path) if record["source"] not in names]
+        write_whole(self.path, "".join(map(_line, kept)).encode(), self.workplace)
+
+    def begin(self, settings: dict[str, str]) -> None:
+        """Write down, before the first results, what they depend on beside the pictures."""
+        path = self.folder / SETTINGS
+        if not path.exists():
+            write_whole(path, (json.dumps(settings, indent=1) + "\n").encode(), self.workplace)
+
+    def add(self, record: Record) -> None:
+        """Write down what became of a picture."""
+        with self.path.open("a") as file:
+            file.write(_line(record))
+
+
+def check_settings(folder: Path, settings: dict[str, str]) -> None:
+    """Check that a run's settings are those of the results that are there.
+
+    Args:
+        folder: The folder of the results.
+        settings: What the results depend on beside the pictures.
+
+    Raises:
+        EditError: The results that are there were made with other settings.
+    """
+    path = folder / SETTINGS
+    if not path.exists():
+        return
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError):
+        found = {}
+    for name, value in settings.items():
+        if found.get(name) != value:
+            raise EditError(
+                f"'{plain_text(folder)}' holds results of other settings ({name} {plain_text(found.get(name))}, not "
+                f"{plain_text(value)}); give the same ones, or another folder for the results."
+            )
+
+
+def _records(path: Path) -> Iterator[Record]:
+    """Read the whole lines of a manifest."""
+    with path.open() as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "source" in record:
+                yield record
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record) + "\n"
