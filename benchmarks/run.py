@@ -76,6 +76,11 @@ TABLES = (
         ("--count", "2", "--samples", "16", "--attributes", "glasses"),
     ),
     Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
+    Table(
+        "samplers",
+        ("samplers.py",),
+        ("--count", "2", "--steps", "4", "--ends", "0.8", "--samplers", "uni_pc"),
+    ),
     Table("layers", ("layers.py",), ("--count", "2", "--blocks", "2", "--attributes", "glasses")),
     Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
     Table("repeats", ("side_effects.py", "repeats"), ()),

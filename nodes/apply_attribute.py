@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core.recipes.settings import EditSettings
+from ..core.recipes.defaults import SLIDER_END_PERCENT
 from .attribute_patch import with_attribute
 from .inputs import (
     ARTIST,
@@ -52,7 +52,7 @@ class ApplyAttribute(io.ComfyNode):
                 advanced(
                     percent_input(
                         "end",
-                        EditSettings().edit_percent,
+                        SLIDER_END_PERCENT,
                         (
                             "Until which share of the steps it is applied: 1 is the last. "
                             "An earlier end leaves fine details alone. "

@@ -16,13 +16,13 @@ from ...core.recipes import edit as edit_recipe
 from ...core.recipes.attributes import Attribute
 from ...core.recipes.defaults import EDIT_GUIDANCE, STEPS
 from ...core.recipes.inversion import TRACED, inversion_steps, invert
-from ...core.recipes.settings import LearnSettings, PairSettings
+from ...core.recipes.settings import EditSettings, LearnSettings, PairSettings
 from .arguments import Weighted, check_rows, check_steps, weighted_of
 from .code import Code
 from .learning import Lesson, layer_of, learn, negative_of, ticking
 from .model import Prompt
 from .pictures import Pictures, Size, mask_of, pictures_of, pil_pictures
-from .plain_calls import UNTIL, PlainCalls
+from .plain_calls import PlainCalls
 
 OUTPUTS = ("pil", "pt", "latent")
 
@@ -139,7 +139,7 @@ class AttachedPipeline(PlainCalls):
         attributes: Weighted = None,
         *,
         strengths: Sequence[float] | None = None,
-        until: float = UNTIL,
+        until: float = EditSettings().edit_percent,
         mask: Image.Image | Tensor | None = None,
         output_type: str = "pil",
     ) -> Any:

@@ -36,6 +36,10 @@ SVD_STRENGTH = 1.0
 # python benchmarks/hspace.py strengths --strengths -3 -2 -1 1 2 3 4
 SLIDER_LOW = -2.0
 SLIDER_HIGH = 3.0
+# Sampling progress until which a slider edits where any sampler may be at work. A little earlier than Asyrp's sampler
+# stops (EditSettings.edit_percent): samplers that look back at earlier steps damage a picture whose edit stops near the
+# end, ComfyUI's uni_pc most of all: python benchmarks/samplers.py
+SLIDER_END_PERCENT = 0.8
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 # Sampling steps of a prepared picture, by its quality.

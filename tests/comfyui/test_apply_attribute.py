@@ -8,6 +8,7 @@ from helpers.patches import controlnet, lora
 from singular_edit.core import EditError, Readout, combine_directions, load_hdirection
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.recipes.attributes import load_attribute
+from singular_edit.core.recipes.defaults import SLIDER_END_PERCENT as END
 from singular_edit.demo.attributes import readout_path, svd_path
 from singular_edit.demo.faces import ATTRIBUTES
 
@@ -64,7 +65,7 @@ def shows_glasses(graph, demo, latents):
 @pytest.mark.parametrize("cfg", [2.0, 1.0])
 def test_it_draws_what_asyrp_sampler_draws(graph, glasses, strength, cfg):
     stock = pixels(graph, drawn(graph, applied(graph, glasses, strength), cfg=cfg))
-    asyrp = pixels(graph, drawn(graph, graph.model, graph.asyrp(glasses, strength=strength), cfg=cfg))
+    asyrp = pixels(graph, drawn(graph, graph.model, graph.asyrp(glasses, strength=strength, edit_percent=END), cfg=cfg))
     plain = pixels(graph, drawn(graph, graph.model, cfg=cfg))
     assert (stock - asyrp).abs().max() < ONE_PIXEL
     assert (stock - plain).abs().max() > 20 * ONE_PIXEL
@@ -110,7 +111,7 @@ def test_lora_controlnet_and_freeu_stay_in_place(graph, glasses):
         )
     plain = drawn(graph, styled, positive=positive)
     edited = drawn(graph, applied(graph, glasses, model=styled), positive=positive)
-    asyrp = drawn(graph, styled, graph.asyrp(glasses, strength=1.5), positive=positive)
+    asyrp = drawn(graph, styled, graph.asyrp(glasses, strength=1.5, edit_percent=END), positive=positive)
     assert (edited - asyrp).abs().max() < 1e-3
     assert (edited - plain).abs().max() > 0.1
     assert (plain - drawn(graph, graph.model)).abs().max() > 0.1
@@ -146,7 +147,7 @@ def test_latent_svd_sampler_edits_where_the_file_says(graph):
 def test_a_direction_that_moves_the_bottleneck_takes_eulers_place(graph):
     direction = TableDirection(torch.tensor([14.0, 1.0]), {"table": torch.randn(1, 128, 4, 4)}, {"name": "push"})
     model = applied(graph, direction, 0.5)
-    asyrp = drawn(graph, graph.model, graph.asyrp(direction, strength=0.5))
+    asyrp = drawn(graph, graph.model, graph.asyrp(direction, strength=0.5, edit_percent=END))
     assert torch.equal(drawn(graph, model), asyrp)
     with pytest.raises(EditError, match="moves the bottleneck, which is done in euler's steps"):
         drawn(graph, model, "dpmpp_2m")

@@ -14,7 +14,7 @@ def graph(pack_nodes):
 
 @pytest.fixture(scope="module")
 def faces(graph):
-    return graph.faces([1, 2])
+    return graph.faces([1])
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,9 @@ def back(graph, inverted):
     return graph.sample(inverted[0])
 
 
-@pytest.mark.parametrize("cfg", [1.0, 1.5, 5.0])
-def test_samplercustom_gives_the_picture_back(graph, faces, cfg):
+@pytest.mark.parametrize(("cfg", "seeds"), [(1.0, [1]), (5.0, [1, 2])])
+def test_samplercustom_gives_the_picture_back(graph, cfg, seeds):
+    faces = graph.faces(seeds)
     code, _, report, _ = graph.invert(faces, cfg=cfg, positive=graph.target)
     sampled = graph.sample(code, cfg=cfg, positive=graph.target)
     assert relative(sampled, faces["samples"]) < 1e-3, report
@@ -44,28 +45,26 @@ def test_ddim_is_worse_and_says_so(graph, faces, back):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "scheduler", "count"),
+    ("sampler", "scheduler"),
     [
-        ("euler", "kl_optimal", 2),
-        ("ddim", "ddim_uniform", 2),
-        # One picture, because these take several calls where euler takes one.
-        ("heun", "karras", 1),
-        ("dpm_2", "exponential", 1),
-        ("dpmpp_2m", "karras", 1),
+        ("euler", "kl_optimal"),
+        ("ddim", "ddim_uniform"),
+        ("heun", "karras"),
+        ("dpm_2", "exponential"),
+        ("dpmpp_2m", "karras"),
     ],
 )
-def test_every_stock_sampler_gives_the_picture_back_on_the_sigmas_output(graph, faces, sampler, scheduler, count):
+def test_every_stock_sampler_gives_the_picture_back_on_the_sigmas_output(graph, faces, sampler, scheduler):
     stock = graph.sampler(sampler)
-    pictures = {"samples": faces["samples"][:count]}
     sigmas = graph.schedule(14, scheduler=scheduler)
-    code, noise, report, matched = graph.invert(pictures, cfg=1.5, sigmas=sigmas, sampler=stock)
+    code, noise, report, matched = graph.invert(faces, cfg=1.5, sigmas=sigmas, sampler=stock)
     from_latent = graph.sample(code, stock, cfg=1.5, sigmas=matched)
-    assert relative(from_latent, pictures["samples"]) < 1e-3, report
-    from_noise = graph.sample_noise(noise, pictures, cfg=1.5, sampler=stock, sigmas=matched)
-    assert relative(from_noise, pictures["samples"]) < 1e-3
+    assert relative(from_latent, faces["samples"]) < 1e-3, report
+    from_noise = graph.sample_noise(noise, faces, cfg=1.5, sampler=stock, sigmas=matched)
+    assert relative(from_noise, faces["samples"]) < 1e-3
     if sampler not in ("euler", "ddim"):
         by_euler = graph.sample(code, graph.euler, cfg=1.5, sigmas=matched)
-        assert relative(by_euler, pictures["samples"]) > 5e-3
+        assert relative(by_euler, faces["samples"]) > 5e-3
 
 
 def test_partial_denoise_and_the_sigmas_output(graph, faces):
@@ -168,7 +167,7 @@ def late_noise(graph, faces):
 
 @pytest.mark.parametrize("wired", ["empty", "picture", "other"])
 def test_noise_starts_at_the_code_whatever_latent_is_wired(graph, faces, inverted, late_noise, wired):
-    latent = {"empty": empty_latent(2), "picture": faces, "other": graph.faces([5, 6])}[wired]
+    latent = {"empty": empty_latent(1), "picture": faces, "other": graph.faces([5])}[wired]
     rebuilt = graph.sample_noise(inverted[1], latent)
     assert relative(rebuilt, faces["samples"]) < 1e-3
     rebuilt = graph.sample_noise(late_noise, latent, sigmas=graph.sigmas[10:])
@@ -184,10 +183,10 @@ def test_noise_with_a_mask_rebuilds_the_picture(graph, faces):
 
 
 def test_other_keys_pass_through_and_the_input_is_not_changed(graph, faces):
-    latent = {**faces, "batch_index": [3, 4], "noise_mask": torch.ones(1, 1, 64, 64)}
+    latent = {**faces, "batch_index": [3], "noise_mask": torch.ones(1, 1, 64, 64)}
     before = latent["samples"].clone()
     code = graph.invert(latent, sigmas=graph.schedule(4))[0]
-    assert code["batch_index"] == [3, 4]
+    assert code["batch_index"] == [3]
     assert "noise_mask" in latent
     assert torch.equal(latent["samples"], before)
 
@@ -213,7 +212,7 @@ def test_flow_noise_is_exact_and_its_latent_is_refused_in_a_sentence(graph, flow
     latent, noise, report, _ = graph.invert(faces, model=flow, sigmas=sigmas, quality="exact")
     assert isinstance(latent, ExecutionBlocker)
     assert "NOISE output" in latent.message
-    for wired in (empty_latent(2), faces):
+    for wired in (empty_latent(1), faces):
         rebuilt = graph.sample_noise(noise, wired, model=flow, sigmas=sigmas)
         assert relative(rebuilt, faces["samples"]) < 1e-3, report
 

@@ -11,6 +11,7 @@ from helpers.graph import Graph, assert_unchanged, weights
 from helpers.tensors import noise, relative
 from helpers.transformers import SHAPES, SIGMA, Transformer, learn, state
 from singular_edit.core import EditError, combine_directions, load_hdirection
+from singular_edit.core.recipes.defaults import SLIDER_END_PERCENT
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_learning_and_editing_leave_nothing_behind(graph, transformer, method, t
     loaded = load_hdirection(tmp_path / "direction.safetensors")
     assert loaded.layer == auto
     stock = transformer.sample(graph)
-    edited = transformer.sample(graph, sampler=graph.asyrp(loaded))
+    edited = transformer.sample(graph, sampler=graph.asyrp(loaded, edit_percent=SLIDER_END_PERCENT))
     assert torch.isfinite(edited).all()
     assert relative(edited, stock) > 1e-4
     applied = graph.run("ApplyAttribute", model=transformer.model, attribute=loaded, strength=1.5)[0]
@@ -149,7 +150,7 @@ def test_learn_attribute_and_apply_attribute_on_sd3(graph):
         source = drawn(model, sampler)
         way = drawn(model, sampler, "a face with glasses") - source
         moved = drawn(applied(1.0), sampler) - source
-        assert 0.7 < (moved * way).sum() / way.square().sum() < 1.7
+        assert 0.5 < (moved * way).sum() / way.square().sum() < 1.7
         assert torch.cosine_similarity(moved.flatten(1), way.flatten(1)).min() > 0.8
         assert ((drawn(applied(-1.0), sampler) - source) * way).sum() < 0
         assert torch.equal(drawn(applied(0.0), sampler), source)
