@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
 def print_edits(s: Session, directions: Directions, seed: int) -> None:
     """Print the scores of each edit of a session; seed: of the random direction."""
     readout, dh = directions
-    symmetric = EditSettings(symmetric=True)
+    symmetric = replace(edits.there(readout), symmetric=True)
     ways: dict[str, Callable[[], Tensor]] = {
         "unedited": lambda: edits.unedited(s),
         "prompt swap from T": lambda: edits.prompt_swap(s),

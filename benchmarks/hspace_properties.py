@@ -54,7 +54,8 @@ def edited_latents(
     Returns:
         Latents in model space, [B, 4, 16, 16].
     """
-    return edits.asyrp_latents(at_steps(s, steps or s.steps), direction, EditSettings(strength))
+    plain = direction.with_response(None)
+    return edits.asyrp_latents(at_steps(s, steps or s.steps), plain, EditSettings(strength))
 
 
 def at_steps(s: Session, steps: int) -> Session:
@@ -181,7 +182,7 @@ def print_robustness(m: Measured) -> None:
 
     swap = s.model.encode(edits.prompt_swap(s))
     random = edited_latents(s, random_like(m.direction, m.seed))
-    beside = edits.asyrp_latents(s, m.direction, denoise=ShiftedInX(s.denoiser(), m.seed))
+    beside = edits.asyrp_latents(s, m.direction.with_response(None), denoise=ShiftedInX(s.denoiser(), m.seed))
     print_row(
         "robustness",
         f"denoising error {error(m.edited):.3f}; unedited {error(m.plain):.3f}, prompt swap {error(swap):.3f}, "

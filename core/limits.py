@@ -28,6 +28,7 @@ class Limits(NamedTuple):
         multiple: What the length of the last axis must be a multiple of.
         norm: Largest norm of the whole tensor; None is any.
         columns: Largest norm of a column, which runs along the axis before the last; None is any.
+        ascending: Whether values rise along the last axis, each above the one before.
     """
 
     low: float = -LARGEST
@@ -37,6 +38,7 @@ class Limits(NamedTuple):
     multiple: int = 1
     norm: float | None = None
     columns: float | None = None
+    ascending: bool = False
 
     def allow(self, tensor: Tensor) -> bool:
         """Return whether a tensor of one value or more is within these limits; NaN never is."""
@@ -49,6 +51,8 @@ class Limits(NamedTuple):
         if self.norm is not None and not float(torch.linalg.vector_norm(tensor, dtype=torch.double)) <= self.norm:
             return False
         if self.columns is not None and not float(tensor.norm(dim=-2).max()) <= self.columns:
+            return False
+        if self.ascending and not bool((tensor[..., 1:] > tensor[..., :-1]).all()):
             return False
         return self._descends(tensor)
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..core import HDirection, SVDAttribute, load_hdirection
 from ..core.recipes import defaults
+from ..core.recipes.attributes import advised_strength
 from ..core.recipes.inversion import INVERSION_METHODS
 from ..core.recipes.learning_cost import LearningCost
 from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
@@ -144,7 +145,7 @@ def _slide(
             bar.update()
         rows += [SheetRows(f"{name}\nLatent SVD", s, by_svd), SheetRows(f"{name}\nreadout", s, by_readout)]
         svd_shown = by_svd[defaults.SHEET_STRENGTHS.index(defaults.SVD_STRENGTH)]
-        readout_shown = by_readout[defaults.SHEET_STRENGTHS.index(EditSettings().strength)]
+        readout_shown = by_readout[defaults.SHEET_STRENGTHS.index(advised_strength(readout))]
         table.append(score(s, svd_shown).row(f"{name}, Latent SVD"))
         table.append(score(s, readout_shown).row(f"{name}, readout"))
     return rows, table

@@ -38,7 +38,9 @@ class ApplyAttribute(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="Your model. LoRAs, ControlNet and other patches stay in place."),
                 attribute_input("From Learn Attribute or Load Attribute, learned on a model of this family."),
-                slider_input(f"{SLIDER_TOOLTIP} The sampler's cfg multiplies it: at a high cfg less is enough."),
+                slider_input(
+                    f"{SLIDER_TOOLTIP} With such a file the sampler's cfg multiplies it: at a high cfg less is enough."
+                ),
                 advanced(
                     percent_input(
                         "start",

@@ -22,7 +22,7 @@ from ..core.hspace.direction import HDirection
 from ..core.hspace.readout import Readout
 from ..core.hspace.window import EditWindow
 from ..core.latent_svd.attribute import SVDAttribute
-from ..core.recipes.attributes import Attribute
+from ..core.recipes.attributes import Attribute, scale_of
 from ..core.recipes.defaults import SLIDER_END_PERCENT
 from ..core.recipes.settings import EditSettings
 from ..core.samplers import is_euler
@@ -41,7 +41,8 @@ def with_attribute(
     Args:
         model: A MODEL, which is left as it is.
         attribute: An attribute of either kind.
-        strength: 0 changes nothing, 1 is as learned, below 0 takes away.
+        strength: 0 changes nothing, 1 is as learned, below 0 takes away. Of an attribute that carries a response it is
+            the mean share of the way that pictures come (core/response.py).
         start: Sampling progress from which the picture is edited; not read for an SVD attribute.
         end: Sampling progress until which it is; not read for an SVD attribute.
 
@@ -57,7 +58,7 @@ def with_attribute(
     if strength == 0:
         return model.clone()
     if isinstance(attribute, SVDAttribute):
-        return _with_sampler(model, _svd_in_place_of(attribute, strength))
+        return _with_sampler(model, _svd_in_place_of(attribute, scale_of(attribute, strength)))
     if all(isinstance(part, Readout) for _, part in attribute.parts):
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         # Progress 0 is the first step, whatever its noise level.

@@ -25,7 +25,7 @@ from .inputs import (
     slider_input,
     with_search_words,
 )
-from .prepared_picture import edited_picture, picture_of
+from .prepared_picture import edited_pictures, picture_of, sampled_steps
 
 STRENGTHS = ", ".join(f"{strength:g}" for strength in SHEET_STRENGTHS)
 MAX_STRENGTHS = 32
@@ -51,7 +51,17 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
     )
     picture = PictureType.Input("picture", tooltip="From Prepare Picture.")
     attribute = attribute_input("From Learn Attribute or Load Attribute.")
-    return [picture, attribute, widget, mask, advanced(until)]
+    absolute = io.Boolean.Input(
+        "absolute",
+        default=EditSettings().absolute,
+        optional=True,
+        tooltip=(
+            "Strength then says how much of the attribute the picture has in the end, 0 none and 1 all: "
+            "a picture that wears it already is not given it twice. "
+            "Attributes that were learned before responses were kept in their files do not read it."
+        ),
+    )
+    return [picture, attribute, widget, mask, advanced(until), advanced(absolute)]
 
 
 class EditPicture(io.ComfyNode):
@@ -85,12 +95,16 @@ class EditPicture(io.ComfyNode):
         strength: float,
         mask: Tensor | None = None,
         until: float = EditSettings().edit_percent,
+        absolute: bool = EditSettings().absolute,
     ) -> io.NodeOutput:
         """Edit the picture."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
-        progress = Progress(f"Editing: {attribute.name} {strength:g}", picture.steps)
-        after = edited_picture(picture, attribute, strength, until=until, mask=mask, progress=progress)
+        total = sampled_steps(picture, attribute, [strength], absolute=absolute)
+        progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
+        (after,) = edited_pictures(
+            picture, attribute, [strength], until=until, absolute=absolute, mask=mask, progress=progress
+        )
         progress.finish(f"{attribute.name} {strength:g}: before and after")
         shown = ui.PreviewImage(side_by_side(picture.rebuilt, after), cls=cls)
         return io.NodeOutput(after, picture.rebuilt.clone(), ui=shown)
@@ -132,16 +146,17 @@ class StrengthSheet(io.ComfyNode):
         strengths: str,
         mask: Tensor | None = None,
         until: float = EditSettings().edit_percent,
+        absolute: bool = EditSettings().absolute,
     ) -> io.NodeOutput:
         """Edit the picture at each strength."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
         values = strengths_of(strengths)
-        sampled = sum(value != 0 for value in values)
-        progress = Progress(f"Editing: {attribute.name}", picture.steps * sampled)
-        pictures = [
-            edited_picture(picture, attribute, value, until=until, mask=mask, progress=progress) for value in values
-        ]
+        total = sampled_steps(picture, attribute, values, absolute=absolute)
+        progress = Progress(f"Editing: {attribute.name}", total)
+        pictures = edited_pictures(
+            picture, attribute, values, until=until, absolute=absolute, mask=mask, progress=progress
+        )
         progress.finish(f"{attribute.name} at {len(values)} strengths")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))

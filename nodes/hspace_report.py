@@ -42,11 +42,13 @@ def report_learned(learned: Learned, plan: LearningPlan) -> str:
     if learned.start is not None:
         lines.append(learned.start.text())
     if learned.scale is not None and learned.progress is not None:
-        strength = 1 / unit_of(direction).times
+        scale = 1 / unit_of(direction).times
         lines.append(
-            f"scaled by {learned.scale:.2f}: strength {strength:.2g} makes {learned.progress:.0%} of the way from the "
+            f"scaled by {learned.scale:.2f}: scale {scale:.2g} makes {learned.progress:.0%} of the way from the "
             f"source prompt's picture to the target prompt's (mean of {settings.measured} noises)"
         )
+        if direction.response is not None:
+            lines.append(direction.response.text())
         if learned.progress < ENOUGH:
             lines.append(
                 "It comes less than half of the way: the bottleneck alone cannot make this change. "

@@ -5,6 +5,7 @@ Prompt, guidance, schedule, code and trace travel together, so that they cannot 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,15 @@ import comfy.sample
 import comfy.samplers
 from torch import Tensor
 
+from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.noise import InvertedNoise
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
-from ..core.recipes.attributes import Attribute
+from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
+from ..core.recipes.slide import Slide, sampled_scales
 from .attribute_patch import with_attribute
 from .traced_sampler import traced_sampler
 
@@ -73,34 +76,63 @@ def picture_of(value: Any, name: str) -> PreparedPicture:
     return value
 
 
-def edited_picture(
+def edited_pictures(
     picture: PreparedPicture,
     attribute: Attribute,
-    strength: float,
+    strengths: Sequence[float],
     *,
     until: float,
+    absolute: bool = False,
     mask: Tensor | None = None,
     progress: Progress,
-) -> Tensor:
-    """Sample the way back with an attribute applied.
+) -> list[Tensor]:
+    """Sample the way back with an attribute applied, as core/recipes/slide.py does.
 
     Args:
         picture: The picture.
         attribute: What to edit along.
-        strength: 0 gives the rebuilt picture, without sampling; 1 is as learned, below 0 takes away.
+        strengths: 0 gives the rebuilt picture, without sampling; 1 is as learned, below 0 takes away.
         until: Sampling progress until which the picture is edited.
+        absolute: Whether strengths say how much of the attribute the picture has in the end.
         mask: A MASK of where it may change; None is everywhere.
         progress: Ticks once a step.
 
     Returns:
-        IMAGE [B, height, width, 3].
+        IMAGE [B, height, width, 3] for each strength.
 
     Raises:
         EditError: The attribute does not fit the model.
     """
-    model = with_attribute(picture.model, attribute, strength, end=until)
-    if strength == 0:
-        return picture.rebuilt.clone()
+    plain_attribute, factor = with_scale(attribute), guidance_factor(attribute, picture.prompts.cfg)
+    check_fits(attribute, picture.model.model)
+
+    def sample(scale: float) -> Tensor:
+        if scale == 0:
+            return picture.rebuilt.clone()
+        return _sampled(picture, plain_attribute, factor * scale, until=until, mask=mask, progress=progress)
+
+    slide = Slide(sample, attribute.response)
+    return [slide.at(strength, absolute=absolute).clamp(0, 1) for strength in strengths]
+
+
+def sampled_steps(
+    picture: PreparedPicture, attribute: Attribute, strengths: Sequence[float], *, absolute: bool = False
+) -> int:
+    """Return how often edited_pictures ticks."""
+    return picture.steps * len(sampled_scales(attribute.response, strengths, absolute=absolute) - {0.0})
+
+
+def _sampled(
+    picture: PreparedPicture,
+    attribute: Attribute,
+    scale: float,
+    *,
+    until: float,
+    mask: Tensor | None,
+    progress: Progress,
+) -> Tensor:
+    """Sample the way back with an attribute at a scale; IMAGE [B, height, width, 3]."""
+    model = with_attribute(picture.model, attribute, scale, end=until)
     if picture.trace is not None:
         sampler = traced_sampler(picture.trace)
     else:

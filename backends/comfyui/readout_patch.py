@@ -21,6 +21,7 @@ from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
 from ...core.hspace.strength import fitting_change, prediction_change, readout_strength
 from ...core.hspace.window import EditWindow
+from ...core.recipes.attributes import guidance_factor
 from ...core.samplers import SIGMA_TOLERANCE
 from .denoiser import check_reached, h_patch
 from .family import choose_layer, family_of
@@ -69,7 +70,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         EditError: The MODEL has no h at the readout's layer.
     """
     clone = model.clone()
-    change = prediction_change(direction, readout_strength(strength), window)
+    change = prediction_change(direction, readout_strength(direction, strength), window)
     if change is None:
         return clone
     layer = choose_layer(model.model, direction.layer)
@@ -99,7 +100,8 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
             return denoised
         height, width = denoised.shape[-2:]
         added = change(reading.recorder.per_picture(denoised, place_size), sigma, sigma_next, (height, width))
-        added = args["cond_scale"] * fitting_change(added, denoised)
+        guidance = args["cond_scale"] * guidance_factor(direction, args["cond_scale"])
+        added = guidance * fitting_change(added, denoised)
         return denoised + check_effect(added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)

@@ -17,6 +17,7 @@ from ...core.recipes.attributes import Attribute
 from ...core.recipes.defaults import EDIT_GUIDANCE, STEPS
 from ...core.recipes.inversion import TRACED, inversion_steps, invert
 from ...core.recipes.settings import EditSettings, LearnSettings, PairSettings
+from ...core.recipes.slide import sampled_scales
 from .arguments import Weighted, check_rows, check_steps, weighted_of
 from .code import Code
 from .learning import Lesson, layer_of, learn, negative_of, ticking
@@ -141,6 +142,7 @@ class AttachedPipeline(PlainCalls):
         strengths: Sequence[float] | None = None,
         until: float = EditSettings().edit_percent,
         mask: Image.Image | Tensor | None = None,
+        absolute: bool = False,
         output_type: str = "pil",
     ) -> Any:
         """Edit inverted pictures.
@@ -153,6 +155,9 @@ class AttachedPipeline(PlainCalls):
                 attribute alone then has strength 1.
             until: Sampling progress until which directions and readouts edit.
             mask: White, or 1, where the pictures may change; None is everywhere.
+            absolute: Whether the strength of one attribute alone says how much of it the picture has in the end, and
+                not how much is added: a picture that wears it already is not given it twice. Read where the attribute
+                carries a response, as files of this version do.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
         Returns:
@@ -179,20 +184,26 @@ class AttachedPipeline(PlainCalls):
         with torch.no_grad(), self._resting():
             layer = layer_of(one for one, _ in weighted)
             denoise = model.denoiser(code.prompt, code.negative, code.guidance, layer)
-            with ticking(model, "Editing", code.steps * len(factors)) as tick:
+            response = weighted[0][0].response if len(weighted) == 1 else None
+            values = [factor * weighted[0][1] for factor in factors] if weighted else factors
+            count = len(sampled_scales(response, values, absolute=absolute))
+            with ticking(model, "Editing", code.steps * count) as tick:
+                edited = edit_recipe.editor(
+                    denoise,
+                    x,
+                    code.schedule,
+                    weighted,
+                    until=until,
+                    space=model.space,
+                    trace=code.trace,
+                    mask=fitted_mask,
+                    absolute=absolute,
+                    decode=None if output_type == "latent" else model.decode,
+                    callback=lambda *step: tick(),
+                )
                 for factor in factors:
-                    latents = edit_recipe.edit(
-                        denoise,
-                        x,
-                        code.schedule,
-                        [(one, factor * strength) for one, strength in weighted],
-                        until=until,
-                        space=model.space,
-                        trace=code.trace,
-                        mask=fitted_mask,
-                        callback=lambda *step: tick(),
-                    )
-                    results.append(latents if output_type == "latent" else model.decode(latents))
+                    result = edited(factor)
+                    results.append(result if output_type == "latent" else result.clamp(0, 1))
         if output_type == "pil":
             results = [pil_pictures(pictures) for pictures in results]
         return results[0] if strengths is None else results

@@ -12,7 +12,7 @@ from ...core.latent_svd.attribute import SVDAttribute
 from ...core.model_family import ModelFamily
 from ...core.recipes.attributes import Attribute, advised_strength, check_model, load_attribute
 from ...core.recipes.defaults import SLIDER_END_PERCENT
-from ...core.recipes.hspace import together
+from ...core.recipes.together import together
 from .arguments import Weighted, readouts_of
 from .learning import LOGGER
 from .model import PipelineModel
@@ -111,13 +111,18 @@ class PlainCalls:
             )
         weighted = readouts_of(readouts)
         self._check_fits(*(one for one, _ in weighted))
-        readout, strength = together(weighted)
-        slider = Slider(model, readout, strength, until)
-        self._sliders.append(slider)
+        # One with a response has a guidance of its own; the others are read as one.
+        plain = [pair for pair in weighted if pair[0].response is None]
+        separate = [pair for pair in weighted if pair[0].response is not None]
+        if plain:
+            separate.append(together(plain))
+        sliders = [Slider(model, readout, strength, until) for readout, strength in separate]
+        self._sliders += sliders
         try:
             yield
         finally:
-            slider.remove()
+            for slider in sliders:
+                slider.remove()
 
     def detach(self) -> None:
         """Remove every hook that is left; the pipeline is as it was, and this object works no longer."""

@@ -19,6 +19,7 @@ from ...core.errors import EditError
 from ...core.hspace.direction import HDirection
 from ...core.hspace.strength import prediction_change, readout_strength
 from ...core.hspace.window import EditWindow
+from ...core.recipes.attributes import guidance_factor
 from ..diffusers import V_PREDICTION, sigmas_of
 from .unet_model import UNetModel
 
@@ -44,9 +45,10 @@ class Slider:
                 "attach the U-Net as it was before, or edit an inverted picture, which works with both."
             )
         self.model = model
+        self.readout = readout
         self.strength = strength
         self.window = EditWindow(model.schedule(2).sigma_at(until), edit_from=readout.start)
-        self.change = prediction_change(readout, readout_strength(strength), self.window)
+        self.change = prediction_change(readout, readout_strength(readout, strength), self.window)
         self.log_sigmas = sigmas_of(model.alphas_cumprod).log()
         self._h: Tensor | None = None
         self._hooks = ExitStack()
@@ -74,7 +76,8 @@ class Slider:
         first = len(predicted) // 2 if self.model.pipe.do_classifier_free_guidance else 0
         height, width = predicted.shape[-2:]
         change = self.change(h[first:].float(), sigma.to(h.device), sigma_next.to(h.device), (height, width))
-        scale = -1 / sigma
+        guidance = float(self.model.pipe.guidance_scale) if first else 1.0
+        scale = -guidance_factor(self.readout, guidance) / sigma
         if self.model.prediction == V_PREDICTION:
             scale = scale * (sigma**2 + 1) ** 0.5
         edited = torch.cat([predicted[:first], (predicted[first:] + scale.to(change) * change).to(predicted)])

@@ -24,6 +24,9 @@ too far: the last tenth costs more identity than it brings.
 A readout saturates: beyond some scale it changes little. Its scale is measured at 80 % progress and multiplied by 1.7
 (READOUT_UNIT). A readout answers with a mean, so that going further costs little.
 
+Where the full scale is known, a last round measures it, and what all rounds found is kept with the direction as its
+response (core/response.py), from which its strength gets its meaning.
+
 All of this is ours, not the paper's.
 """
 
@@ -35,10 +38,11 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
+from ..response import Response
 from ..samplers import Run
 from .asyrp import sample_asyrp
 from .direction import DeltaDirection, HDirection
-from .strength import BoundEdit, bottleneck_edit, prediction_change
+from .strength import BoundEdit, bind_edit, bottleneck_edit, prediction_change
 from .trajectories import Endpoints
 from .window import EditWindow
 
@@ -116,6 +120,7 @@ def calibrate(
     endpoints: Endpoints,
     window: EditWindow = EditWindow(),
     *,
+    full: float | None = None,
     run: Run = Run(),
 ) -> Calibration:
     """Scale a direction so that strength 1 is its unit; the module's head says how that is measured.
@@ -125,23 +130,35 @@ def calibrate(
         direction: What was learned: a direction, a readout, or a sum of them.
         endpoints: Pictures of both prompts, from the noises that it is measured on.
         window: Where the direction is applied.
+        full: The scale, in units of strength, at which the attribute is taken to be there; the direction then carries
+            its response. None measures no response.
         run: on_step is called for each model call of each batch of each round.
 
     Returns:
         The scaled direction. One that cannot get so far is left at the scale that came nearest, within SCALE_RANGE.
     """
     wanted, times = unit_of(direction)
-    way = endpoints.target - endpoints.source
     rounds: list[_Round] = []
     scale = 1.0
     while len(rounds) < MAX_ROUNDS and not _found(rounds, wanted):
-        moved = edited_pictures(denoise, direction, scale, endpoints, window=window, run=run) - endpoints.source
-        progress = float((moved * way).sum() / way.square().sum())
-        rounds.append(_Round(scale, progress))
+        edited = edited_pictures(denoise, direction, scale, endpoints, window=window, run=run)
+        rounds.append(_Round(scale, _progress(edited, endpoints)))
         scale = min(max(_next_scale(rounds, wanted), SCALE_RANGE[0]), SCALE_RANGE[1])
     unit = _round_at(rounds, wanted)
     final_scale = times * unit.scale
-    return Calibration(direction.scaled(final_scale), final_scale, unit.progress)
+    direction = direction.scaled(final_scale)
+    if full is not None:
+        edit = bind_edit(direction, full, endpoints.sigmas.to(run.device), window)
+        reached = _progress(_finished(denoise, edit, endpoints, window=window, run=run), endpoints)
+        tried = [(scale / final_scale, progress) for scale, progress in rounds]
+        direction = direction.with_response(Response.measured([*tried, (full, reached)], full))
+    return Calibration(direction, final_scale, unit.progress)
+
+
+def _progress(edited: Tensor, endpoints: Endpoints) -> float:
+    """Return the share of the way that edited pictures have come, over all of them."""
+    way = endpoints.target - endpoints.source
+    return float(((edited - endpoints.source) * way).sum() / way.square().sum())
 
 
 def measured_sigmas(sigmas: Tensor, first: int, end: int) -> Tensor:
@@ -185,6 +202,12 @@ def edited_pictures(
         change=prediction_change(direction, scale, window),
         layer=direction.layer,
     )
+    return _finished(denoise, edit, endpoints, window=window, run=run)
+
+
+def _finished(denoise: Denoiser, edit: BoundEdit, endpoints: Endpoints, *, window: EditWindow, run: Run) -> Tensor:
+    """Finish pictures with an edit, as edited_pictures does."""
+    sigmas = endpoints.sigmas.to(run.device)
 
     def tick(step: int, x: Tensor, denoised: Tensor) -> None:
         run.tick()

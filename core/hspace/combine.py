@@ -17,8 +17,9 @@ from ..errors import EditError, plain_text
 from ..files import read, read_info, write
 from ..layers import layer_info, layer_text
 from ..limits import Limits
+from ..response import LAYOUT, WHOLE, Response
 from ..tensor_file import BadFileError, parse_json
-from .direction import KINDS, HDirection
+from .direction import KINDS, HDirection, scale_of
 from .readout import Readout
 from .tensor_limits import LIMITS
 
@@ -69,7 +70,7 @@ class SumDirection(HDirection):
             if KINDS.get(part.kind) is not type(part):
                 # Its own save raises the sentence that says why.
                 part.save(path)
-        tensors = {"weights": self.tensors["weights"]}
+        tensors = dict(self.tensors)
         for i, part in enumerate(self.members):
             for name, tensor in {"sigmas": part.sigmas, **part.tensors}.items():
                 # Members may share a tensor, and safetensors holds no tensor twice.
@@ -92,7 +93,7 @@ class SumDirection(HDirection):
         for i, (kind, _) in enumerate(members):
             for name, axes in kind.layout.items():
                 layout[f"{i}.{name}"] = _own_axes(axes, i)
-        tensors, _, _ = read(path, cls.kind, layout, (), limits=_own_limits(len(members)))
+        tensors, _, _ = read(path, cls.kind, layout, (), LAYOUT, limits=_own_limits(len(members)))
         weights = tensors.pop("weights")
         if not members or len(weights) != len(members):
             raise EditError(
@@ -104,7 +105,7 @@ class SumDirection(HDirection):
             own_tensors = {name: tensors[f"{i}.{name}"] for name in kind.layout}
             weighted.append((float(weights[i]), kind.of(own_tensors, own_info, path)))
         whole = combine_directions(weighted)
-        return cls(whole.sigmas, whole.tensors, info, whole.members)
+        return cls(whole.sigmas, whole.tensors, info, whole.members).with_response(Response.of(tensors))
 
 
 def _own_axes(axes: str, member: int) -> str:
@@ -139,7 +140,9 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     """Add up directions and readouts.
 
     Args:
-        weighted: (weight, direction) of each, at least one. The members of a sum are taken out of it.
+        weighted: (weight, direction) of each, at least one. The members of a sum are taken out of it. Where all
+            have a response, weights are shares of their full scales, and the sum is there at strength 1; else weights
+            multiply scales, and the sum has no response.
         name: What the sum is called; None lists weights and names.
 
     Returns:
@@ -148,9 +151,11 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     Raises:
         EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
     """
+    even = all(direction.response is not None for _, direction in weighted)
     parts = []
     for weight, direction in weighted:
-        parts += [(weight * inner, part) for inner, part in direction.parts]
+        scale = scale_of(direction, weight) if even else weight
+        parts += [(scale * inner, part.with_response(None)) for inner, part in direction.parts]
     first = parts[0][1]
     for _, part in parts[1:]:
         if part.layer != first.layer:
@@ -172,7 +177,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         {"weights": weights},
         {"name": label, "method": "sum", **layer_info(first.layer)},
         tuple(part for _, part in parts),
-    )
+    ).with_response(WHOLE if even else None)
 
 
 def _check_readouts(readouts: Sequence[Readout]) -> None:

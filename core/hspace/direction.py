@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from ..errors import EditError, plain_text
 from ..files import read, read_kind, write
 from ..layers import LAYER_KEY, MIDDLE_BLOCK
+from ..response import LAYOUT, Response
 from .tensor_limits import LIMITS, MIN_SIGMA
 
 # Every kind of file, by its name. Subclasses of HDirection enter themselves.
@@ -81,6 +82,18 @@ class HDirection(ABC):
         return float(self.sigmas[0])
 
     @property
+    def response(self) -> Response | None:
+        """How finished pictures answer its scale; None of what was not measured, or of an older file."""
+        return Response.of(self.tensors)
+
+    def with_response(self, response: Response | None) -> Self:
+        """Return the direction with a response, or without one: its strength is then its scale."""
+        if response is None and self.response is None:
+            return self
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in LAYOUT}
+        return replace(self, tensors=tensors if response is None else {**tensors, **response.tensors()})
+
+    @property
     def layer(self) -> str:
         """Where h is that it belongs to: see core.layers. Files without the key are of a U-Net's middle block."""
         return self.info.get(LAYER_KEY, MIDDLE_BLOCK)
@@ -108,10 +121,11 @@ class HDirection(ABC):
             )
 
     def scaled(self, factor: float) -> Self:
-        """Return the direction whose effect at strength 1 is ``factor`` times this one's."""
+        """Return the direction whose effect at scale 1 is ``factor`` times this one's; it has no response."""
         tensors = {}
         for name, tensor in self.tensors.items():
-            tensors[name] = factor * tensor if name in self.linear else tensor
+            if name not in LAYOUT:
+                tensors[name] = factor * tensor if name in self.linear else tensor
         return replace(self, tensors=tensors)
 
     def save(self, path: str | Path) -> None:
@@ -129,7 +143,7 @@ class HDirection(ABC):
         Raises:
             EditError: The file is not a whole direction of this kind.
         """
-        tensors, info, _ = read(path, cls.kind, cls.layout, (), limits=LIMITS)
+        tensors, info, _ = read(path, cls.kind, cls.layout, (), LAYOUT, limits=LIMITS)
         return cls.of(tensors, info, path)
 
     @classmethod
@@ -200,6 +214,12 @@ class TableDirection(DeltaDirection):
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
         return resize_map(_lookup(self.tensors["table"], self.sigmas, float(sigma)), h)
+
+
+def scale_of(direction: HDirection, strength: float) -> float:
+    """Return what a direction is multiplied by at a strength: the strength itself, where it has no response."""
+    response = direction.response
+    return strength if response is None else response.scale_at(strength)
 
 
 def resize_map(dh: Tensor, h: Tensor) -> Tensor:

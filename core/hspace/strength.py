@@ -18,6 +18,9 @@ that a stock step makes of a change of D (samplers.euler_fraction), not the whol
 set above the mean effect so that faces which respond weakly also change (calibration.py). Removal needs less; past the
 point where the attribute is gone, more strength only damages the picture.
 
+A direction that carries a response takes an even strength, of which core/response.py makes s: 1 is there for every
+one of them. One of an older file takes s itself.
+
 A sum is edited part by part: each part keeps its weight, its start and its own S. sample_asyrp (asyrp.py) makes the
 steps.
 """
@@ -33,7 +36,7 @@ from torch import Tensor
 
 from ..errors import EditError
 from ..samplers import SIGMA_TOLERANCE
-from .direction import DeltaDirection, HDirection
+from .direction import DeltaDirection, HDirection, scale_of
 from .readout import Readout
 from .window import EditWindow
 
@@ -74,18 +77,24 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     Returns:
         The edit. At strength 0 it edits nothing.
     """
+    strength = scale_of(direction, strength)
     within_learned = min(max(strength, -1.0), 1.0)
     beyond_learned = max(abs(strength), 1.0)
     h_edit = bottleneck_edit(direction, within_learned, sigmas, window)
-    change = prediction_change(direction, readout_strength(strength), window)
+    change = prediction_change(direction, removal_scaled(strength), window)
     if h_edit is None and change is None:
         return BoundEdit()
     return BoundEdit(h_edit, beyond_learned, change, direction.layer)
 
 
-def readout_strength(strength: float) -> float:
-    """Return what a readout's change is multiplied by at a strength: removal takes less than adding."""
-    return strength if strength > 0 else READOUT_REMOVAL_SCALE * strength
+def readout_strength(direction: HDirection, strength: float) -> float:
+    """Return what a readout's change is multiplied by at a strength."""
+    return removal_scaled(scale_of(direction, strength))
+
+
+def removal_scaled(scale: float) -> float:
+    """Return what a readout's change is multiplied by at a scale: removal takes less than adding."""
+    return scale if scale > 0 else READOUT_REMOVAL_SCALE * scale
 
 
 def bottleneck_edit(

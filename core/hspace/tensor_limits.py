@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import response
 from ..limits import Limits
 
 # Groups of the GroupNorm.
@@ -24,4 +25,5 @@ LIMITS = {
     "conv1.weight": Limits(length=KERNEL),
     "conv2.weight": Limits(length=KERNEL),
     "weights": Limits(low=-MAX_WEIGHT, high=MAX_WEIGHT),
+    **response.LIMITS,
 }

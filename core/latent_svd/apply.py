@@ -42,6 +42,7 @@ def apply_attribute(
             orthonormal again.
         attribute: What to apply, learned on the same number of channels.
         strength: 1 is the whole attribute, on its own code and on others; negative removes; 0 returns x bit for bit.
+            It is the scale of the attribute's response (core/response.py), where it has one.
         rank: Leading atoms that are used, 0 for all.
         band: Which third of the atoms, coarse to fine; one of BANDS.
         mask: Where to edit, [B or 1, 1, H, W] in [0, 1]; None edits everywhere.

@@ -18,6 +18,8 @@ from torch import Tensor
 from ..errors import plain_text
 from ..files import read, write
 from ..limits import LARGEST, Limits
+from ..response import LAYOUT, Response
+from ..response import LIMITS as RESPONSE_LIMITS
 from .predictor import Predictor
 from .svd import ChannelSVD
 from .transfer_gain import FOREIGN_GAIN
@@ -38,6 +40,7 @@ LIMITS = {
     **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v"), VECTORS),
     **dict.fromkeys(("edit.s", "source.s", "source_spectrum", "target_spectrum"), VALUES),
     "mlp.scale": Limits(low=1e-12),
+    **RESPONSE_LIMITS,
 }
 
 
@@ -55,6 +58,7 @@ class SVDAttribute:
         predictor: The network that chose the singular values, where one did. The edit already holds its result.
         source: Leading atoms of the code that the attribute was learned from, by which its own code is recognised
             (transfer_gain.py); None for an attribute of several pairs, which has no own code.
+        response: How finished pictures answer its scale; None of an older file, whose strength is its scale.
     """
 
     edit: ChannelSVD
@@ -65,6 +69,7 @@ class SVDAttribute:
     info: dict[str, str] = field(default_factory=dict)
     predictor: Predictor | None = None
     source: ChannelSVD | None = None
+    response: Response | None = None
 
     @property
     def name(self) -> str:
@@ -110,6 +115,8 @@ class SVDAttribute:
             tensors |= dict(zip(SOURCE, self.source, strict=True))
         if self.predictor is not None:
             tensors |= dict(zip(PREDICTOR, self.predictor, strict=True))
+        if self.response is not None:
+            tensors |= self.response.tensors()
         write(path, KIND, tensors, dict(self.info), LIMITS, sigma=self.sigma, target_sigma=self.target_sigma)
 
     @classmethod
@@ -125,7 +132,8 @@ class SVDAttribute:
         Raises:
             EditError: The file is not a whole SVD attribute of a known version.
         """
-        tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), SOURCE, PREDICTOR, limits=LIMITS)
+        groups = (SOURCE, PREDICTOR, LAYOUT)
+        tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), *groups, limits=LIMITS)
         source = None
         if "source.u" in tensors:
             source = ChannelSVD._make(tensors[name] for name in SOURCE)
@@ -141,4 +149,5 @@ class SVDAttribute:
             info=info,
             predictor=predictor,
             source=source,
+            response=Response.of(tensors),
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import EditError, check_latent, check_same_shape
 from ..fitting import OnTrainingStep, Training
+from ..response import WHOLE
 from ..saliency import FOCUS, saliency_weight
 from .attribute import SVDAttribute
 from .avi import Integration, LossWeights, QuadraticLoss, integrate
@@ -121,6 +122,7 @@ def learn_attribute(
         info=dict(info or {}),
         predictor=predictor,
         source=own_code,
+        response=WHOLE,
     )
 
 

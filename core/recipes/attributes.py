@@ -63,6 +63,36 @@ def with_info(attribute: Attribute, info: Mapping[str, str]) -> Attribute:
     return replace(attribute, info={**attribute.info, **info})
 
 
+def scale_of(attribute: Attribute, strength: float) -> float:
+    """Return what an attribute's edit is multiplied by at a strength: the strength itself, where it has no response."""
+    return strength if attribute.response is None else attribute.response.scale_at(strength)
+
+
+def guidance_factor(attribute: Attribute, guidance: float) -> float:
+    """Return what a scale is multiplied by, so that a strength means the same at every guidance.
+
+    Guidance multiplies the change that a readout makes, and pictures need the same change at any guidance: what is
+    there at guidance 1.5 is there at 5, and three times as much only harms. So a readout with a response makes the
+    change of EDIT_GUIDANCE at every guidance. A direction that moves h, and an SVD attribute, keep their scale.
+
+    Args:
+        attribute: The attribute, with its response.
+        guidance: The guidance that a sampler works at.
+    """
+    if attribute.response is None or isinstance(attribute, SVDAttribute) or guidance == 0:
+        return 1.0
+    if not all(isinstance(part, Readout) for _, part in attribute.parts):
+        return 1.0
+    return defaults.EDIT_GUIDANCE / guidance
+
+
+def with_scale(attribute: Attribute) -> Attribute:
+    """Return an attribute without its response: its strength is its scale, as in an older file."""
+    if isinstance(attribute, SVDAttribute):
+        return replace(attribute, response=None)
+    return attribute.with_response(None)
+
+
 def advice(attribute: Attribute, source_prompt: str, target_prompt: str) -> dict[str, str]:
     """Return what the file of an attribute advises: its prompts, the strength to begin with and the range.
 
@@ -74,18 +104,28 @@ def advice(attribute: Attribute, source_prompt: str, target_prompt: str) -> dict
     Returns:
         Free text by key, for with_info.
     """
+    low, high = advised_range(attribute)
     return {
         "source_prompt": source_prompt,
         "target_prompt": target_prompt,
         "strength": f"{advised_strength(attribute):g}",
-        "strength_low": f"{defaults.SLIDER_LOW:g}",
-        "strength_high": f"{defaults.SLIDER_HIGH:g}",
+        "strength_low": f"{low:g}",
+        "strength_high": f"{high:g}",
     }
+
+
+def advised_range(attribute: Attribute) -> tuple[float, float]:
+    """Return the range in which something happens and little is damaged."""
+    if attribute.response is None:
+        return defaults.SLIDER_LOW, defaults.SLIDER_HIGH
+    return defaults.EVEN_LOW, defaults.EVEN_HIGH
 
 
 def advised_strength(attribute: Attribute) -> float:
     """Return the strength to begin with: the file's own within the slider's range, or the default of its kind."""
-    default = defaults.SVD_STRENGTH if isinstance(attribute, SVDAttribute) else EditSettings().strength
+    default = EditSettings().strength
+    if isinstance(attribute, SVDAttribute) or attribute.response is not None:
+        default = defaults.THERE
     try:
         advised = float(attribute.info.get("strength", default))
     except ValueError:

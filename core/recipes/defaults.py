@@ -40,6 +40,11 @@ SLIDER_HIGH = 3.0
 # stops (EditSettings.edit_percent): samplers that look back at earlier steps damage a picture whose edit stops near the
 # end, ComfyUI's uni_pc most of all: python benchmarks/samplers.py
 SLIDER_END_PERCENT = 0.8
+# The same of an attribute that carries a response (slide.py), and the strength to begin with:
+# python benchmarks/slider.py
+EVEN_LOW = -1.0
+EVEN_HIGH = 1.4
+THERE = 1.0
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 # Sampling steps of a prepared picture, by its quality.
@@ -60,8 +65,8 @@ READOUT_SAMPLES = 512
 READOUT_PLACES = 16
 # A bottleneck of k times as many places takes 1 / k ** READOUT_EXPONENT of these noises. By hand: SDXL at 1024 pixels
 # then takes less than 1000 evaluations. What a place teaches beside a noise: python benchmarks/learning_cost.py places
-READOUT_EXPONENT = 0.5
-READOUT_MIN_SAMPLES = 64
+READOUT_EXPONENT = 0.56
+READOUT_MIN_SAMPLES = 51
 # Noises, training steps and start of learning in h-space. For directions that move h they were chosen against 128
 # noises, 600 training steps, a start at 0.32 and a batch of 16, glasses and hat, by
 # python benchmarks/hspace.py strengths --strengths 1.5 [--samples 128 --steps 600 --start 0.32 --batch 16]

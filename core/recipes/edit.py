@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, guidance_of
 from ..hspace.asyrp import sample_asyrp
 from ..hspace.direction import HDirection
 from ..hspace.strength import BoundEdit, bind_edit
@@ -17,14 +18,43 @@ from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..samplers import OnState, Schedule
-from .attributes import Attribute
-from .hspace import together
+from .attributes import Attribute, guidance_factor, scale_of, with_scale
 from .latent_svd import LatentSpace, edited_step
 from .settings import EditSettings
+from .slide import Slide
+from .together import together
 
 
 @torch.no_grad()
-def edit(  # noqa: PLR0913
+def edit(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: Schedule,
+    attributes: Sequence[tuple[Attribute, float]],
+    **options: Any,
+) -> Tensor:
+    """Sample by Euler steps with attributes applied.
+
+    Args:
+        denoise: The model under the source prompt.
+        x: State at sigmas[0], an inverted picture's code or noise, [B, C, H, W] in model space.
+        schedule: The sampler's own.
+        attributes: Attributes and strengths; 0 changes nothing, 1 is as learned, below 0 takes away. One attribute
+            alone that carries a response moves each picture evenly (slide.py). Several are sampled together, each at
+            the scale that its response has for its strength.
+        **options: As ``editor`` takes them.
+
+    Returns:
+        The state at sigmas[-1], like x. Where every strength is 0 it is bit for bit what sample_euler returns, or
+        sample_traced.
+
+    Raises:
+        EditError: x or the schedule is not the trace's, or an attribute does not fit the model.
+    """
+    return editor(denoise, x, schedule, attributes, **options)(1.0)
+
+
+def editor(  # noqa: PLR0913
     denoise: Denoiser,
     x: Tensor,
     schedule: Schedule,
@@ -34,51 +64,87 @@ def edit(  # noqa: PLR0913
     space: LatentSpace = LatentSpace(),
     trace: Trace | None = None,
     mask: Tensor | None = None,
+    absolute: bool = False,
+    decode: Callable[[Tensor], Tensor] | None = None,
     callback: OnState | None = None,
-) -> Tensor:
-    """Sample by Euler steps with attributes applied.
+) -> Callable[[float], Tensor]:
+    """Return what samples with every strength times a factor; what factors have in common is sampled once.
 
     Args:
-        denoise: The model under the source prompt.
-        x: State at sigmas[0], an inverted picture's code or noise, [B, C, H, W] in model space.
+        denoise: As ``edit`` takes it, and so x, schedule and attributes.
+        x: State at sigmas[0].
         schedule: The sampler's own.
-        attributes: Attributes and strengths; 0 changes nothing, 1 is as learned, below 0 takes away.
+        attributes: Attributes and strengths.
         until: Sampling progress until which directions and readouts edit; not read for SVD attributes.
         space: The space that SVD attributes are applied in.
         trace: The trace of the picture's inversion, which the sampler then follows; x is a state of it.
         mask: Where the picture may change, [B or 1, 1, H, W] in [0, 1]; None is everywhere. With a trace nothing
             changes elsewhere; without one the edits are made inside only.
-        callback: Called with (step, state, denoised) once a step.
+        absolute: Whether the strength of one attribute says how much of it the picture has in the end, and not how
+            much is added; read where the attribute has a response.
+        decode: Makes pictures of the states at sigmas[-1], so that strengths are even in pictures and not in latents;
+            values beyond those of pictures are left to the caller. None leaves states as they are.
+        callback: Called with (step, state, denoised) once a step of each sampling.
 
     Returns:
-        The state at sigmas[-1], like x. Where every strength is 0 it is bit for bit what sample_euler returns, or
-        sample_traced.
+        factor -> the state at sigmas[-1], like x, or what ``decode`` makes of it.
 
     Raises:
-        EditError: x or the schedule is not the trace's, or an attribute does not fit the model.
+        EditError: As ``edit``.
     """
+    denoise = follow_trace(denoise, trace, x, schedule.sigmas, mask)
+    guidance = guidance_of(denoise)
+
+    def sample(weighted: Sequence[tuple[Attribute, float]]) -> Tensor:
+        end = _sample(denoise, x, schedule, weighted, until=until, space=space, mask=mask, callback=callback)
+        return end if decode is None else decode(end)
+
+    if len(attributes) == 1:
+        one, strength = attributes[0]
+        plain, factor_of_guidance = with_scale(one), guidance_factor(one, guidance)
+        slide = Slide(lambda scale: sample([(plain, factor_of_guidance * scale)]), one.response)
+        return lambda factor: slide.at(factor * strength, absolute=absolute)
+    return lambda factor: sample(
+        [
+            (with_scale(one), guidance_factor(one, guidance) * scale_of(one, factor * strength))
+            for one, strength in attributes
+        ]
+    )
+
+
+def _sample(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: Schedule,
+    attributes: Sequence[tuple[Attribute, float]],
+    *,
+    until: float,
+    space: LatentSpace,
+    mask: Tensor | None,
+    callback: OnState | None,
+) -> Tensor:
+    """Sample with attributes at their scales, as ``edit`` takes its arguments."""
     sigmas = schedule.sigmas
-    denoise = follow_trace(denoise, trace, x, sigmas, mask)
     directions = []
     edited = []
-    for one, strength in attributes:
-        if strength != 0 and isinstance(one, SVDAttribute):
+    for one, scale in attributes:
+        if scale != 0 and isinstance(one, SVDAttribute):
             step = edited_step(one, schedule)
             if step is not None:
-                edited.append((step, one, strength))
-        elif strength != 0 and isinstance(one, HDirection):
-            directions.append((one, strength))
+                edited.append((step, one, scale))
+        elif scale != 0 and isinstance(one, HDirection):
+            directions.append((one, scale))
     window = EditWindow()
     bound = BoundEdit()
     if directions:
-        direction, strength = together(directions)
+        direction, scale = together(directions)
         window = EditWindow(schedule.sigma_at(until), edit_from=direction.start)
-        bound = bind_edit(direction, strength, sigmas, window)
+        bound = bind_edit(direction, scale, sigmas, window)
     cuts = sorted({0, *(step for step, *_ in edited), len(sigmas) - 1})
     for first, last in pairwise(cuts):
-        for step, one, strength in edited:
+        for step, one, scale in edited:
             if step == first:
-                latent = apply_attribute(space.to_latent(x, sigmas[step]), one, strength, mask=mask)
+                latent = apply_attribute(space.to_latent(x, sigmas[step]), one, scale, mask=mask)
                 x = space.to_model(latent, sigmas[step])
         part = sigmas[first : last + 1]
         x = sample_asyrp(denoise, x, part, bound, window, mask=mask, callback=_from_step(callback, first))

@@ -7,25 +7,23 @@ progress, as ControlNet's are: 0 before the first step, 1 after the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, PromptDenoisers, layer_of
+from ..denoiser import Denoiser, PromptDenoisers, guidance_of, layer_of
 from ..errors import EditError
 from ..hspace.asyrp import Boost, sample_asyrp
 from ..hspace.calibration import calibrate, measured_sigmas
-from ..hspace.combine import combine_directions
 from ..hspace.direction import HDirection
 from ..hspace.learn_clip import ClipObjective, learn_clip_direction
 from ..hspace.learn_direction import learn_direction
 from ..hspace.learn_readout import learn_readout
 from ..hspace.prediction_changes import learned_steps, record_prediction_changes
-from ..hspace.readout import Readout
-from ..hspace.strength import bind_edit, readout_strength
+from ..hspace.strength import bind_edit
 from ..hspace.trajectories import (
     Endpoints,
     Trajectories,
@@ -37,8 +35,10 @@ from ..inversion.traced import Trace, follow_trace
 from ..layers import AUTO, layer_info, layer_text
 from ..samplers import OnState, Run, Schedule
 from . import defaults
+from .attributes import guidance_factor
 from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
+from .slide import Draws, Slide
 from .start import Start, measure_start
 
 # What comes less than this share of the way was learned badly, and reports say what may help.
@@ -131,7 +131,7 @@ def learn_from_prompts(
         run=run,
     )
     window = EditWindow(end_sigma, edit_from=readout.start)
-    calibration = calibrate(prompts.student, readout, endpoints, window, run=run)
+    calibration = calibrate(prompts.student, readout, endpoints, window, full=EditSettings().strength, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress, start)
 
 
@@ -211,32 +211,8 @@ def learn_from_trajectories(
     )
     endpoints = Endpoints.of(trajectories, settings.measured)
     window = EditWindow(end_sigma, edit_from=direction.start)
-    calibration = calibrate(student, direction, endpoints, window, run=run)
+    calibration = calibrate(student, direction, endpoints, window, full=EditSettings().strength, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
-
-
-def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, float]:
-    """Return several directions, each at a strength of its own, as one direction at one strength.
-
-    Each acts as bind_edit makes it act alone: a readout is taken away by less than it is added, and a direction that
-    moves h at a strength beyond 1 keeps the dh that was learned and multiplies its effect. Where several directions
-    move h, the largest of their strengths multiplies the effect of all.
-
-    Args:
-        weighted: Directions and strengths, at least one.
-
-    Returns:
-        (direction, strength) for bind_edit.
-    """
-    if len(weighted) == 1:
-        return weighted[0]
-    flat = [(part, weight, strength) for direction, strength in weighted for weight, part in direction.parts]
-    beyond_learned = max([1.0, *(abs(strength) for part, _, strength in flat if not isinstance(part, Readout))])
-    parts = []
-    for part, weight, strength in flat:
-        scale = readout_strength(strength) if isinstance(part, Readout) else strength
-        parts.append((weight * scale / beyond_learned, part))
-    return combine_directions(parts), beyond_learned
 
 
 def _with_layer(info: dict[str, str] | None, denoise: Denoiser, settings: LearnSettings) -> dict[str, str]:
@@ -263,7 +239,7 @@ def edit(  # noqa: PLR0913
     trace: Trace | None = None,
     callback: OnState | None = None,
 ) -> Tensor:
-    """Sample with a direction or a readout applied: Asyrp (arXiv 2210.10960).
+    """Sample with a direction or a readout applied: Asyrp (arXiv 2210.10960), and slide.py where it has a response.
 
     Args:
         denoise: The model under the source prompt.
@@ -274,7 +250,7 @@ def edit(  # noqa: PLR0913
         noise: Draws noise like its argument, for boosted steps; None for no boost.
         mask: Where to edit, broadcastable to x, 0 to 1.
         trace: The trace of the picture's inversion, which the sampler then follows; x is a state of it.
-        callback: Called with (step, state, denoised) once a step.
+        callback: Called with (step, state, denoised) once a step of each sampling.
 
     Returns:
         The state at sigmas[-1], like x. At strength 0 it is bit for bit what sample_euler returns, or sample_traced.
@@ -287,14 +263,21 @@ def edit(  # noqa: PLR0913
         boost_from=schedule.sigma_at(settings.boost_percent),
         edit_from=direction.start,
     )
-    return sample_asyrp(
-        follow_trace(denoise, trace, x, schedule.sigmas),
-        x,
-        schedule.sigmas,
-        bind_edit(direction, settings.strength, schedule.sigmas, window),
-        window,
-        boost=None if noise is None else Boost(settings.eta, noise),
-        symmetric=settings.symmetric,
-        mask=mask,
-        callback=callback,
-    )
+    denoise = follow_trace(denoise, trace, x, schedule.sigmas)
+    plain, factor = direction.with_response(None), guidance_factor(direction, guidance_of(denoise))
+    draws = Draws(noise)
+
+    def sample(scale: float) -> Tensor:
+        return sample_asyrp(
+            denoise,
+            x,
+            schedule.sigmas,
+            bind_edit(plain, factor * scale, schedule.sigmas, window),
+            window,
+            boost=None if noise is None else Boost(settings.eta, draws.again()),
+            symmetric=settings.symmetric,
+            mask=mask,
+            callback=callback,
+        )
+
+    return Slide(sample, direction.response).at(settings.strength, absolute=settings.absolute)

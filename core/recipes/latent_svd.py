@@ -26,6 +26,7 @@ from ..latent_svd.prompt_pairs import sample_prompt_pair
 from ..samplers import Run, Schedule, sample_euler
 from . import defaults
 from .settings import PairSettings
+from .slide import Slide
 
 # (codes of the source prompt, codes of the target prompt, [B, C, H, W] each) -> whether each pair shows the attribute
 Accept = Callable[[Tensor, Tensor], Tensor]
@@ -237,4 +238,8 @@ def edit(
     """
     denoise = follow_trace(denoise, trace, x, sigmas[start_step:])
     code = sample_euler(denoise, x, sigmas[start_step : step + 1])
-    return sample_euler(denoise, apply_attribute(code, attribute, strength), sigmas[step:])
+
+    def sample(scale: float) -> Tensor:
+        return sample_euler(denoise, apply_attribute(code, attribute, scale), sigmas[step:])
+
+    return Slide(sample, attribute.response).at(strength)

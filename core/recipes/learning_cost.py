@@ -161,7 +161,8 @@ def _readout_cost(
     measured = measured_sigmas(schedule.sigmas, first, end)
     before = int((measured > schedule.sigmas[first]).sum())
     after = len(measured) - 1 - before
-    measuring = before + (2 + MAX_ROUNDS) * after
+    # Two ends of the way, the rounds, and one at the full scale.
+    measuring = before + (2 + MAX_ROUNDS + 1) * after
     calls += measuring * len(_batches(settings.measured, batch))
     evaluations += measuring * settings.measured
     held = HALF * states * (bottleneck + latent) + FLOAT * settings.samples * latent
@@ -182,7 +183,7 @@ def _direction_cost(settings: LearnSettings, schedule: Schedule, latent: int, ba
     # Both prompts are asked at each state of both trajectories.
     recording = first + 4 * (steps - first)
     # An edited step asks the model twice.
-    measuring = MAX_ROUNDS * (steps - first + edited)
+    measuring = (MAX_ROUNDS + 1) * (steps - first + edited)
     training = 0 if settings.method == "difference" else settings.training.steps
     evaluations = recording * settings.samples + measuring * settings.measured
     if settings.method == CLIP:

@@ -131,6 +131,8 @@ class EditSettings:
         boost_percent: Progress from which fresh noise is drawn; 1 is off.
         eta: Amount of fresh noise in boosted steps, 0 to 1.
         symmetric: Whether the edit moves the direction to the noise too; a baseline.
+        absolute: Whether strength says how much of the attribute the picture has in the end, and not how much is
+            added; see slide.py. Read where the direction has a response.
     """
 
     strength: float = 1.5
@@ -138,6 +140,7 @@ class EditSettings:
     boost_percent: float = 1.0
     eta: float = 1.0
     symmetric: bool = False
+    absolute: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from ...core.denoiser import PromptDenoisers
 from ...core.hspace.trajectories import Trajectories, record_trajectories
 from ...core.latent_svd.learn import AttributeSettings
 from ...core.recipes import defaults, hspace, latent_svd
+from ...core.recipes.attributes import advised_strength
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
+from ...core.recipes.slide import Slide
 from ...core.samplers import Run, Schedule
 from .evaluated import EvaluatedModel
 from .session import Session, starting_noise
@@ -47,13 +49,27 @@ def svd_own_pair(
     apply: Apply = apply_attribute,
 ) -> Tensor:
     """Edit each picture with the attribute of its own pair of codes."""
+    return svd_own_pair_slide(s, pair=pair, learning=learning, apply=apply).at(strength).clamp(0, 1)
+
+
+def svd_own_pair_slide(
+    s: Session,
+    *,
+    pair: PairSettings = PairSettings(),
+    learning: AttributeSettings = AttributeSettings(),
+    apply: Apply = apply_attribute,
+) -> Slide:
+    """Return the slide of svd_own_pair, of pictures."""
     # Making the target leaves the pair's source in the session.
     targets = s.target_code(pair.step, branch_steps=pair.branch_steps, delta=pair.delta)
-    edited = []
-    for x, z in zip(s.source_code(pair.step), targets, strict=True):
-        attribute = learn_attribute(x[None], z[None], learning)
-        edited.append(apply(x[None], attribute, strength))
-    return s.finish(torch.cat(edited), pair.step)
+    codes = s.source_code(pair.step)
+    own = [learn_attribute(x[None], z[None], learning) for x, z in zip(codes, targets, strict=True)]
+
+    def sample(scale: float) -> Tensor:
+        edited = [apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)]
+        return s.finish(torch.cat(edited), pair.step)
+
+    return Slide(sample, own[0].response)
 
 
 def prompts(model: EvaluatedModel, attribute: str, cfg: float) -> PromptDenoisers:
@@ -227,16 +243,33 @@ def readout(
     return learned_readout(model, attribute, settings, seed=seed, run=run).direction
 
 
-def asyrp(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Tensor:
-    """Resample the pictures from their codes with the bottleneck edited or read."""
-    return s.model.decode(asyrp_latents(s, direction, settings))
+def there(direction: HDirection) -> EditSettings:
+    """Return the shipped settings at the strength where a direction is there."""
+    return EditSettings(advised_strength(direction))
+
+
+def asyrp(s: Session, direction: HDirection, settings: EditSettings | None = None) -> Tensor:
+    """Resample the pictures from their codes with the bottleneck edited or read; None: where the direction is there."""
+    settings = settings or there(direction)
+    return asyrp_slide(s, direction, settings).at(settings.strength, absolute=settings.absolute).clamp(0, 1)
+
+
+def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Slide:
+    """Return the slide of asyrp, of pictures."""
+    plain = direction.with_response(None)
+
+    def sample(scale: float) -> Tensor:
+        return s.model.decode(asyrp_latents(s, plain, replace(settings, strength=scale)))
+
+    return Slide(sample, direction.response)
 
 
 def asyrp_latents(
     s: Session,
     direction: HDirection,
-    settings: EditSettings = EditSettings(),
+    settings: EditSettings | None = None,
     denoise: Denoiser | None = None,
 ) -> Tensor:
     """Return what asyrp decodes, [B, *latent_shape] in model space; denoise stands in for the source prompt's."""
+    settings = settings or there(direction)
     return hspace.edit(denoise or s.denoiser(), s.code, schedule(s.model, s.steps), direction, settings)

@@ -240,7 +240,7 @@ def _attribute(
     on_trace = replace(s, traced=True, cache={})
     learned = _learned(output, settings, model, name)
     bar.update()
-    symmetric = replace(EditSettings(), symmetric=True)
+    symmetric = replace(edits.there(learned.direction), symmetric=True)
     random = RandomDirection.like(learned.direction, settings.seed)
     ways: dict[str, Callable[[], Tensor]] = {
         "unedited": lambda: edits.unedited(s),

@@ -13,6 +13,7 @@ from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.core.recipes.edit import edit
 from singular_edit.core.recipes.latent_svd import LatentSpace, edited_step, step_at_sigma
 from singular_edit.core.recipes.settings import EditSettings
+from singular_edit.core.recipes.together import together
 from singular_edit.core.samplers import Schedule
 from singular_edit.demo.attributes import readout_path, svd_path
 
@@ -30,7 +31,7 @@ def table(seed: int) -> TableDirection:
 
 
 def bound(*weighted):
-    direction, strength = hspace.together(weighted)
+    direction, strength = together(weighted)
     return bind_edit(direction, strength, SIGMAS, WINDOW)
 
 

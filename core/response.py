@@ -1,0 +1,118 @@
+"""How finished pictures answer an attribute's strength, and the even strength that is made of it.
+
+An attribute as it was learned has a *scale*: what its edit is multiplied by. Pictures answer a scale unevenly: little
+happens at first, then the attribute appears at once, and beyond that nothing more comes. So some scales are tried when
+an attribute is learned, and the progress that they make on finished pictures is kept in its file:
+
+    progress = <edited - source, target - source> / |target - source|^2
+
+The last of these scales is the *full* one, at which the attribute is there. An *even strength* s is a share of the way:
+0 is the picture without the edit, 1 is the full scale, and half the way is the scale at which half of the full progress
+was made. Beyond 1 the scale goes on in proportion. An attribute without a response, such as one of an older file, takes
+its strength as the scale.
+
+Ours, not the papers'. core/recipes/slide.py makes pictures move evenly one by one, where they can be sampled twice.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .limits import Limits
+
+# Tensors of a file and their axes; a file has both or neither.
+SCALES = "response.scale"
+PROGRESS = "response.progress"
+LAYOUT = {SCALES: "R", PROGRESS: "R"}
+LIMITS = {
+    SCALES: Limits(low=1e-4, high=1e3, ascending=True),
+    PROGRESS: Limits(low=1e-6, high=1e3, ascending=True),
+}
+
+
+class Response(NamedTuple):
+    """Scales above 0 and the progress that they make, ascending both; scale 0 makes progress 0.
+
+    Attributes:
+        scales: [n], the last of them the full scale.
+        progress: [n], of finished pictures, in the mean.
+    """
+
+    scales: tuple[float, ...]
+    progress: tuple[float, ...]
+
+    @classmethod
+    def measured(cls, tried: list[tuple[float, float]], full: float) -> Response | None:
+        """Make a response of scales that were tried.
+
+        Args:
+            tried: (scale, progress) of each, ``full`` among them.
+            full: The full scale.
+
+        Returns:
+            The response: what lies below the full scale and makes less progress than it, in order. None where the full
+            scale makes no progress.
+        """
+        most = dict(tried)[full]
+        if not math.isfinite(most) or most < LIMITS[PROGRESS].low:
+            return None
+        scales: list[float] = []
+        progress: list[float] = []
+        for scale, made in sorted(tried):
+            least = progress[-1] if progress else LIMITS[PROGRESS].low
+            if LIMITS[SCALES].low < scale < full and least < made < most:
+                scales.append(scale)
+                progress.append(made)
+        return cls((*scales, full), (*progress, most))
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Response | None:
+        """Return the response among the tensors of a file, which were checked against LIMITS; None without one."""
+        if SCALES not in tensors:
+            return None
+        return cls(tuple(tensors[SCALES].tolist()), tuple(tensors[PROGRESS].tolist()))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of a file."""
+        return {SCALES: torch.tensor(self.scales), PROGRESS: torch.tensor(self.progress)}
+
+    @property
+    def full(self) -> float:
+        """The scale at which the attribute is there."""
+        return self.scales[-1]
+
+    def scale_at(self, strength: float) -> float:
+        """Return the scale of an even strength.
+
+        Args:
+            strength: The share of the way; below 0 it takes away.
+
+        Returns:
+            The scale: the inverse of the response up to strength 1, and beyond in proportion; of a negative strength
+            minus that of the positive one.
+        """
+        share = abs(strength)
+        scale = self.full * share
+        if share < 1:
+            wanted = share * self.progress[-1]
+            points = list(zip((0.0, *self.scales), (0.0, *self.progress), strict=True))
+            above = next(i for i, (_, made) in enumerate(points) if made > wanted)
+            (low, made_low), (high, made_high) = points[above - 1], points[above]
+            scale = low + (high - low) * (wanted - made_low) / (made_high - made_low)
+        return math.copysign(scale, strength)
+
+    def text(self) -> str:
+        """Return two sentences for people: what was measured, and what strengths are good for."""
+        tried = ", ".join(f"{made:.0%} at {scale:.2g}" for scale, made in zip(self.scales, self.progress, strict=True))
+        return (
+            f"Finished pictures come {tried} times the edit; strength 1 is the last of these. "
+            "Beyond it the attribute only grows coarser, and below 0 a picture that lacks it is damaged."
+        )
+
+
+# Of an attribute whose edit was made to be whole at scale 1 and that was not measured.
+WHOLE = Response((1.0,), (1.0,))

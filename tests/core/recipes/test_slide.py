@@ -1,0 +1,131 @@
+"""Even strengths, picture by picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.tensors import noise
+from singular_edit.core import bind_edit, sample_asyrp, sample_euler
+from singular_edit.core.hspace.window import EditWindow
+from singular_edit.core.recipes import hspace, latent_svd
+from singular_edit.core.recipes.attributes import guidance_factor, load_attribute, with_scale
+from singular_edit.core.recipes.defaults import EDIT_GUIDANCE
+from singular_edit.core.recipes.edit import edit, editor
+from singular_edit.core.recipes.latent_svd import edited_step
+from singular_edit.core.recipes.settings import EditSettings
+from singular_edit.core.recipes.slide import Draws, Slide, sampled_scales
+from singular_edit.core.response import WHOLE, Response
+from singular_edit.core.samplers import Schedule
+from singular_edit.demo.attributes import readout_path, svd_path
+
+RESPONSE = Response((1.0, 1.5), (0.4, 0.9))
+PLAIN = torch.zeros(2, 1, 2, 2)
+# The first picture has room for the attribute, the second one wears it.
+ADDED = torch.stack([torch.full((1, 2, 2), 4.0), torch.full((1, 2, 2), 0.5)])
+TAKEN = torch.stack([torch.full((1, 2, 2), -0.5), torch.full((1, 2, 2), -4.0)])
+
+
+class Counted:
+    """Results at three scales, counted."""
+
+    def __init__(self) -> None:
+        self.scales: list[float] = []
+
+    def __call__(self, scale: float) -> torch.Tensor:
+        self.scales.append(scale)
+        return {0.0: PLAIN, 1.5: ADDED, -1.5: TAKEN}[scale]
+
+
+def first_and_second(x: torch.Tensor) -> list[float]:
+    return x.flatten(1).mean(1).tolist()
+
+
+def test_a_strength_is_a_share_of_the_way():
+    slide = Slide(Counted(), RESPONSE)
+    assert slide.at(0.0) is PLAIN
+    assert slide.at(1.0) is ADDED
+    assert first_and_second(slide.at(0.25)) == [1.0, 0.125]
+    assert first_and_second(slide.at(2.0)) == [8.0, 1.0]
+
+
+def test_below_zero_a_picture_that_wears_it_loses_it_and_another_goes_on():
+    assert first_and_second(Slide(Counted(), RESPONSE).at(-0.5)) == [-2.0, -2.0]
+
+
+def test_an_absolute_strength_does_not_give_an_attribute_twice():
+    slide = Slide(Counted(), RESPONSE)
+    assert first_and_second(slide.at(1.0, absolute=True)) == [4.0, 0.0]
+    assert first_and_second(slide.at(0.0, absolute=True)) == [0.0, -4.0]
+    assert first_and_second(slide.at(0.5, absolute=True)) == [2.0, -2.0]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("strengths", [[0.0], [1.0], [0.0, 1.0], [0.3, 0.7], [2.0], [-1.0, 0.5], [1.0, -0.1]])
+def test_what_is_sampled_is_told_before_and_sampled_once(strengths, absolute):
+    counted = Counted()
+    slide = Slide(counted, RESPONSE)
+    for strength in strengths:
+        slide.at(strength, absolute=absolute)
+    assert sorted(counted.scales) == sorted(sampled_scales(RESPONSE, strengths, absolute=absolute))
+
+
+def test_without_a_response_a_strength_is_the_scale():
+    seen = []
+    slide = Slide(lambda scale: seen.append(scale) or PLAIN, None)
+    for strength in (0.3, -1.0, 2.0):
+        slide.at(strength, absolute=True)
+    assert seen == [0.3, -1.0, 2.0]
+    assert sampled_scales(None, [0.3, -1.0, 0.3]) == {0.3, -1.0}
+
+
+def test_every_sampling_meets_the_same_noise():
+    generator = torch.Generator().manual_seed(0)
+    draws = Draws(lambda x: torch.randn(x.shape, generator=generator))
+    runs = [[draw(PLAIN) for _ in range(3)] for draw in (draws.again(), draws.again())]
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    assert not torch.equal(runs[0][0], runs[0][1])
+
+
+def test_an_edit_with_a_response_lies_between_two_samplings_and_one_without_is_as_before(demo):
+    schedule = Schedule(demo.sigmas(6), demo.percent_to_sigma)
+    denoise = demo.denoiser("a face", cfg=1.5)
+    x = noise((1, 4, 16, 16), 4) * (1 + schedule.sigmas[0] ** 2) ** 0.5
+    old = with_scale(load_attribute(readout_path("hat")))
+    new = old.with_response(RESPONSE)
+    window = EditWindow(schedule.sigma_at(EditSettings().edit_percent), edit_from=old.start)
+
+    def by_hand(scale: float) -> torch.Tensor:
+        return sample_asyrp(denoise, x, schedule.sigmas, bind_edit(old, scale, schedule.sigmas, window), window)
+
+    plain = sample_euler(denoise, x, schedule.sigmas)
+    assert torch.equal(hspace.edit(denoise, x, schedule, old, EditSettings(0.7)), by_hand(0.7))
+    edited = editor(denoise, x, schedule, [(new, 1.0)])
+    assert torch.equal(edited(0.0), plain)
+    assert torch.equal(edited(1.0), by_hand(1.5))
+    assert torch.equal(edited(0.5), plain + 0.5 * (by_hand(1.5) - plain))
+    assert torch.equal(edited(0.5), hspace.edit(denoise, x, schedule, new, EditSettings(0.5)))
+
+
+def test_an_svd_attribute_with_a_response_lies_between_two_samplings(demo):
+    schedule = Schedule(demo.sigmas(6), demo.percent_to_sigma)
+    denoise = demo.denoiser("a face", cfg=1.5)
+    x = noise((1, 4, 16, 16), 4) * (1 + schedule.sigmas[0] ** 2) ** 0.5
+    old = with_scale(load_attribute(svd_path("hat")))
+    new = replace(old, response=WHOLE)
+    plain = sample_euler(denoise, x, schedule.sigmas)
+    whole = edit(denoise, x, schedule, [(old, 1.0)])
+    assert torch.equal(edit(denoise, x, schedule, [(new, 1.0)]), whole)
+    assert torch.equal(edit(denoise, x, schedule, [(new, 0.5)]), plain + 0.5 * (whole - plain))
+    step = edited_step(old, schedule)
+    half = latent_svd.edit(denoise, x, schedule.sigmas, new, strength=0.5, step=step)
+    assert torch.allclose(half, plain + 0.5 * (whole - plain), atol=1e-5)
+
+
+def test_a_readout_with_a_response_makes_the_same_change_at_every_guidance():
+    old = with_scale(load_attribute(readout_path("hat")))
+    assert guidance_factor(old, 5.0) == 1
+    assert guidance_factor(old.with_response(RESPONSE), 5.0) * 5.0 == pytest.approx(EDIT_GUIDANCE)
+    assert guidance_factor(old.with_response(RESPONSE), 0.0) == 1
+    assert guidance_factor(replace(load_attribute(svd_path("hat")), response=WHOLE), 5.0) == 1
