@@ -1,6 +1,7 @@
 """Measure how evenly a strength slides, on an embedded model or one that you bring.
 
     python benchmarks/slider.py [--model transformer]    progress, evenness and harm of readouts and own pairs
+    python benchmarks/slider.py --fade                   the same of finished pictures that are mixed
     python benchmarks/slider.py --scale                  the same of the bare scale, as files without a response slide
     python benchmarks/slider.py --strip FOLDER           also writes a strip of pictures of each row
 
@@ -98,7 +99,9 @@ def bare(slide: Slide) -> Slide:
     return Slide(slide.sample, None)
 
 
-def print_row(s: Session, label: str, slide: Slide, ends: tuple[Tensor, Tensor], truth: Tensor) -> Tensor:
+def print_row(
+    s: Session, label: str, slide: Slide, ends: tuple[Tensor, Tensor], truth: Tensor, *, fade: bool = False
+) -> Tensor:
     """Print how evenly and how far strengths slide.
 
     Args:
@@ -107,12 +110,13 @@ def print_row(s: Session, label: str, slide: Slide, ends: tuple[Tensor, Tensor],
         slide: What gives pictures.
         ends: Unedited pictures and those of the prompt swap, [B, 3, side, side] each.
         truth: True edited pictures, [K, B, 3, side, side].
+        fade: Whether finished pictures are mixed.
 
     Returns:
         The pictures, [strengths, B, 3, side, side].
     """
     unedited, swap = ends
-    pictures = torch.stack([slide.at(strength).clamp(0, 1) for strength in STRENGTHS.tolist()])
+    pictures = torch.stack([slide.at(strength, fade=fade).clamp(0, 1) for strength in STRENGTHS.tolist()])
     made = progress(pictures, unedited, swap)
     r = correlation(made)
     d = distances(pictures)
@@ -151,6 +155,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first face")
     parser.add_argument("--guidance", type=float, default=defaults.EDIT_GUIDANCE)
     parser.add_argument("--directions", help="folder where learned readouts are kept")
+    parser.add_argument("--fade", action="store_true", help="mix finished pictures")
     parser.add_argument("--scale", action="store_true", help="slide the bare scale")
     parser.add_argument("--strip", type=Path, help="folder for strips of pictures")
     args = parser.parse_args()
@@ -168,7 +173,8 @@ def main() -> None:
         ends = (edits.unedited(s), edits.prompt_swap(s))
         truth = model.counterfactuals(s.faces, name)
         for label, slide in slides.items():
-            pictures = print_row(s, f"{name}, {label}", bare(slide) if args.scale else slide, ends, truth)
+            slide = bare(slide) if args.scale else slide
+            pictures = print_row(s, f"{name}, {label}", slide, ends, truth, fade=args.fade)
             if args.strip:
                 write_strip(args.strip / f"{args.model}_{name}_{label.split(',')[0]}.png", pictures)
 

@@ -61,7 +61,16 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
             "Attributes that were learned before responses were kept in their files do not read it."
         ),
     )
-    return [picture, attribute, widget, mask, advanced(until), advanced(absolute)]
+    fade = io.Boolean.Input(
+        "fade",
+        default=EditSettings().fade,
+        optional=True,
+        tooltip=(
+            "Mixes the pictures without and with the attribute in place of drawing what lies between. "
+            "Every step of strength is then as large as the next, but half way things are half transparent."
+        ),
+    )
+    return [picture, attribute, widget, mask, advanced(until), advanced(absolute), advanced(fade)]
 
 
 class EditPicture(io.ComfyNode):
@@ -96,15 +105,15 @@ class EditPicture(io.ComfyNode):
         mask: Tensor | None = None,
         until: float = EditSettings().edit_percent,
         absolute: bool = EditSettings().absolute,
+        fade: bool = EditSettings().fade,
     ) -> io.NodeOutput:
         """Edit the picture."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
-        total = sampled_steps(picture, attribute, [strength], absolute=absolute)
+        total = sampled_steps(picture, attribute, [strength], absolute=absolute, fade=fade)
         progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
-        (after,) = edited_pictures(
-            picture, attribute, [strength], until=until, absolute=absolute, mask=mask, progress=progress
-        )
+        options = dict(until=until, absolute=absolute, fade=fade, mask=mask, progress=progress)
+        (after,) = edited_pictures(picture, attribute, [strength], **options)
         progress.finish(f"{attribute.name} {strength:g}: before and after")
         shown = ui.PreviewImage(side_by_side(picture.rebuilt, after), cls=cls)
         return io.NodeOutput(after, picture.rebuilt.clone(), ui=shown)
@@ -147,16 +156,16 @@ class StrengthSheet(io.ComfyNode):
         mask: Tensor | None = None,
         until: float = EditSettings().edit_percent,
         absolute: bool = EditSettings().absolute,
+        fade: bool = EditSettings().fade,
     ) -> io.NodeOutput:
         """Edit the picture at each strength."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
         values = strengths_of(strengths)
-        total = sampled_steps(picture, attribute, values, absolute=absolute)
+        total = sampled_steps(picture, attribute, values, absolute=absolute, fade=fade)
         progress = Progress(f"Editing: {attribute.name}", total)
-        pictures = edited_pictures(
-            picture, attribute, values, until=until, absolute=absolute, mask=mask, progress=progress
-        )
+        options = dict(until=until, absolute=absolute, fade=fade, mask=mask, progress=progress)
+        pictures = edited_pictures(picture, attribute, values, **options)
         progress.finish(f"{attribute.name} at {len(values)} strengths")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))

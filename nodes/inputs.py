@@ -13,8 +13,7 @@ from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.svd import BANDS
 from ..core.layers import AUTO
 from ..core.recipes.attributes import Attribute
-from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW
-from ..core.recipes.settings import EditSettings
+from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW, THERE
 
 # Places in the menu: what an artist needs, everything else, and the embedded model.
 ARTIST = "Singular Edit"
@@ -120,7 +119,7 @@ def slider_input(tooltip: str) -> io.Float.Input:
     """Return the strength of an artist's node: a slider over the range in which something happens."""
     return io.Float.Input(
         "strength",
-        default=EditSettings().strength,
+        default=THERE,
         min=SLIDER_LOW,
         max=SLIDER_HIGH,
         step=0.05,

@@ -83,6 +83,7 @@ def edited_pictures(
     *,
     until: float,
     absolute: bool = False,
+    fade: bool = False,
     mask: Tensor | None = None,
     progress: Progress,
 ) -> list[Tensor]:
@@ -94,6 +95,7 @@ def edited_pictures(
         strengths: 0 gives the rebuilt picture, without sampling; 1 is as learned, below 0 takes away.
         until: Sampling progress until which the picture is edited.
         absolute: Whether strengths say how much of the attribute the picture has in the end.
+        fade: Whether finished pictures are mixed.
         mask: A MASK of where it may change; None is everywhere.
         progress: Ticks once a step.
 
@@ -112,14 +114,19 @@ def edited_pictures(
         return _sampled(picture, plain_attribute, factor * scale, until=until, mask=mask, progress=progress)
 
     slide = Slide(sample, attribute.response)
-    return [slide.at(strength, absolute=absolute).clamp(0, 1) for strength in strengths]
+    return [slide.at(strength, absolute=absolute, fade=fade).clamp(0, 1) for strength in strengths]
 
 
 def sampled_steps(
-    picture: PreparedPicture, attribute: Attribute, strengths: Sequence[float], *, absolute: bool = False
+    picture: PreparedPicture,
+    attribute: Attribute,
+    strengths: Sequence[float],
+    *,
+    absolute: bool = False,
+    fade: bool = False,
 ) -> int:
     """Return how often edited_pictures ticks."""
-    return picture.steps * len(sampled_scales(attribute.response, strengths, absolute=absolute) - {0.0})
+    return picture.steps * len(sampled_scales(attribute.response, strengths, absolute=absolute, fade=fade) - {0.0})
 
 
 def _sampled(

@@ -143,6 +143,7 @@ class AttachedPipeline(PlainCalls):
         until: float = EditSettings().edit_percent,
         mask: Image.Image | Tensor | None = None,
         absolute: bool = False,
+        fade: bool = False,
         output_type: str = "pil",
     ) -> Any:
         """Edit inverted pictures.
@@ -158,6 +159,8 @@ class AttachedPipeline(PlainCalls):
             absolute: Whether the strength of one attribute alone says how much of it the picture has in the end, and
                 not how much is added: a picture that wears it already is not given it twice. Read where the attribute
                 carries a response, as files of this version do.
+            fade: Whether a strength of one attribute mixes the finished pictures without and with it. Every step is
+                then as large as the next, but half way things are half transparent. Read likewise.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
         Returns:
@@ -186,7 +189,7 @@ class AttachedPipeline(PlainCalls):
             denoise = model.denoiser(code.prompt, code.negative, code.guidance, layer)
             response = weighted[0][0].response if len(weighted) == 1 else None
             values = [factor * weighted[0][1] for factor in factors] if weighted else factors
-            count = len(sampled_scales(response, values, absolute=absolute))
+            count = len(sampled_scales(response, values, absolute=absolute, fade=fade))
             with ticking(model, "Editing", code.steps * count) as tick:
                 edited = edit_recipe.editor(
                     denoise,
@@ -198,6 +201,7 @@ class AttachedPipeline(PlainCalls):
                     trace=code.trace,
                     mask=fitted_mask,
                     absolute=absolute,
+                    fade=fade,
                     decode=None if output_type == "latent" else model.decode,
                     callback=lambda *step: tick(),
                 )

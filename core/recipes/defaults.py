@@ -40,7 +40,7 @@ SLIDER_HIGH = 3.0
 # stops (EditSettings.edit_percent): samplers that look back at earlier steps damage a picture whose edit stops near the
 # end, ComfyUI's uni_pc most of all: python benchmarks/samplers.py
 SLIDER_END_PERCENT = 0.8
-# The same of an attribute that carries a response (slide.py), and the strength to begin with:
+# The same of an attribute that carries a response (slide.py), and the strength at which it is there, to begin with:
 # python benchmarks/slider.py
 EVEN_LOW = -1.0
 EVEN_HIGH = 1.4

@@ -39,9 +39,8 @@ def edit(
         denoise: The model under the source prompt.
         x: State at sigmas[0], an inverted picture's code or noise, [B, C, H, W] in model space.
         schedule: The sampler's own.
-        attributes: Attributes and strengths; 0 changes nothing, 1 is as learned, below 0 takes away. One attribute
-            alone that carries a response moves each picture evenly (slide.py). Several are sampled together, each at
-            the scale that its response has for its strength.
+        attributes: Attributes and strengths; 0 changes nothing, 1 is as learned, below 0 takes away. Each is
+            sampled at the scale that its response has for its strength, where it carries one (slide.py).
         **options: As ``editor`` takes them.
 
     Returns:
@@ -65,6 +64,7 @@ def editor(  # noqa: PLR0913
     trace: Trace | None = None,
     mask: Tensor | None = None,
     absolute: bool = False,
+    fade: bool = False,
     decode: Callable[[Tensor], Tensor] | None = None,
     callback: OnState | None = None,
 ) -> Callable[[float], Tensor]:
@@ -82,6 +82,7 @@ def editor(  # noqa: PLR0913
             changes elsewhere; without one the edits are made inside only.
         absolute: Whether the strength of one attribute says how much of it the picture has in the end, and not how
             much is added; read where the attribute has a response.
+        fade: Whether finished results of one attribute with a response are mixed; see slide.py.
         decode: Makes pictures of the states at sigmas[-1], so that strengths are even in pictures and not in latents;
             values beyond those of pictures are left to the caller. None leaves states as they are.
         callback: Called with (step, state, denoised) once a step of each sampling.
@@ -103,7 +104,7 @@ def editor(  # noqa: PLR0913
         one, strength = attributes[0]
         plain, factor_of_guidance = with_scale(one), guidance_factor(one, guidance)
         slide = Slide(lambda scale: sample([(plain, factor_of_guidance * scale)]), one.response)
-        return lambda factor: slide.at(factor * strength, absolute=absolute)
+        return lambda factor: slide.at(factor * strength, absolute=absolute, fade=fade)
     return lambda factor: sample(
         [
             (with_scale(one), guidance_factor(one, guidance) * scale_of(one, factor * strength))

@@ -280,4 +280,4 @@ def edit(  # noqa: PLR0913
             callback=callback,
         )
 
-    return Slide(sample, direction.response).at(settings.strength, absolute=settings.absolute)
+    return Slide(sample, direction.response).at(settings.strength, absolute=settings.absolute, fade=settings.fade)

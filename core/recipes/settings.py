@@ -132,7 +132,8 @@ class EditSettings:
         eta: Amount of fresh noise in boosted steps, 0 to 1.
         symmetric: Whether the edit moves the direction to the noise too; a baseline.
         absolute: Whether strength says how much of the attribute the picture has in the end, and not how much is
-            added; see slide.py. Read where the direction has a response.
+            added; see slide.py. Read where the direction has a response, and so fade.
+        fade: Whether finished pictures are mixed, which makes steps of the strength even on each picture.
     """
 
     strength: float = 1.5
@@ -141,6 +142,7 @@ class EditSettings:
     eta: float = 1.0
     symmetric: bool = False
     absolute: bool = False
+    fade: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,22 @@
-"""Even strengths, picture by picture: what strength means for one attribute that carries a response.
+"""What a strength means for one attribute that carries a response, where a picture can be sampled more than once.
+
+A strength is a share of the way from the picture without the attribute to the one with it. The response says at which
+scale pictures come so far in the mean, and the picture is sampled at that scale.
+
+An *absolute* strength says how much of the attribute the picture has in the end, not how much is added: 0 is without it
+and 1 with it. A picture *wears* the attribute that changes more by taking it away than by adding it. It is at 1 as it
+is, is not given it twice, and below 1 loses it.
+
+One picture still moves unevenly: up to some scale the model removes what an edit begins, and from there on it completes
+it, so that glasses come at once, at a scale of their own on each face. A strength that *fades* moves evenly instead:
 
     x(s) = x(0) + s (x(1) - x(0))
 
-x(0) is sampled without the edit, x(1) with the attribute there, at its full scale, and x(s) lies between the two
-results. Sampling itself answers unevenly: up to some scale the model removes what an edit begins, and from there on it
-completes it, so that pictures jump, each at a scale of its own. Between two results nothing jumps: each step of a
-strength is as large as the next one. Beyond 1 the same line goes on.
+mixes the finished results x(0), without the edit, and x(1), with the attribute there. Each step is as large as the next
+one on every picture, but half way the glasses are half transparent, not half as large. Below 0 a picture that wears
+the attribute goes towards the result with it taken away; any other picture goes on along its line.
 
-Below 0 a third result is taken, with the attribute taken away. A picture that changes more by that than by adding the
-attribute *wears* it, and goes towards that result. Any other picture has nothing to be taken away, and goes on along
-its line, away from the attribute.
-
-An *absolute* strength says how much of the attribute the picture has in the end, not how much is added: 0 is without it
-and 1 with it. A picture that wears it is at 1 as it is, and is not given it twice.
-
-Ours, not the papers'. What it costs is a second sampling, and for a negative or an absolute strength a third; strengths
-0 and 1 take one.
+Ours, not the papers'.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SampleAt = Callable[[float], Tensor]
 
 
 class Slide:
-    """The results that strengths lie between, each sampled once, when it is first needed.
+    """Results by strength, each sampled once, when it is first needed.
 
     Args:
         sample: Samples at a scale.
@@ -48,42 +49,44 @@ class Slide:
         self._response = response
         self._results: dict[float, Tensor] = {}
 
-    def at(self, strength: float, *, absolute: bool = False) -> Tensor:
+    def at(self, strength: float, *, absolute: bool = False, fade: bool = False) -> Tensor:
         """Return the result at a strength.
 
         Args:
             strength: 0 is the result without the edit, bit for bit, and 1 the one with the attribute there.
             absolute: Whether the strength says what the picture has in the end. An attribute without a response does
                 not know where it is there, and adds.
+            fade: Whether finished results are mixed. An attribute without a response is sampled.
 
         Returns:
             The result, [B, C, H, W].
         """
-        if self._response is None:
+        response = self._response
+        if response is None:
             return self._at_scale(strength)
         if absolute:
-            return self._absolute(strength)
-        if strength == 0:
-            return self._at_scale(0.0)
-        if strength == 1:
-            return self._at_scale(self._response.full)
+            return self._absolute(strength, response, fade=fade)
+        if not fade or strength in (0, 1):
+            return self._at_scale(response.scale_at(strength))
         plain = self._at_scale(0.0)
-        added = self._at_scale(self._response.full)
+        added = self._at_scale(response.full)
         if strength > 0:
             return _between(plain, added, strength)
-        taken = self._at_scale(-self._response.full)
+        taken = self._at_scale(-response.full)
         return torch.where(
             _wears(plain, added, taken), _between(plain, taken, -strength), _between(plain, added, strength)
         )
 
-    def _absolute(self, strength: float) -> Tensor:
+    def _absolute(self, strength: float, response: Response, *, fade: bool) -> Tensor:
         """Return the result that has so much of the attribute."""
-        assert self._response is not None
         plain = self._at_scale(0.0)
-        added = self._at_scale(self._response.full)
-        taken = self._at_scale(-self._response.full)
+        added = self._at_scale(response.full)
+        taken = self._at_scale(-response.full)
         wears = _wears(plain, added, taken)
-        return _between(torch.where(wears, taken, plain), torch.where(wears, plain, added), strength)
+        if fade:
+            return _between(torch.where(wears, taken, plain), torch.where(wears, plain, added), strength)
+        with_less, with_more = (self._at_scale(response.scale_at(share)) for share in (strength - 1, strength))
+        return torch.where(wears, with_less, with_more)
 
     def _at_scale(self, scale: float) -> Tensor:
         if scale not in self._results:
@@ -116,15 +119,19 @@ class Draws:
         return draw
 
 
-def sampled_scales(response: Response | None, strengths: Sequence[float], *, absolute: bool = False) -> set[float]:
+def sampled_scales(
+    response: Response | None, strengths: Sequence[float], *, absolute: bool = False, fade: bool = False
+) -> set[float]:
     """Return the scales at which Slide samples for these strengths."""
     if response is None:
         return set(strengths)
-    if absolute or min(strengths) < 0:
-        return {0.0, response.full, -response.full}
-    if set(strengths) == {1.0}:
-        return {response.full}
-    return {0.0, response.full} if any(strengths) else {0.0}
+    scales = {response.scale_at(strength) for strength in strengths}
+    if absolute:
+        ends = {0.0, response.full, -response.full}
+        return ends if fade else ends | scales | {response.scale_at(strength - 1) for strength in strengths}
+    if not fade or scales <= {0.0, response.full}:
+        return scales
+    return {0.0, response.full, -response.full} if min(strengths) < 0 else {0.0, response.full}
 
 
 def _wears(plain: Tensor, added: Tensor, taken: Tensor) -> Tensor:

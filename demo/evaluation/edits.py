@@ -251,7 +251,8 @@ def there(direction: HDirection) -> EditSettings:
 def asyrp(s: Session, direction: HDirection, settings: EditSettings | None = None) -> Tensor:
     """Resample the pictures from their codes with the bottleneck edited or read; None: where the direction is there."""
     settings = settings or there(direction)
-    return asyrp_slide(s, direction, settings).at(settings.strength, absolute=settings.absolute).clamp(0, 1)
+    slide = asyrp_slide(s, direction, settings)
+    return slide.at(settings.strength, absolute=settings.absolute, fade=settings.fade).clamp(0, 1)
 
 
 def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Slide:

@@ -42,33 +42,48 @@ def first_and_second(x: torch.Tensor) -> list[float]:
     return x.flatten(1).mean(1).tolist()
 
 
-def test_a_strength_is_a_share_of_the_way():
-    slide = Slide(Counted(), RESPONSE)
-    assert slide.at(0.0) is PLAIN
-    assert slide.at(1.0) is ADDED
-    assert first_and_second(slide.at(0.25)) == [1.0, 0.125]
-    assert first_and_second(slide.at(2.0)) == [8.0, 1.0]
+def scaled(scale: float) -> torch.Tensor:
+    """Results that a scale moves as far as it says, between those of Counted."""
+    return scale / 1.5 * ADDED if scale > 0 else -scale / 1.5 * TAKEN
 
 
-def test_below_zero_a_picture_that_wears_it_loses_it_and_another_goes_on():
-    assert first_and_second(Slide(Counted(), RESPONSE).at(-0.5)) == [-2.0, -2.0]
+def test_a_strength_samples_where_pictures_come_so_far_in_the_mean():
+    slide = Slide(scaled, RESPONSE)
+    assert torch.equal(slide.at(1.0), ADDED)
+    # Half of the progress .9 lies between the scales 1 and 1.5, which make .4 and .9.
+    assert first_and_second(slide.at(0.5)) == pytest.approx([1.05 / 1.5 * 4, 1.05 / 1.5 * 0.5])
+    assert first_and_second(slide.at(-0.5)) == pytest.approx([1.05 / 1.5 * -0.5, 1.05 / 1.5 * -4])
 
 
 def test_an_absolute_strength_does_not_give_an_attribute_twice():
-    slide = Slide(Counted(), RESPONSE)
+    slide = Slide(scaled, RESPONSE)
     assert first_and_second(slide.at(1.0, absolute=True)) == [4.0, 0.0]
     assert first_and_second(slide.at(0.0, absolute=True)) == [0.0, -4.0]
-    assert first_and_second(slide.at(0.5, absolute=True)) == [2.0, -2.0]
+    assert first_and_second(slide.at(0.5, absolute=True)) == pytest.approx([1.05 / 1.5 * 4, 1.05 / 1.5 * -4])
 
 
+def test_fading_mixes_finished_results():
+    slide = Slide(Counted(), RESPONSE)
+    assert slide.at(0.0, fade=True) is PLAIN
+    assert slide.at(1.0, fade=True) is ADDED
+    assert first_and_second(slide.at(0.25, fade=True)) == [1.0, 0.125]
+    assert first_and_second(slide.at(2.0, fade=True)) == [8.0, 1.0]
+    assert first_and_second(slide.at(0.5, absolute=True, fade=True)) == [2.0, -2.0]
+
+
+def test_fading_below_zero_a_picture_that_wears_it_loses_it_and_another_goes_on():
+    assert first_and_second(Slide(Counted(), RESPONSE).at(-0.5, fade=True)) == [-2.0, -2.0]
+
+
+@pytest.mark.parametrize("fade", [False, True])
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("strengths", [[0.0], [1.0], [0.0, 1.0], [0.3, 0.7], [2.0], [-1.0, 0.5], [1.0, -0.1]])
-def test_what_is_sampled_is_told_before_and_sampled_once(strengths, absolute):
-    counted = Counted()
-    slide = Slide(counted, RESPONSE)
+def test_what_is_sampled_is_told_before_and_sampled_once(strengths, absolute, fade):
+    scales = []
+    slide = Slide(lambda scale: scales.append(scale) or scaled(scale), RESPONSE)
     for strength in strengths:
-        slide.at(strength, absolute=absolute)
-    assert sorted(counted.scales) == sorted(sampled_scales(RESPONSE, strengths, absolute=absolute))
+        slide.at(strength, absolute=absolute, fade=fade)
+    assert sorted(scales) == sorted(sampled_scales(RESPONSE, strengths, absolute=absolute, fade=fade))
 
 
 def test_without_a_response_a_strength_is_the_scale():
@@ -88,7 +103,7 @@ def test_every_sampling_meets_the_same_noise():
     assert not torch.equal(runs[0][0], runs[0][1])
 
 
-def test_an_edit_with_a_response_lies_between_two_samplings_and_one_without_is_as_before(demo):
+def test_an_edit_with_a_response_is_sampled_at_its_scale_and_one_without_is_as_before(demo):
     schedule = Schedule(demo.sigmas(6), demo.percent_to_sigma)
     denoise = demo.denoiser("a face", cfg=1.5)
     x = noise((1, 4, 16, 16), 4) * (1 + schedule.sigmas[0] ** 2) ** 0.5
@@ -104,11 +119,13 @@ def test_an_edit_with_a_response_lies_between_two_samplings_and_one_without_is_a
     edited = editor(denoise, x, schedule, [(new, 1.0)])
     assert torch.equal(edited(0.0), plain)
     assert torch.equal(edited(1.0), by_hand(1.5))
-    assert torch.equal(edited(0.5), plain + 0.5 * (by_hand(1.5) - plain))
-    assert torch.equal(edited(0.5), hspace.edit(denoise, x, schedule, new, EditSettings(0.5)))
+    assert torch.allclose(edited(0.5), by_hand(RESPONSE.scale_at(0.5)), atol=1e-5)
+    assert torch.allclose(edited(0.5), hspace.edit(denoise, x, schedule, new, EditSettings(0.5)), atol=1e-5)
+    fading = editor(denoise, x, schedule, [(new, 1.0)], fade=True)
+    assert torch.allclose(fading(0.5), plain + 0.5 * (by_hand(1.5) - plain), atol=1e-5)
 
 
-def test_an_svd_attribute_with_a_response_lies_between_two_samplings(demo):
+def test_an_svd_attribute_with_a_response_is_sampled_at_its_scale(demo):
     schedule = Schedule(demo.sigmas(6), demo.percent_to_sigma)
     denoise = demo.denoiser("a face", cfg=1.5)
     x = noise((1, 4, 16, 16), 4) * (1 + schedule.sigmas[0] ** 2) ** 0.5
@@ -117,10 +134,11 @@ def test_an_svd_attribute_with_a_response_lies_between_two_samplings(demo):
     plain = sample_euler(denoise, x, schedule.sigmas)
     whole = edit(denoise, x, schedule, [(old, 1.0)])
     assert torch.equal(edit(denoise, x, schedule, [(new, 1.0)]), whole)
-    assert torch.equal(edit(denoise, x, schedule, [(new, 0.5)]), plain + 0.5 * (whole - plain))
+    assert torch.equal(edit(denoise, x, schedule, [(new, 0.5)], fade=True), plain + 0.5 * (whole - plain))
+    half = edit(denoise, x, schedule, [(new, 0.5)])
+    assert torch.allclose(half, edit(denoise, x, schedule, [(old, 0.5)]), atol=1e-5)
     step = edited_step(old, schedule)
-    half = latent_svd.edit(denoise, x, schedule.sigmas, new, strength=0.5, step=step)
-    assert torch.allclose(half, plain + 0.5 * (whole - plain), atol=1e-5)
+    assert torch.allclose(latent_svd.edit(denoise, x, schedule.sigmas, new, strength=0.5, step=step), half, atol=1e-5)
 
 
 def test_a_readout_with_a_response_makes_the_same_change_at_every_guidance():
