@@ -141,8 +141,15 @@ def version_of(path: Path) -> str:
     return (path / "comfyui_version.py").read_text().split('"')[1]
 
 
+def all_columns() -> list[str]:
+    """Return the names of the columns that a whole table has."""
+    from compatibility_columns import COLUMNS
+
+    return [*COLUMNS, *(f"{name}, {SPLIT}" for name in SPLIT_COLUMNS)]
+
+
 def page(tables: dict[str, dict[str, dict[str, str]]], folders: str) -> str:
-    """Return the page.
+    """Return the page; columns that were not run are named below their table.
 
     Args:
         tables: For each version of ComfyUI, for each column, the outcome of each row.
@@ -156,6 +163,9 @@ def page(tables: dict[str, dict[str, dict[str, str]]], folders: str) -> str:
         for column, cells in table.items():
             shown = [_shown(cells[row], sentences) for row in rows]
             lines.append(f"| {column} | {' | '.join(shown)} |")
+        missing = [name for name in all_columns() if name not in table]
+        if missing:
+            lines.append(f"\nNot run for this table: {'; '.join(missing)}.")
     lines.append("\n## Sentences\n")
     lines += [f"{i}. {sentence}" for i, sentence in enumerate(sentences, 1)]
     return "\n".join(lines) + "\n" + NOT_RUN
