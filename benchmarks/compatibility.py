@@ -5,7 +5,8 @@
 Rows are what the pack does, columns are families and neighbours: small random models of ComfyUI's own classes, on the
 CPU. A cell is "yes" where the row ran and its outcome is right (compatibility_rows.py says by what an artist sees), or
 the sentence with which the pack refuses. Anything else is a failure, and the command ends with 1. Each ComfyUI runs in
-a process of its own, once more with --use-split-cross-attention, which is read as ComfyUI is imported.
+a process of its own, once more with --use-split-cross-attention, which is read as ComfyUI is imported. A column that is
+in --output already is not run again, unless --columns names it.
 """
 
 from __future__ import annotations
@@ -51,15 +52,13 @@ NOT_RUN = """
 """
 
 
-def run_cells(columns: list[str], flags: list[str]) -> dict[str, dict[str, str]]:
-    """Run the cells of this process's ComfyUI.
+def run_cells(result: Path, columns: list[str], flags: list[str]) -> None:
+    """Run columns in this process's ComfyUI.
 
     Args:
-        columns: Names of the columns; none means all.
+        result: A JSON file, written anew after each column, which holds the outcome of each row of each column.
+        columns: Names of the columns.
         flags: Options of ComfyUI's command line, set before it is imported.
-
-    Returns:
-        For each column the outcome of each row.
     """
     import torch
     from singular_edit.backends.find_comfyui import find_comfyui
@@ -81,8 +80,8 @@ def run_cells(columns: list[str], flags: list[str]) -> dict[str, dict[str, str]]
     from compatibility_columns import COLUMNS
     from compatibility_rows import ROWS, outcome
 
-    table: dict[str, dict[str, str]] = {}
-    for name in columns or COLUMNS:
+    table = _read(result)
+    for name in columns:
         cells = table[name] = {}
         with torch.inference_mode():
             bench = COLUMNS[name]()
@@ -93,30 +92,48 @@ def run_cells(columns: list[str], flags: list[str]) -> dict[str, dict[str, str]]
                 except Exception as failure:  # whatever falls through is what is looked for
                     line = (str(failure).splitlines() or [""])[0]
                     cells[row] = f"{FAIL}: {type(failure).__name__}: {line}"
-    return table
+        result.write_text(json.dumps(table, indent=1))
 
 
-def of_comfyui(path: Path, columns: list[str]) -> dict[str, dict[str, str]]:
-    """Run the cells of a ComfyUI in processes of their own."""
-    table = cells_of_process(path, columns, [])
-    split = [name for name in SPLIT_COLUMNS if not columns or name in columns]
-    for name, cells in (cells_of_process(path, split, [SPLIT]) if split else {}).items():
+def _read(result: Path) -> dict[str, dict[str, str]]:
+    """Return the columns that were run before."""
+    found: dict[str, dict[str, str]] = json.loads(result.read_text()) if result.exists() else {}
+    return found
+
+
+def of_comfyui(path: Path, columns: list[str], output: Path) -> dict[str, dict[str, str]]:
+    """Run a ComfyUI's columns that are missing in the output, or that are asked for, and return all of them."""
+    from compatibility_columns import COLUMNS
+
+    table = run_process(path, list(COLUMNS), columns, output)
+    for name, cells in run_process(path, list(SPLIT_COLUMNS), columns, output, SPLIT).items():
         table[f"{name}, {SPLIT}"] = cells
     return table
 
 
-def cells_of_process(path: Path, columns: list[str], flags: list[str]) -> dict[str, dict[str, str]]:
-    """Run cells in a process whose ComfyUI is at path."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "cells.json"
-        names = [flag.removeprefix("--") for flag in flags]
-        command = [sys.executable, __file__, "--cells", str(result), "--columns", *columns, "--flags", *names]
+def run_process(
+    path: Path, names: list[str], columns: list[str], output: Path, flag: str = ""
+) -> dict[str, dict[str, str]]:
+    """Run columns in a process whose ComfyUI is at path.
+
+    Args:
+        path: The ComfyUI.
+        names: The columns of the table.
+        columns: Those to run anew; if there are none, those that the output lacks.
+        output: Folder of the outcomes.
+        flag: An option of ComfyUI's command line.
+    """
+    result = output / f"compatibility-{version_of(path)}{flag}.json"
+    wanted = [name for name in names if name in columns] if columns else [n for n in names if n not in _read(result)]
+    if wanted:
+        flags = [flag.removeprefix("--")] if flag else []
+        command = [sys.executable, __file__, "--cells", str(result), "--columns", *wanted, "--flags", *flags]
         environment = {**os.environ, "COMFYUI_PATH": str(path)}
         done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{path}:\n{done.stderr[-3000:]}")
-        found: dict[str, dict[str, str]] = json.loads(result.read_text())
-        return found
+    found = _read(result)
+    return {name: found[name] for name in names if name in found}
 
 
 def version_of(path: Path) -> str:
@@ -124,8 +141,15 @@ def version_of(path: Path) -> str:
     return (path / "comfyui_version.py").read_text().split('"')[1]
 
 
+def all_columns() -> list[str]:
+    """Return the names of the columns that a whole table has."""
+    from compatibility_columns import COLUMNS
+
+    return [*COLUMNS, *(f"{name}, {SPLIT}" for name in SPLIT_COLUMNS)]
+
+
 def page(tables: dict[str, dict[str, dict[str, str]]], folders: str) -> str:
-    """Return the page.
+    """Return the page; columns that were not run are named below their table.
 
     Args:
         tables: For each version of ComfyUI, for each column, the outcome of each row.
@@ -139,6 +163,9 @@ def page(tables: dict[str, dict[str, dict[str, str]]], folders: str) -> str:
         for column, cells in table.items():
             shown = [_shown(cells[row], sentences) for row in rows]
             lines.append(f"| {column} | {' | '.join(shown)} |")
+        missing = [name for name in all_columns() if name not in table]
+        if missing:
+            lines.append(f"\nNot run for this table: {'; '.join(missing)}.")
     lines.append("\n## Sentences\n")
     lines += [f"{i}. {sentence}" for i, sentence in enumerate(sentences, 1)]
     return "\n".join(lines) + "\n" + NOT_RUN
@@ -156,20 +183,22 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comfyui", type=Path, nargs="+", default=[], help="folders of ComfyUI; else the one found")
-    parser.add_argument("--columns", nargs="*", default=[], help="only these columns")
+    parser.add_argument("--columns", nargs="*", default=[], help="run only these columns, and anew")
+    parser.add_argument("--output", type=Path, default=Path("output/compatibility"), help="folder of the outcomes")
     parser.add_argument("--write", type=Path, help="the page to write")
     parser.add_argument("--cells", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--flags", nargs="*", default=[], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cells is not None:
-        args.cells.write_text(json.dumps(run_cells(args.columns, [f"--{flag}" for flag in args.flags])))
+        run_cells(args.cells, args.columns, [f"--{flag}" for flag in args.flags])
         return
     from singular_edit.backends.find_comfyui import find_comfyui
 
     folders = [path.expanduser() for path in args.comfyui] or [find_comfyui()]
     if None in folders:
         raise SystemExit("no ComfyUI found: set COMFYUI_PATH")
-    tables = {version_of(path): of_comfyui(path, args.columns) for path in folders}
+    args.output.mkdir(parents=True, exist_ok=True)
+    tables = {version_of(path): of_comfyui(path, args.columns, args.output) for path in folders}
     text = page(tables, " ".join(f"ComfyUI-{version}" for version in tables))
     print(text)
     if args.write is not None:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import torch
 from compatibility_bench import AT_STEP, STEPS, Bench, euler, extra, run
+from singular_edit.core.inversion.report import PEAK_DEVIATIONS, WELL_DECIBELS
 from small_models import LinearVAE, RandomClip, latent_channels
 from torch import Tensor
 
 SIDE = 64
-# A picture this near to another, relative, is the same to the eye: 60 dB.
-SAME = 1e-2
+# A latent that is off by less, relative to its deviation, comes back well, as the report of an inversion says it.
+SAME = PEAK_DEVIATIONS * 10 ** (-WELL_DECIBELS / 20)
 
 
 def relative(x: Tensor, wanted: Tensor) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import torch
@@ -121,12 +122,31 @@ def learn_direction_in_session(
     return learned, plan
 
 
-def _inplace_patches_allowed(model: Any) -> AbstractContextManager[Any]:
-    """Return a context in which patches of the decoder may write into what gradients need, as FreeU does."""
+class _KeptOriginals(WeakKeyDictionary):
+    """Saved tensors that stay as long as their handles, also once they were mutated.
+
+    torch forgets a mutated one while its handle lives on, and takes a new tensor at the same address for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mutated: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
+
+    def __delitem__(self, handle: Any) -> None:
+        self.mutated[handle] = self[handle]
+        super().__delitem__(handle)
+
+
+@contextmanager
+def _inplace_patches_allowed(model: Any) -> Iterator[None]:
+    """Let patches of the decoder write into what gradients need, as FreeU does."""
     patches = model.model_options["transformer_options"].get("patches", {})
-    if patches.get("output_block_patch"):
-        return torch.autograd.graph.allow_mutation_on_saved_tensors()
-    return nullcontext()
+    if not patches.get("output_block_patch"):
+        yield
+        return
+    with torch.autograd.graph.allow_mutation_on_saved_tensors() as saved:
+        saved.original = _KeptOriginals()
+        yield
 
 
 def learn_svd_in_session(

@@ -166,7 +166,7 @@ class InversionReport:
         """Say to which residual the model's precision lets steps be solved."""
         name = str(self.precision).removeprefix("torch.")
         return (
-            f"the model computes in {name}, whose rounding can leave a residual of up to {self.reach:.1e} at this "
+            f"the model computes in {name}, whose rounding can leave a residual of about {self.reach:.1e} at this "
             "guidance, whatever the quality; a model in float32 comes closer."
         )
 

@@ -10,6 +10,7 @@ CELLS = {
     "after a v-prediction run of the same checkpoint": ("Latent Invert, traced",),
     "a LoRA hooked to the prompt": ("Latent Pair",),
     "weights cast at each use, with a LoRA (what --lowvram does)": ("learning a direction",),
+    "FreeU_V2": ("learning a direction",),
     "an attention that is replaced, as by IP-Adapter": ("Asyrp Sampler",),
     "prompts with areas": ("Latent SVD Sampler",),
     "a noise mask (inpainting)": ("Apply Attribute, latent svd",),
