@@ -17,7 +17,6 @@ LONG = ("LearnAttribute", "PreparePicture", "EditPicture", "LatentPair", "HDirec
 # What makes the long nodes shorter; another seed, or what was learned is found again.
 SHORTER = {
     "LearnAttribute": {"learn_seed": 1},
-    "PreparePicture": {"sampler": "euler"},
     "HDirectionLearn": {"method": "vector"},
 }
 # Of a batch against its pictures one by one, relative to the largest value: what docs/method.md says.
