@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Calls:
             if item.optional and rng.random() < 0.5:
                 continue
             inputs[item.id] = honest(item, wires, rng) if rng.random() < share else self.odd(item, wires, rng)
-        faulthandler.dump_traceback_later(LONGEST_CALL, exit=True)
+        faulthandler.dump_traceback_later(LONGEST_CALL, exit=True, file=sys.__stderr__)
         try:
             return self._ends(name, inputs, wires)
         finally:

@@ -205,7 +205,7 @@ def repeats(seed: int) -> int:
     print(f"{'what':<34}{'network':<14}{'twice':>12}{'four at once against one by one':>34}")
     others = 0
     for network in NETWORKS:
-        for what, once, four, alone in results(pack, network, seed):
+        for what, once, four, alone in results(pack, network, seed=seed):
             same = all(torch.equal(a, b) for a, b in zip(once, four, strict=True))
             others += not same
             apart = "" if alone is None else f"{max(map(distance, once, alone)):.1e}"
@@ -218,7 +218,15 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def results(pack: PackInComfyUI, network: str, seed: int, count: int = 4) -> Iterator[tuple[str, Any, Any, Any]]:
+def results(
+    pack: PackInComfyUI,
+    network: str,
+    *,
+    seed: int,
+    count: int = 4,
+    samplers: tuple[str, ...] = ("euler", "heun"),
+    methods: tuple[str, ...] = ("readout", "combined"),
+) -> Iterator[tuple[str, Any, Any, Any]]:
     """Yield what is compared: its name, the tensors of one run, of another, and of a run for each picture or None."""
     wires = pack.wires[network]
     given = calls(wires)
@@ -227,7 +235,7 @@ def results(pack: PackInComfyUI, network: str, seed: int, count: int = 4) -> Ite
     def prepared(pictures: Tensor, sampler: str) -> Any:
         return pack.run("PreparePicture", **{**given["PreparePicture"], "image": pictures, "sampler": sampler})[0]
 
-    for sampler in ("euler", "heun"):
+    for sampler in samplers:
         once, again = prepared(faces, sampler), prepared(faces, sampler)
         single = [prepared(faces[i : i + 1], sampler) for i in range(count)]
         alone = torch.cat([one.code for one in single])
@@ -241,7 +249,7 @@ def results(pack: PackInComfyUI, network: str, seed: int, count: int = 4) -> Ite
             after = edited(once)
             by_one = torch.cat([edited(one) for one in single])
             yield f"Edit Picture, {sampler}, {kind}"[:33], [after], [edited(again)], [by_one]
-    for method in ("readout", "combined"):
+    for method in methods:
         learned = [pack.run("HDirectionLearn", **{**given["HDirectionLearn"], "method": method})[0] for _ in range(2)]
         yield f"h-Space Direction Learn, {method}", *(list(one.tensors.values()) for one in learned), None
     pairs = [pack.run("LatentPair", **given["LatentPair"])[:2] for _ in range(2)]

@@ -69,34 +69,37 @@ def process_state() -> dict[str, Any]:
     }
 
 
-def seen(value: Any, depth: int = 0) -> Any:
-    """Return what can be compared of one value."""
+def seen(value: Any, depth: int = 0, done: dict[int, Any] | None = None) -> Any:
+    """Return what can be compared of one value.
+
+    Args:
+        value: The value.
+        depth: How deep it lies in others.
+        done: The networks that were seen already, by their id; each is looked at once.
+    """
+    done = {} if done is None else done
     if isinstance(value, Tensor):
         plain = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8)
-        data = zlib.crc32(plain.numpy())
-        return [data, str(value.shape), str(value.dtype), value.requires_grad]
+        return [zlib.crc32(plain.numpy()), str(value.shape), str(value.dtype), value.requires_grad]
     if isinstance(value, Mapping):
-        return {str(key): seen(one, depth + 1) for key, one in value.items() if key not in NOTES}
+        return {str(key): seen(one, depth + 1, done) for key, one in value.items() if key not in NOTES}
     if isinstance(value, list | tuple):
-        return [seen(one, depth + 1) for one in value]
+        return [seen(one, depth + 1, done) for one in value]
     if isinstance(value, str | int | float | bool | None):
         return value
     if depth > MAX_DEPTH:
         return type(value).__name__
-    if hasattr(value, "model_options") and hasattr(value, "patches"):
-        return model_state(value, depth)
-    if type(value).__module__.startswith(FOLLOWED):
-        return {name: seen(one, depth + 1) for name, one in vars(value).items()}
     if isinstance(value, nn.Module):
-        return network_state(value)
-    patcher = getattr(value, "patcher", None)
-    return [id(value)] if patcher is None else [id(value), model_state(patcher, depth)]
-
-
-def model_state(patcher: Any, depth: int = 0) -> dict[str, Any]:
-    """Return what can be compared of a MODEL, or of the model of a CLIP or a VAE."""
-    own = {name: seen(getattr(patcher, name, None), depth + 1) for name in PATCHES}
-    return {**own, "network": network_state(patcher.model)}
+        if id(value) not in done:
+            done[id(value)] = network_state(value)
+        return done[id(value)]
+    patcher = value if hasattr(value, "model_options") else getattr(value, "patcher", None)
+    if patcher is not None:
+        patches = {name: seen(getattr(patcher, name, None), depth + 1, done) for name in PATCHES}
+        return {"is": id(value), **patches, "network": seen(patcher.model, depth + 1, done)}
+    if type(value).__module__.startswith(FOLLOWED):
+        return {name: seen(one, depth + 1, done) for name, one in vars(value).items()}
+    return id(value)
 
 
 def network_state(network: nn.Module) -> dict[str, Any]:

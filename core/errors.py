@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 # No latent comes near this; noise of the strongest schedules is about 1e5.
-LARGEST_LATENT = 1e9
+LARGEST_LATENT = 1e6
 # No change of a latent or of a prediction, whose values are about 1, comes near this at any strength.
 LARGEST_EFFECT = 1e4
 # Characters of a name or a text of somebody else's that a sentence quotes, at most.

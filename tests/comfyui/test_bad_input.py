@@ -39,10 +39,11 @@ def table(sigmas, channels):
     [
         (torch.randn(1, 16, 8, 8), "latent_image has 16 channels but this MODEL works on 4"),
         (torch.full((1, 4, 16, 16), float("nan")), "latent_image contains NaN"),
+        (torch.full((1, 4, 16, 16), 1e7), "latent_image contains NaN, infinite or enormous"),
         (torch.randn(1, 4, 3, 16, 16), "has 5 dimensions"),
         (torch.nested.nested_tensor([torch.randn(4, 8, 8), torch.randn(4, 16, 16)]), "is a .*plain latent"),
     ],
-    ids=["channels", "nan", "video", "nested"],
+    ids=["channels", "nan", "enormous", "video", "nested"],
 )
 def test_latents(graph, samples, said):
     with pytest.raises(EditError, match=said):
