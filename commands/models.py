@@ -125,7 +125,8 @@ def _index_of(choice: ModelChoice) -> Path:
     if choice.config is not None:
         if not (choice.config / INDEX).exists():
             raise EditError(
-                f"config is '{plain_text(choice.config)}', where there is no {INDEX}; a folder of diffusers is."
+                f"config is '{plain_text(choice.config)}', where there is no {INDEX}; a folder of diffusers is "
+                "accepted."
             )
         return choice.config / INDEX
     return _cached_config(path) / INDEX
