@@ -67,7 +67,7 @@ class Weighted:
             weight = math.nan
         if weight is not None and not math.isfinite(weight):
             raise EditError(f"attribute '{plain_text(text)}' has no number behind =; one such as =0.5 is accepted.")
-        return cls(path, weight)
+        return cls(path.absolute(), weight)
 
 
 @dataclass(frozen=True, kw_only=True)

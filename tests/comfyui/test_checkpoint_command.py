@@ -38,6 +38,9 @@ def files(comfy, tmp_path_factory):
     names = comfy.utils.unet_to_diffusers(UNET)
     weights = {f"model.diffusion_model.{names[key]}": value for key, value in pipe.unet.state_dict().items()}
     vae = convert_vae_state_dict(pipe.vae.state_dict())
+    # ComfyUI numbers the levels of a VAE of four; this one has two.
+    for here, there in (("decoder.up.3.", "decoder.up.1."), ("decoder.up.2.", "decoder.up.0.")):
+        vae = {key.replace(here, there): value for key, value in vae.items()}
     weights |= {f"first_stage_model.{key}": value for key, value in vae.items()}
     text = pipe.text_encoder.state_dict()
     weights |= {f"cond_stage_model.transformer.{key}": value for key, value in text.items()}
