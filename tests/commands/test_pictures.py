@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,13 @@ def test_a_turned_photograph_comes_upright_and_keeps_its_metadata(folder):
     assert jpeg["comment"] == b"a comment"
     assert again(picture, ".png").text["XML:com.adobe.xmp"] == "<x:xmpmeta/>"
     assert again(picture, ".tif").tag_v2[700] == b"<x:xmpmeta/>"
+
+
+def test_metadata_that_a_format_has_no_room_for_is_left_out(folder):
+    picture = replace(read_picture(folder / "sub" / "turned.JPG"), xmp=bytes(200_000))
+    result = again(picture, ".jpg")
+    assert "xmp" not in result.info
+    assert difference(result, drawn()) < 4
 
 
 def test_a_cut_out_stays_one_and_looks_as_it_was_edited(folder):
