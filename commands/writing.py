@@ -38,17 +38,17 @@ def encoded(edited: Image.Image, source: Picture, ending: str) -> bytes:
         ending: One of FORMATS, in letters of any size.
 
     Returns:
-        The file, of 8 bit, with what the format takes of the source's metadata. It is grey where the source is, and transparent where the source is and the format can.
+        The file, of 8 bit, with what the format takes of the source's metadata. It
+        is grey where the source is, and transparent where the source is and the format can.
     """
     name, options = FORMATS[ending.lower()]
-    picture = from_srgb(edited, source.profile)
+    picture = edited if source.grey else from_srgb(edited, source.profile)
     alpha = source.alpha
     if alpha is not None and name != "JPEG":
         picture = _above_white(picture, alpha)
     if source.grey and name != "WEBP":
         picture = picture.convert("LA" if picture.mode == "RGBA" else "L")
-    if fits(source.profile, picture.mode):
-        options = {**options, "icc_profile": source.profile}
+    options = {**options, "icc_profile": source.profile if fits(source.profile, picture.mode) else None}
     try:
         return _saved(picture, name, {**options, **_metadata(source, name)})
     except DAMAGED:
@@ -74,7 +74,7 @@ def _above_white(picture: Image.Image, alpha: Image.Image) -> Image.Image:
     shares = np.maximum(opaque, 1 / 32)[..., None]
     colours = 255 - (255 - np.asarray(picture, dtype=np.float32)) / shares
     pixels = np.concatenate([colours, 255 * opaque[..., None]], axis=-1)
-    return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8), "RGBA")
+    return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
 
 
 def _metadata(source: Picture, name: str) -> dict[str, Any]:

