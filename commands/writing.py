@@ -38,8 +38,8 @@ def encoded(edited: Image.Image, source: Picture, ending: str) -> bytes:
         ending: One of FORMATS, in letters of any size.
 
     Returns:
-        The file, of 8 bit, with what the format takes of the source's metadata. It
-        is grey where the source is, and transparent where the source is and the format can.
+        The file, of 8 bit, with what the format takes of the source's metadata. It is grey where the source is, and
+        transparent where the source is and the format can.
     """
     name, options = FORMATS[ending.lower()]
     picture = edited if source.grey else from_srgb(edited, source.profile)
