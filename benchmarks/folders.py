@@ -5,8 +5,7 @@
     shards      two shares, against one run
     ray         two workers of Ray, one of which is killed, against one run; needs the extra "ray"
 
-Every command is a process of its own, as a user starts it. Results are compared byte for byte. The recorded outputs are
-in benchmarks/results/folders.txt.
+Every command is a process of its own, as a user starts it. Results are compared byte for byte.
 """
 
 from __future__ import annotations

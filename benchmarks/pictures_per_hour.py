@@ -4,8 +4,7 @@
 
 N steps, S strengths; the inversion and its measurement are N calls of the network each, an edit N more. Each part is
 timed by itself, and what they add up to is set against whole pictures through ``apply``. Sizes are those of the picture
-that is drawn, its longest side in pixels. Files are read as JPEG of 12 megapixels and written as PNG of that size. The
-recorded output is in benchmarks/results/pictures_per_hour.txt.
+that is drawn, its longest side in pixels. Files are read as JPEG of 12 megapixels and written as PNG of that size.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Weighted:
             weight = math.nan
         if weight is not None and not math.isfinite(weight):
             raise EditError(f"attribute '{plain_text(text)}' has no number behind =; one such as =0.5 is accepted.")
-        return cls(path, weight)
+        return cls(path.absolute(), weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,10 @@ class Apply(Task):
         path = self.mask
         if path.is_dir():
             beside = [path / job.name, *(path / PurePosixPath(job.name).with_suffix(ending) for ending in ENDINGS)]
-            path = next((one for one in beside if one.is_file()), beside[0])
+            found = [one for one in beside if one.is_file()]
+            if not found:
+                raise EditError(f"'{plain_text(job.name)}' has no mask of its name in '{plain_text(self.mask)}'.")
+            path = found[0]
         return pictures_of(read_picture(path, self.max_pixels).image, Sides(1, 1), size)[0].mean(dim=0)
 
 

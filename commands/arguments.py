@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def add_commands(commands: Any) -> None:
     )
     _add_folders(apply)
     apply.add_argument("--strength", nargs="+", type=float, default=(), help="strengths, a picture each")
-    apply.add_argument("--mask", type=Path, help="white where pictures may change; or a folder of such")
+    apply.add_argument("--mask", type=_path, help="white where pictures may change; or a folder of such")
     apply.add_argument("--sheet", action="store_true", help="one more picture, with all strengths and their labels")
     _add_inversion(apply, "what the pictures show; as the first attribute's file says by default")
     apply.set_defaults(run=_apply)
@@ -41,7 +42,7 @@ def add_commands(commands: Any) -> None:
     learn = commands.add_parser("learn", help="learn an attribute from two prompts")
     learn.add_argument("source", metavar="SOURCE", help="what pictures show without it: 'a face'")
     learn.add_argument("target", metavar="TARGET", help="the same words with it: 'a face with a hat'")
-    learn.add_argument("--output", type=Path, help="the file; NAME.safetensors by default")
+    learn.add_argument("--output", type=_path, help="the file; NAME.safetensors by default")
     learn.add_argument("--name", default="", help="what it is called; TARGET by default")
     learn.add_argument("--method", help="readout, svd, combined, ...; see docs/library.md")
     learn.add_argument("--effort", choices=tuple(EFFORTS), default="good")
@@ -50,15 +51,15 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, metavar="IN", help="folder of pictures, or one picture")
-    parser.add_argument("output", type=Path, metavar="OUT", help="folder of the results")
+    parser.add_argument("input", type=_path, metavar="IN", help="folder of pictures, or one picture")
+    parser.add_argument("output", type=_path, metavar="OUT", help="folder of the results")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     """Add what all three commands take."""
     model = "unet or transformer, the embedded models; a folder of diffusers; a .safetensors checkpoint"
     parser.add_argument("--model", default="unet", help=model)
-    parser.add_argument("--config", type=Path, help="for a checkpoint: a folder of diffusers of its family")
+    parser.add_argument("--config", type=_path, help="for a checkpoint: a folder of diffusers of its family")
     parser.add_argument("--device", help="torch's name of a device; this process's GPU by default")
     parser.add_argument("--precision", help="float32, float16 or bfloat16")
     parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps")
@@ -78,6 +79,11 @@ def _add_inversion(parser: argparse.ArgumentParser, prompt: str) -> None:
     _add_model(parser)
 
 
+def _path(text: str) -> Path:
+    """Return a path that means the same in every process, wherever it works."""
+    return Path(text).absolute()
+
+
 def _size(text: str) -> int | tuple[int, int]:
     match = SIZE.fullmatch(text)
     if match is None:
@@ -88,7 +94,8 @@ def _size(text: str) -> int | tuple[int, int]:
 def _model(args: argparse.Namespace) -> ModelChoice:
     from .models import ModelChoice
 
-    return ModelChoice(args.model, args.config, args.device, args.precision)
+    choice = ModelChoice(args.model, args.config, args.device, args.precision)
+    return choice if choice.is_embedded else replace(choice, name=str(_path(args.model)))
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -39,19 +39,23 @@ def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     space = space_of(profile)
     if profile is None or picture.mode not in SPACES.get(space, ()) or (space == "RGB" and is_srgb(profile)):
         return picture.convert("RGB")
-    return _transformed(picture, ImageCms.getOpenProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"))
+    return _transformed(picture, ImageCms.getOpenProfile(io.BytesIO(profile)), _srgb())
 
 
 def from_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     """Bring a picture of mode RGB from sRGB to a profile of space RGB; any other changes nothing."""
     if profile is None or space_of(profile) != "RGB" or is_srgb(profile):
         return picture
-    return _transformed(picture, ImageCms.createProfile("sRGB"), ImageCms.getOpenProfile(io.BytesIO(profile)))
+    return _transformed(picture, _srgb(), ImageCms.getOpenProfile(io.BytesIO(profile)))
 
 
 def fits(profile: bytes | None, mode: str) -> bool:
     """Return whether a profile can be written into a picture of a mode."""
     return mode in SPACES.get(space_of(profile), ())
+
+
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def _transformed(picture: Image.Image, here: ImageCms.ImageCmsProfile, there: ImageCms.ImageCmsProfile) -> Image.Image:

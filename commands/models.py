@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from ..core.errors import EditError, plain_text
 from ..demo.architectures import ARCHITECTURES, UNET
@@ -16,7 +17,7 @@ from ..demo.architectures import ARCHITECTURES, UNET
 PRECISIONS = ("float32", "float16", "bfloat16")
 INDEX = "model_index.json"
 # What loading raises for files that are damaged, missing or of another kind.
-NOT_LOADED = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+NOT_LOADED = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def _index_of(choice: ModelChoice) -> Path:
     if choice.config is not None:
         if not (choice.config / INDEX).exists():
             raise EditError(
-                f"config is '{plain_text(choice.config)}', where there is no {INDEX}; a folder of diffusers is."
+                f"config is '{plain_text(choice.config)}', where there is no {INDEX}; a folder of diffusers is "
+                "accepted."
             )
         return choice.config / INDEX
     return _cached_config(path) / INDEX

@@ -23,7 +23,7 @@ from .colour import to_srgb
 MAX_PIXELS = 89_478_485
 # The longest side over the shortest one; what is longer would be cut off to a strip of it.
 MAX_ASPECT = 8
-# What Pillow's readers raise for files that are damaged.
+# What Pillow raises for files and for metadata that are damaged.
 DAMAGED = (
     OSError,
     SyntaxError,
@@ -34,6 +34,7 @@ DAMAGED = (
     IndexError,
     KeyError,
     TypeError,
+    AttributeError,
     OverflowError,
     RuntimeError,
     MemoryError,
@@ -44,6 +45,10 @@ SEVERAL_IN_ONE = ("MPO",)
 # Tags of EXIF that describe how a file's pixels lie, and so belong to no other file.
 LAYOUT_TAGS = {*range(254, 260), 262, 263, 266, 273, 274, *range(277, 281), 284, *range(317, 326), *range(330, 348)}
 LAYOUT_TAGS |= {512, 513, 514, *range(519, 533), 700, 34377, 34675}
+# Tags with directories of their own, of the camera and of the place; and what in these means the file: how many pixels
+# it has, where in it another directory lies, and what only the camera's maker can read.
+DIRECTORIES = (0x8769, 0x8825)
+OF_THE_FILE = (0xA002, 0xA003, 0xA005, 0x927C)
 XMP_OF_PNG = "XML:com.adobe.xmp"
 
 
@@ -66,7 +71,7 @@ class Picture:
     digest: bytes
     grey: bool = False
     profile: bytes | None = None
-    exif: Image.Exif = field(default_factory=Image.Exif)
+    exif: bytes = b""
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     texts: dict[str, str] = field(default_factory=dict)
@@ -183,20 +188,20 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _exif_of(image: Image.Image) -> Image.Exif:
-    """Return a picture's EXIF without its layout; damaged EXIF is left out."""
+def _exif_of(image: Image.Image) -> bytes:
+    """Return a picture's EXIF without what belongs to its file alone; damaged EXIF is left out."""
     exif = Image.Exif()
     try:
         found = image.getexif()
-        exif.update({tag: value for tag, value in found.items() if tag not in LAYOUT_TAGS})
-        for tag in found:
-            # Tags of their own directories: of the camera, of the place.
-            if tag in (0x8769, 0x8825):
-                exif.get_ifd(tag).update(found.get_ifd(tag))
-        exif.tobytes()
+        for tag, value in found.items():
+            if tag in DIRECTORIES:
+                own = {key: one for key, one in found.get_ifd(tag).items() if key not in OF_THE_FILE}
+                exif[tag] = own
+            elif tag not in LAYOUT_TAGS:
+                exif[tag] = value
+        return exif.tobytes() if len(exif) else b""
     except DAMAGED:
-        return Image.Exif()
-    return exif
+        return b""
 
 
 def _dpi_of(info: dict[Any, Any]) -> tuple[float, float] | None:

@@ -6,6 +6,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -69,7 +71,7 @@ def run(task: Task, share: Share, workers: int | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         return STOPPED
-    _tidy(task, workplace)
+    _tidy(workplace)
     minutes = max(time.perf_counter() - began, 1e-9) / 60
     print(
         f"{done - passed} pictures done, {passed} passed over, {len(jobs) - len(missing)} done before; "
@@ -94,11 +96,8 @@ def _shown(records: Iterator[Record], jobs: list[Job], missing: int) -> Iterator
             bar.update()
 
 
-def _tidy(task: Task, workplace: object) -> None:
-    """Remove the folder of unfinished files, where no other share has one."""
-    shutil.rmtree(str(workplace), ignore_errors=True)
-    folder = task.target / UNFINISHED
-    try:
-        folder.rmdir()
-    except OSError:
-        return
+def _tidy(workplace: Path) -> None:
+    """Remove a folder of unfinished files, and the one that it is in where no other share needs it."""
+    shutil.rmtree(workplace, ignore_errors=True)
+    with suppress(OSError):
+        workplace.parent.rmdir()

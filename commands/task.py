@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from ..backends.pipeline.arguments import check_steps
-from ..core.errors import EditError
+from ..core.errors import EditError, plain_text
 from ..core.inversion.report import InversionReport
 from ..core.recipes.defaults import EDIT_GUIDANCE, STEPS
 from .folder import Job
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # JSON knows no infinity, which is what a latent has that comes back bit for bit.
 LARGEST_DB = 300.0
+# Bytes of one name that disks take.
+LONGEST_NAME = 255
 
 
 class Made(NamedTuple):
@@ -131,6 +134,7 @@ class Task(ABC):
             record: Record = dict(source=job.name, results=[], error=None)
             folder = self.source if self.source.is_dir() else self.source.parent
             try:
+                _check_names(job)
                 made = make(job, read_picture(folder / job.name, self.max_pixels))
             except EditError as error:
                 return {**record, "error": str(error)}
@@ -142,6 +146,16 @@ class Task(ABC):
             return {**record, "results": list(job.results), **made.facts, "seconds": took}
 
         return do
+
+
+def _check_names(job: Job) -> None:
+    """Raise an EditError for results whose names no disk takes, before anything is computed for them."""
+    longest = max(len(os.fsencode(PurePosixPath(name).name)) for name in job.results)
+    if longest > LONGEST_NAME:
+        raise EditError(
+            f"'{plain_text(job.name)}' has a name of {longest} bytes with what is appended to it; {LONGEST_NAME} are "
+            "accepted."
+        )
 
 
 def decibels(report: InversionReport) -> float | None:

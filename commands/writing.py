@@ -15,7 +15,7 @@ from ..backends.pipeline.pictures import Sides, pictures_of
 from ..core.errors import EditError
 from ..core.file_names import cannot_save
 from .colour import fits, from_srgb
-from .reading import XMP_OF_PNG, Picture
+from .reading import DAMAGED, XMP_OF_PNG, Picture
 
 # Pillow's name of a format, and how it is written. By hand: nobody sees what these lose.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,19 +38,27 @@ def encoded(edited: Image.Image, source: Picture, ending: str) -> bytes:
         ending: One of FORMATS, in letters of any size.
 
     Returns:
-        The file, of 8 bit. It is grey where the source is, and transparent where the source is and the format can.
+        The file, of 8 bit, with what the format takes of the source's metadata. It is grey where the source is, and
+        transparent where the source is and the format can.
     """
     name, options = FORMATS[ending.lower()]
-    picture = from_srgb(edited, source.profile)
+    picture = edited if source.grey else from_srgb(edited, source.profile)
     alpha = source.alpha
     if alpha is not None and name != "JPEG":
         picture = _above_white(picture, alpha)
     if source.grey and name != "WEBP":
         picture = picture.convert("LA" if picture.mode == "RGBA" else "L")
-    if fits(source.profile, picture.mode):
-        options = {**options, "icc_profile": source.profile}
+    options = {**options, "icc_profile": source.profile if fits(source.profile, picture.mode) else None}
+    try:
+        return _saved(picture, name, {**options, **_metadata(source, name)})
+    except DAMAGED:
+        # Metadata that the format has no room for, or that is damaged, is left out.
+        return _saved(picture, name, options)
+
+
+def _saved(picture: Image.Image, name: str, options: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, name, **options, **_metadata(source, name))
+    picture.save(buffer, name, **options)
     return buffer.getvalue()
 
 
@@ -66,19 +74,19 @@ def _above_white(picture: Image.Image, alpha: Image.Image) -> Image.Image:
     shares = np.maximum(opaque, 1 / 32)[..., None]
     colours = 255 - (255 - np.asarray(picture, dtype=np.float32)) / shares
     pixels = np.concatenate([colours, 255 * opaque[..., None]], axis=-1)
-    return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8), "RGBA")
+    return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
 
 
 def _metadata(source: Picture, name: str) -> dict[str, Any]:
     """Return what a format's writer takes of a source's metadata."""
     taken: dict[str, Any] = {}
-    exif = source.exif
     if name == "TIFF" and source.xmp:
         exif = Image.Exif()
-        exif.load(source.exif.tobytes())
+        exif.load(source.exif)
         exif[XMP_OF_TIFF] = source.xmp
-    if len(exif):
         taken["exif"] = exif
+    elif source.exif:
+        taken["exif"] = source.exif
     if source.dpi is not None and name != "WEBP":
         taken["dpi"] = source.dpi
     if source.xmp and name in ("JPEG", "WEBP"):

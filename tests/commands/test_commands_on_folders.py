@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
 import random
 import time
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from helpers.folder_commands import FEW, apply, records, results
 from helpers.picture_files import HOSTILE, write_hostile, write_kinds
 from PIL import Image
 from safetensors.torch import load_file
 from singular_edit import cli
-from singular_edit.backends.pipeline.pictures import pil_pictures
 from singular_edit.core.recipes.attributes import load_attribute
-from singular_edit.demo import pipeline
 from singular_edit.demo.attributes import readout_path
-from singular_edit.demo.faces import render
 
 pytest.importorskip("diffusers")
-
-FEW = ["--steps", "3"]
-STRENGTHS = ["--strength", "0", "1.5"]
-
-
-@pytest.fixture(scope="module")
-def pipe():
-    return pipeline.load_pipeline()
-
-
-@pytest.fixture
-def no_loading(pipe, monkeypatch):
-    """The pipeline that these tests share, in place of one loaded anew."""
-    monkeypatch.setattr(pipeline, "load_pipeline", lambda device, name: pipe)
-
-
-@pytest.fixture(scope="module")
-def face():
-    return pil_pictures(render(50_001, glasses=False))[0]
 
 
 @pytest.fixture(scope="module")
@@ -48,43 +25,6 @@ def kinds(tmp_path_factory, face):
     """(folder, names) of a picture in many forms."""
     folder = tmp_path_factory.mktemp("kinds")
     return folder, write_kinds(folder, face)
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory):
-    """A folder of six pictures."""
-    folder = tmp_path_factory.mktemp("faces")
-    for seed in range(6):
-        pil_pictures(render(50_000 + seed))[0].save(folder / f"{seed}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(faces, pipe, tmp_path_factory):
-    """The results of one run."""
-    folder = tmp_path_factory.mktemp("whole") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_pipeline", lambda device, name: pipe)
-        assert cli.main(apply(faces, folder)) == 0
-    return results(folder)
-
-
-def apply(source, target, *more):
-    return ["apply", "hat", str(source), str(target), *STRENGTHS, *FEW, *more]
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """All files but the manifests, by their names."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("manifest")]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def records(folder: Path) -> dict[str, dict]:
-    """The manifests' lines by their pictures, each of which has one."""
-    lines = [line for path in folder.glob("manifest*.jsonl") for line in path.read_text().splitlines()]
-    found = {record["source"]: record for record in map(json.loads, lines)}
-    assert len(found) == len(lines)
-    return found
 
 
 def test_pictures_as_people_have_them(no_loading, kinds, face, tmp_path, capfd):
@@ -124,8 +64,9 @@ def test_an_edit_is_one_of_attach(faces, whole, pipe):
 
     with singular_edit.attach(pipe) as edit:
         seed = read_picture(faces / "2.png").seed(0)
-        code = edit.invert(Image.open(faces / "2.png"), "a face", steps=3, seed=seed)
-        expected = edit(code, {edit.load(readout_path("hat")): 1.5})[0]
+        hat = edit.load(readout_path("hat"))
+        prompt = hat.info.get("source_prompt", "")
+        expected = edit(edit.invert(Image.open(faces / "2.png"), prompt, steps=3, seed=seed), {hat: 1.5})[0]
     (faces.parent / "2.png").write_bytes(whole["2_1.5.png"])
     assert Image.open(faces.parent / "2.png").tobytes() == expected.tobytes()
 
@@ -153,8 +94,9 @@ def test_two_shares_are_one_run(no_loading, faces, whole, tmp_path, monkeypatch)
     assert len(records(tmp_path)) == 6
 
 
-def test_a_run_that_is_killed_goes_on_where_it_stood(faces, whole, tmp_path):
+def test_a_run_that_is_killed_goes_on_where_it_stood(faces, whole, tmp_path, monkeypatch):
     """Killed twice as a computer does it; processes are forked from one that has imported everything."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["singular_edit.commands.run", "singular_edit.demo.pipeline"])
     chance = random.Random(0)
@@ -181,11 +123,11 @@ def test_a_mask_keeps_what_is_black(no_loading, faces, whole, tmp_path):
     assert cli.main(apply(faces, tmp_path / "out", "--mask", str(masks))) == 2
     found = records(tmp_path / "out")
     assert found["2.png"]["error"] is None
-    assert "No such file" in found["1.png"]["error"]
-    plain, edited = (Image.open(tmp_path / "out" / name) for name in found["2.png"]["results"])
-    lower = (0, 48, 64, 64)
-    assert plain.crop(lower).tobytes() == edited.crop(lower).tobytes()
-    assert plain.tobytes() != edited.tobytes()
+    assert "has no mask" in found["1.png"]["error"]
+    pixels = [np.asarray(Image.open(tmp_path / "out" / name), float) for name in found["2.png"]["results"]]
+    changes = np.abs(pixels[1] - pixels[0]).mean(axis=(1, 2))
+    # The norms of the VAE's decoder see the whole picture.
+    assert changes[48:].mean() < 1 < changes[:32].mean()
 
 
 def test_pictures_are_inverted(no_loading, faces, tmp_path):
@@ -196,12 +138,12 @@ def test_pictures_are_inverted(no_loading, faces, tmp_path):
     noise = load_file(tmp_path / record["results"][1])
     assert noise["latents"].shape == (1, 4, 16, 16)
     assert len(noise["sigmas"]) == 4
-    assert noise["latents"].std() / noise["sigmas"][0] == pytest.approx(1, abs=0.3)
+    assert 0.3 < noise["latents"].std() / noise["sigmas"][0] < 1.7
 
 
 def test_an_attribute_is_learned(no_loading, tmp_path, capfd):
     file = tmp_path / "glasses.safetensors"
-    command = ["learn", "a face", "a face with glasses", "--method", "svd", "--effort", "quick", *FEW]
+    command = ["learn", "a face", "a face with glasses", "--method", "svd", "--effort", "quick", "--steps", "8"]
     assert cli.main([*command, "--name", "glasses", "--output", str(file)]) == 0
     assert "glasses: latent svd" in capfd.readouterr().out
     assert load_attribute(file).info["target_prompt"] == "a face with glasses"
@@ -237,74 +179,6 @@ def test_what_is_not_accepted_gets_a_sentence(no_loading, faces, tmp_path, capfd
 
 def test_a_file_for_another_model_gets_a_sentence(faces, tmp_path, capfd):
     assert cli.main(apply(faces, tmp_path, "--model", "transformer")) == 2
-    assert "was learned on" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("folder", [True, False])
-def test_other_models_are_opened(tmp_path, faces, capfd, folder):
-    """A folder that save_pretrained wrote; a damaged checkpoint."""
-    from helpers.pipelines import tiny_pipeline
-
-    pytest.importorskip("transformers")
-    model = tmp_path / "model"
-    tiny_pipeline("sd15").save_pretrained(model)
-    if not folder:
-        checkpoint = tmp_path / "a.safetensors"
-        checkpoint.write_bytes(b"no checkpoint")
-        command = ["invert", str(faces / "1.png"), str(tmp_path / "out"), "--model", str(checkpoint)]
-        assert cli.main(command) == 2
-        assert "is no checkpoint that diffusers knows" in capfd.readouterr().err
-        assert cli.main([*command, "--config", str(model)]) == 2
-        assert "cannot be loaded" in capfd.readouterr().err
-        return
-    command = ["invert", str(faces / "1.png"), str(tmp_path / "out"), "--model", str(model), *FEW, "--size", "16"]
-    assert cli.main([*command, "--precision", "bfloat16", "--device", "cpu"]) == 0
-    record = records(tmp_path / "out")["1.png"]
-    assert record["size"] == [16, 16]
-    assert record["round_trip_db"] >= 100
-
-
-def worker_processes() -> list[int]:
-    """Processes of Ray's actors below this one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if not (path / "cmdline").read_bytes().startswith(b"ray::Map"):
-                continue
-            above = int(path.name)
-            while above not in (0, 1, os.getpid()):
-                above = int((Path("/proc") / str(above) / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-        if above == os.getpid():
-            found.append(int(path.name))
-    return found
-
-
-def test_ray_does_the_same_also_with_a_lost_worker(faces, whole, tmp_path, monkeypatch):
-    pytest.importorskip("ray.data")
-    import signal
-    import threading
-
-    import ray
-
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    killed = []
-
-    def kill_one():
-        while not list(tmp_path.glob("*.png")):
-            time.sleep(0.02)
-        for pid in worker_processes()[:1]:
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-
-    thread = threading.Thread(target=kill_one, daemon=True)
-    thread.start()
-    try:
-        assert cli.main(apply(faces, tmp_path, "--ray", "--workers", "2")) == 0
-    finally:
-        ray.shutdown()
-    thread.join()
-    assert len(killed) == 1
-    assert results(tmp_path) == whole
-    assert len(records(tmp_path)) == 6
+    said = capfd.readouterr().err
+    assert "singular-edit: 'hat'" in said
+    assert "Traceback" not in said

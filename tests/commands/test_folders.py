@@ -20,10 +20,11 @@ def test_pictures_are_found_by_their_endings(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    (tmp_path / "bare").mkdir()
     assert pictures_in(tmp_path, tmp_path / "out") == ["b.PNG", "sub/a.jpg"]
     assert pictures_in(tmp_path / "notes.txt", tmp_path / "out") == ["notes.txt"]
     with pytest.raises(EditError, match="holds no pictures"):
-        pictures_in(tmp_path / ".cache", tmp_path / ".cache")
+        pictures_in(tmp_path / "bare", tmp_path / "out")
 
 
 def test_results_lie_apart_from_pictures(tmp_path):

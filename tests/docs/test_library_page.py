@@ -56,6 +56,8 @@ def test_the_files_are_those_that_the_page_writes(ran):
 
 
 def test_the_command_of_the_reference_names_modules():
-    modules = re.search(r"pdoc -d google (.*)$", PAGE.read_text(), re.MULTILINE).group(1).split()
+    command = re.search(r"pdoc -o \S+ -d google (.*)$", PAGE.read_text(), re.MULTILINE)
+    assert command.group() in (PAGE.parents[1] / "CONTRIBUTING.md").read_text()
+    modules = command.group(1).split()
     for module in modules:
         assert __import__(module, fromlist=["_"]).__doc__
