@@ -16,6 +16,7 @@ from ..backends.comfyui.session import step_reporter
 from ..core.hspace.direction import HDirection
 from ..core.inversion.traced import Trace
 from ..core.recipes import hspace
+from ..core.recipes.defaults import THERE
 from ..core.recipes.settings import EditSettings
 from ..core.samplers import Schedule
 from .inputs import (
@@ -134,10 +135,10 @@ class AsyrpSampler(io.ComfyNode):
                 ),
                 strength_input(
                     "strength",
-                    DEFAULTS.strength,
+                    THERE,
                     (
-                        "How much of the attribute: 0 none, 1 as learned. "
-                        "More also changes pictures that respond weakly; less keeps more of the picture. "
+                        "How much of the attribute: 0 none, 1 there; of a file of an earlier version 1.5. "
+                        "Less keeps more of the picture. "
                         "Below 0 takes it away where it is, less surely than it is added. Stay between -2 and 3."
                     ),
                 ),

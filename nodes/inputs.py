@@ -30,7 +30,7 @@ SLIDER_TOOLTIP = (
     "How much of the attribute, as a share of the way: 0 none, 0.5 half way, 1 there. "
     "Above 1 there is more of it, and from about 1.5 on the picture is damaged. "
     "Below 0 takes it away where it is; an attribute of method latent svd does that poorly. "
-    "A file of an earlier version moves less evenly, and 1.5 suits it best."
+    "Of a file of an earlier version 1 is as learned, and 1.5 suits it best."
 )
 SVD_STRENGTH_TOOLTIP = (
     "How much of the attribute: 0 none, 1 all of it. The change comes between the two; above 1 there is little more. "
