@@ -87,6 +87,8 @@ def _metadata(source: Picture, name: str) -> dict[str, Any]:
         taken["exif"] = exif
     elif source.exif:
         taken["exif"] = source.exif
+    if name == "TIFF" and "exif" in taken:
+        taken["compression"] = None  # libtiff, which compresses, writes no directories of EXIF
     if source.dpi is not None and name != "WEBP":
         taken["dpi"] = source.dpi
     if source.xmp and name in ("JPEG", "WEBP"):

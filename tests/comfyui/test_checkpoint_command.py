@@ -43,7 +43,8 @@ def files(comfy, tmp_path_factory):
         vae = {key.replace(here, there): value for key, value in vae.items()}
     weights |= {f"first_stage_model.{key}": value for key, value in vae.items()}
     text = pipe.text_encoder.state_dict()
-    weights |= {f"cond_stage_model.transformer.{key}": value for key, value in text.items()}
+    prefix = "cond_stage_model.transformer.text_model."
+    weights |= {prefix + key.removeprefix("text_model."): value for key, value in text.items()}
     save_file({key: value.contiguous().clone() for key, value in weights.items()}, folder / "tiny.safetensors")
     return folder / "tiny.safetensors", folder / "config", folder / "whole"
 

@@ -29,7 +29,7 @@ WIDGETS = {
         "end_percent": LEARN.end_percent,
     },
     "AsyrpSampler": {
-        "strength": EDIT.strength,
+        "strength": defaults.THERE,
         "edit_percent": EDIT.edit_percent,
         "boost_percent": EDIT.boost_percent,
         "eta": EDIT.eta,
