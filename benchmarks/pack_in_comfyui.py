@@ -24,7 +24,7 @@ LIGHT = {
     "LEARN_SAMPLES": 2,
     "CALIBRATION_NOISES": 2,
     "READOUT_CALIBRATION_NOISES": 2,
-    "START_NOISES": 2,
+    "START_MIN_NOISES": 2,
     "PAIRS": 2,
 }
 LIGHT_STEPS = {"fast": 2, "good": 3, "best": 4}

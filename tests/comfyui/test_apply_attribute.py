@@ -92,8 +92,8 @@ def test_other_samplers_show_it_too(graph, glasses, demo, sampler):
 
 
 def test_two_in_a_row_are_their_sum(graph, glasses, hat):
-    chained = applied(graph, hat, 0.8, applied(graph, glasses, 0.8))
-    total = applied(graph, combine_directions([(1.0, glasses), (1.0, hat)]), 0.8)
+    chained = applied(graph, hat, 1.0, applied(graph, glasses, 1.0))
+    total = applied(graph, combine_directions([(1.0, glasses), (1.0, hat)]), 1.0)
     assert (pixels(graph, drawn(graph, chained)) - pixels(graph, drawn(graph, total))).abs().max() < ONE_PIXEL
 
 

@@ -19,7 +19,7 @@ def no_loading(demo, monkeypatch):
 def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(showcase, "EFFORT", showcase.Effort(pairs=1, samples=4, training_steps=20))
     monkeypatch.setattr(showcase, "SEEDS", showcase.SEEDS[:1])
-    monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.5,))
+    monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.0,))
     assert cli.main(["demo", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     table = (tmp_path / "table.txt").read_text()
