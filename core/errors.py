@@ -33,6 +33,11 @@ def plain_text(text: object, longest: int = QUOTED) -> str:
     return plain if len(plain) <= longest else plain[: longest - 3].rstrip() + "..."
 
 
+def is_computable(x: Tensor) -> bool:
+    """Return whether torch computes with a tensor's numbers: with floats of 16 bits and more."""
+    return x.is_floating_point() and x.element_size() > 1
+
+
 def check_latent(x: Tensor, name: str, *, video: bool = False) -> Tensor:
     """Check that x is a latent of finite numbers.
 
@@ -47,7 +52,7 @@ def check_latent(x: Tensor, name: str, *, video: bool = False) -> Tensor:
     Raises:
         EditError: x is something else; it says what.
     """
-    if not isinstance(x, Tensor) or getattr(x, "is_nested", False) or not x.is_floating_point():
+    if not isinstance(x, Tensor) or getattr(x, "is_nested", False) or not is_computable(x):
         kind = x.dtype if isinstance(x, Tensor) else plain_text(type(x).__name__)
         raise EditError(f"{name} is a {kind}; a plain latent tensor [batch, channels, height, width] is accepted.")
     if x.ndim != 4 and not (video and x.ndim == 5):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..backends.comfyui.family import family_of, has_bottleneck
 from ..backends.comfyui.random_states import random_states_kept
-from ..core.errors import EditError, check_latent, plain_text
+from ..core.errors import EditError, check_latent, is_computable, plain_text
 
 # Options that a sentence lists, at most.
 MAX_OPTIONS = 12
@@ -176,9 +176,9 @@ def _check_pixels(name: str, value: Any, shapes: dict[int, str], last: int) -> N
         or value.ndim not in shapes
         or value.numel() == 0
         or value.shape[-1] < last
-        or not value.is_floating_point()
+        or not is_computable(value)
     ):
-        shape = plain_text(tuple(value.shape)) if isinstance(value, Tensor) else _type_name(value)
+        shape = plain_text(f"{tuple(value.shape)} {value.dtype}") if isinstance(value, Tensor) else _type_name(value)
         raise EditError(f"{name} is no picture ({shape}); {' or '.join(shapes.values())} is accepted.")
     if not torch.isfinite(value.float()).all():
         raise EditError(f"{name} holds NaN or infinite values; check the node it comes from.")

@@ -42,12 +42,19 @@ def table(sigmas, channels):
         (torch.full((1, 4, 16, 16), 1e7), "latent_image contains NaN, infinite or enormous"),
         (torch.randn(1, 4, 3, 16, 16), "has 5 dimensions"),
         (torch.nested.nested_tensor([torch.randn(4, 8, 8), torch.randn(4, 16, 16)]), "is a .*plain latent"),
+        (torch.zeros(1, 4, 16, 16).to(torch.float8_e4m3fn), "is a torch.float8_e4m3fn; a plain latent"),
     ],
-    ids=["channels", "nan", "enormous", "video", "nested"],
+    ids=["channels", "nan", "enormous", "video", "nested", "float8"],
 )
 def test_latents(graph, samples, said):
     with pytest.raises(EditError, match=said):
         graph.invert({"samples": samples})
+
+
+def test_a_picture_of_8_bit_floats(graph):
+    image = torch.zeros(1, 64, 64, 3).to(torch.float8_e4m3fn)
+    with pytest.raises(EditError, match=r"image is no picture \(\(1, 64, 64, 3\) torch.float8_e4m3fn\)"):
+        graph.run("PreparePicture", model=graph.model, clip=graph.clip, vae=graph.vae, image=image)
 
 
 def test_sigmas(graph, faces):
