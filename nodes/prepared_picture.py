@@ -114,7 +114,9 @@ def edited_pictures(
         return _sampled(picture, plain_attribute, factor * scale, until=until, mask=mask, progress=progress)
 
     slide = Slide(sample, attribute.response)
-    return [slide.at(strength, absolute=absolute, fade=fade).clamp(0, 1) for strength in strengths]
+    edited = [slide.at(strength, absolute=absolute, fade=fade) for strength in strengths]
+    # What is mixed may lie beyond white; strength 0 is left bit for bit.
+    return [one.clamp(0, 1) for one in edited] if fade else edited
 
 
 def sampled_steps(
