@@ -1,4 +1,4 @@
-"""How finished pictures answer an attribute's strength, and the even strength that is made of it.
+"""How finished pictures answer an attribute's scale, and what its strength means by that.
 
 An attribute as it was learned has a *scale*: what its edit is multiplied by. Pictures answer a scale unevenly: little
 happens at first, then the attribute appears at once, and beyond that nothing more comes. So some scales are tried when
@@ -6,12 +6,12 @@ an attribute is learned, and the progress that they make on finished pictures is
 
     progress = <edited - source, target - source> / |target - source|^2
 
-The last of these scales is the *full* one, at which the attribute is there. An *even strength* s is a share of the way:
+The last of these scales is the *full* one, at which the attribute is there. A *strength* s is a share of the way:
 0 is the picture without the edit, 1 is the full scale, and half the way is the scale at which half of the full progress
 was made. Beyond 1 the scale goes on in proportion. An attribute without a response, such as one of an older file, takes
 its strength as the scale.
 
-Ours, not the papers'. core/recipes/slide.py makes pictures move evenly one by one, where they can be sampled twice.
+Ours, not the papers'. It holds in the mean over pictures; core/recipes/slide.py says what a single one does.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Response(NamedTuple):
         return self.scales[-1]
 
     def scale_at(self, strength: float) -> float:
-        """Return the scale of an even strength.
+        """Return the scale of a strength.
 
         Args:
             strength: The share of the way; below 0 it takes away.

@@ -151,10 +151,10 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     Raises:
         EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
     """
-    even = all(direction.response is not None for _, direction in weighted)
+    all_respond = all(direction.response is not None for _, direction in weighted)
     parts = []
     for weight, direction in weighted:
-        scale = scale_of(direction, weight) if even else weight
+        scale = scale_of(direction, weight) if all_respond else weight
         parts += [(scale * inner, part.with_response(None)) for inner, part in direction.parts]
     first = parts[0][1]
     for _, part in parts[1:]:
@@ -177,7 +177,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         {"weights": weights},
         {"name": label, "method": "sum", **layer_info(first.layer)},
         tuple(part for _, part in parts),
-    ).with_response(WHOLE if even else None)
+    ).with_response(WHOLE if all_respond else None)
 
 
 def _check_readouts(readouts: Sequence[Readout]) -> None:

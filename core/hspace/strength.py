@@ -18,8 +18,8 @@ that a stock step makes of a change of D (samplers.euler_fraction), not the whol
 set above the mean effect so that faces which respond weakly also change (calibration.py). Removal needs less; past the
 point where the attribute is gone, more strength only damages the picture.
 
-A direction that carries a response takes an even strength, of which core/response.py makes s: 1 is there for every
-one of them. One of an older file takes s itself.
+A direction that carries a response takes a share of the way, of which core/response.py makes s: at 1 each of them is
+there. One of an older file takes s itself.
 
 A sum is edited part by part: each part keeps its weight, its start and its own S. sample_asyrp (asyrp.py) makes the
 steps.

@@ -118,7 +118,7 @@ def advised_range(attribute: Attribute) -> tuple[float, float]:
     """Return the range in which something happens and little is damaged."""
     if attribute.response is None:
         return defaults.SLIDER_LOW, defaults.SLIDER_HIGH
-    return defaults.EVEN_LOW, defaults.EVEN_HIGH
+    return defaults.RESPONSE_LOW, defaults.RESPONSE_HIGH
 
 
 def advised_strength(attribute: Attribute) -> float:

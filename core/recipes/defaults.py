@@ -42,8 +42,8 @@ SLIDER_HIGH = 3.0
 SLIDER_END_PERCENT = 0.8
 # The same of an attribute that carries a response (slide.py), and the strength at which it is there, to begin with:
 # python benchmarks/slider.py
-EVEN_LOW = -1.0
-EVEN_HIGH = 1.4
+RESPONSE_LOW = -1.0
+RESPONSE_HIGH = 1.4
 THERE = 1.0
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)

@@ -1,4 +1,4 @@
-"""Even strengths, picture by picture."""
+"""What a strength means where a picture can be sampled more than once."""
 
 from __future__ import annotations
 
