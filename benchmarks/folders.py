@@ -200,14 +200,14 @@ def ray(folder: Path, args: argparse.Namespace) -> None:
     )
     while process.poll() is None and len(results(target)) < args.pictures // 2:
         time.sleep(0.1)
-    for pid in _workers_below(process.pid)[:1]:
+    for pid in workers_below(process.pid)[:1]:
         os.kill(pid, signal.SIGKILL)
         print(f"one worker killed with {len(results(target))} files there")
     printed = process.communicate()[0]
     _print_same(subprocess.CompletedProcess([], process.returncode, printed, ""), whole, target, args.pictures)
 
 
-def _workers_below(root: int) -> list[int]:
+def workers_below(root: int) -> list[int]:
     """Return the processes of Ray's actors that a process started, by Linux's /proc."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):

@@ -56,15 +56,17 @@ def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
 def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
     """Print the scores of edits from fixed_point's codes and from traces."""
     is_shipped = args.model == UNET.name
+    settings = None if args.strength is None else EditSettings(args.strength)
+    shown = "where they are there" if args.strength is None else f"at strength {args.strength:g}"
     print(
-        f"{args.count} held-out renders an attribute; euler, {defaults.STEPS} steps; readout at strength "
-        f"{args.strength:g}, own pair at strength {defaults.SVD_STRENGTH:g}\n"
+        f"{args.count} held-out renders an attribute; euler, {defaults.STEPS} steps; readouts {shown}, "
+        f"own pair at strength {defaults.SVD_STRENGTH:g}\n"
     )
     for name in args.attributes:
         readout = load_hdirection(readout_path(name)) if is_shipped else edits.readout(model, name)
         ways: dict[str, Callable[[Session], Tensor]] = {
             "unedited": edits.unedited,
-            "readout": lambda s, readout=readout: edits.asyrp(s, readout, EditSettings(args.strength)),
+            "readout": lambda s, readout=readout: edits.asyrp(s, readout, settings),
             "Latent SVD, own pair": edits.svd_own_pair,
             "prompt swap from T": edits.prompt_swap,
             f"prompt swap from step {defaults.SWAP_STEP}": lambda s: edits.prompt_swap(s, defaults.SWAP_STEP),
@@ -94,7 +96,7 @@ def main() -> None:
     edited = commands.add_parser("edits")
     edited.add_argument("--methods", nargs="+", choices=[FIXED_POINT, TRACED], default=[FIXED_POINT, TRACED])
     edited.add_argument("--ways", nargs="+", help="only these rows, by their labels")
-    edited.add_argument("--strength", type=float, default=EditSettings().strength, help="of the readouts")
+    edited.add_argument("--strength", type=float, help="of the readouts; where they are there, if left out")
     edited.set_defaults(run=run_edits)
     variants = commands.add_parser("variants")
     variants.set_defaults(run=traced_variants.run)

@@ -114,5 +114,10 @@ class Response(NamedTuple):
         )
 
 
+def scale_of(response: Response | None, strength: float) -> float:
+    """Return what an edit is multiplied by at a strength: the strength itself, where there is no response."""
+    return strength if response is None else response.scale_at(strength)
+
+
 # Of an attribute whose edit was made to be whole at scale 1 and that was not measured.
 WHOLE = Response((1.0,), (1.0,))

@@ -22,9 +22,10 @@ from ..core.hspace.direction import HDirection
 from ..core.hspace.readout import Readout
 from ..core.hspace.window import EditWindow
 from ..core.latent_svd.attribute import SVDAttribute
-from ..core.recipes.attributes import Attribute, scale_of
+from ..core.recipes.attributes import Attribute
 from ..core.recipes.defaults import SLIDER_END_PERCENT
 from ..core.recipes.settings import EditSettings
+from ..core.response import scale_of
 from ..core.samplers import is_euler
 from .asyrp_sampler import sample_asyrp_comfy
 from .traced_sampler import sample_traced_comfy
@@ -58,7 +59,7 @@ def with_attribute(
     if strength == 0:
         return model.clone()
     if isinstance(attribute, SVDAttribute):
-        return _with_sampler(model, _svd_in_place_of(attribute, scale_of(attribute, strength)))
+        return _with_sampler(model, _svd_in_place_of(attribute, scale_of(attribute.response, strength)))
     if all(isinstance(part, Readout) for _, part in attribute.parts):
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         # Progress 0 is the first step, whatever its noise level.

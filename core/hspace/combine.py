@@ -17,9 +17,9 @@ from ..errors import EditError, plain_text
 from ..files import read, read_info, write
 from ..layers import layer_info, layer_text
 from ..limits import Limits
-from ..response import LAYOUT, WHOLE, Response
+from ..response import LAYOUT, WHOLE, Response, scale_of
 from ..tensor_file import BadFileError, parse_json
-from .direction import KINDS, HDirection, scale_of
+from .direction import KINDS, HDirection
 from .readout import Readout
 from .tensor_limits import LIMITS
 
@@ -154,7 +154,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     all_respond = all(direction.response is not None for _, direction in weighted)
     parts = []
     for weight, direction in weighted:
-        scale = scale_of(direction, weight) if all_respond else weight
+        scale = scale_of(direction.response, weight) if all_respond else weight
         parts += [(scale * inner, part.with_response(None)) for inner, part in direction.parts]
     first = parts[0][1]
     for _, part in parts[1:]:

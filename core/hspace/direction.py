@@ -216,12 +216,6 @@ class TableDirection(DeltaDirection):
         return resize_map(_lookup(self.tensors["table"], self.sigmas, float(sigma)), h)
 
 
-def scale_of(direction: HDirection, strength: float) -> float:
-    """Return what a direction is multiplied by at a strength: the strength itself, where it has no response."""
-    response = direction.response
-    return strength if response is None else response.scale_at(strength)
-
-
 def resize_map(dh: Tensor, h: Tensor) -> Tensor:
     """Bring a map to the size of a bottleneck.
 

@@ -35,8 +35,9 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
+from ..response import scale_of
 from ..samplers import SIGMA_TOLERANCE
-from .direction import DeltaDirection, HDirection, scale_of
+from .direction import DeltaDirection, HDirection
 from .readout import Readout
 from .window import EditWindow
 
@@ -77,7 +78,7 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     Returns:
         The edit. At strength 0 it edits nothing.
     """
-    strength = scale_of(direction, strength)
+    strength = scale_of(direction.response, strength)
     within_learned = min(max(strength, -1.0), 1.0)
     beyond_learned = max(abs(strength), 1.0)
     h_edit = bottleneck_edit(direction, within_learned, sigmas, window)
@@ -89,7 +90,7 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
 
 def readout_strength(direction: HDirection, strength: float) -> float:
     """Return what a readout's change is multiplied by at a strength."""
-    return removal_scaled(scale_of(direction, strength))
+    return removal_scaled(scale_of(direction.response, strength))
 
 
 def removal_scaled(scale: float) -> float:

@@ -63,11 +63,6 @@ def with_info(attribute: Attribute, info: Mapping[str, str]) -> Attribute:
     return replace(attribute, info={**attribute.info, **info})
 
 
-def scale_of(attribute: Attribute, strength: float) -> float:
-    """Return what an attribute's edit is multiplied by at a strength: the strength itself, where it has no response."""
-    return strength if attribute.response is None else attribute.response.scale_at(strength)
-
-
 def guidance_factor(attribute: Attribute, guidance: float) -> float:
     """Return what a scale is multiplied by, so that a strength means the same at every guidance.
 

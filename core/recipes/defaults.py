@@ -36,15 +36,15 @@ SVD_STRENGTH = 1.0
 # python benchmarks/hspace.py strengths --strengths -3 -2 -1 1 2 3 4
 SLIDER_LOW = -2.0
 SLIDER_HIGH = 3.0
-# Sampling progress until which a slider edits where any sampler may be at work. A little earlier than Asyrp's sampler
-# stops (EditSettings.edit_percent): samplers that look back at earlier steps damage a picture whose edit stops near the
-# end, ComfyUI's uni_pc most of all: python benchmarks/samplers.py
-SLIDER_END_PERCENT = 0.8
 # The same of an attribute that carries a response (slide.py), and the strength at which it is there, to begin with:
 # python benchmarks/slider.py
 RESPONSE_LOW = -1.0
 RESPONSE_HIGH = 1.4
 THERE = 1.0
+# Sampling progress until which a slider edits where any sampler may be at work. A little earlier than Asyrp's sampler
+# stops (EditSettings.edit_percent): samplers that look back at earlier steps damage a picture whose edit stops near the
+# end, ComfyUI's uni_pc most of all: python benchmarks/samplers.py
+SLIDER_END_PERCENT = 0.8
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 # Sampling steps of a prepared picture, by its quality.
@@ -80,7 +80,7 @@ START_PERCENTS = (0.0, 0.08, 0.16, 0.24)
 START_SHARE = 0.65
 START_STEPS_AFTER = 3
 # It is measured on this share of the noises that are learned from, and on no fewer than so many. Of hats on the
-# embedded U-Net 8 noises measure a share at 0.24 of .53 to .83, 32 noises one of .70 to .79:
+# embedded U-Net 8 noises measure a share at 0.24 of .53 to .83, 32 noises one of .70 to .78:
 # python benchmarks/learning_cost.py start_noises
 START_NOISES_SHARE = 1 / 16
 START_MIN_NOISES = 8

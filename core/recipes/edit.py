@@ -17,8 +17,9 @@ from ..hspace.window import EditWindow
 from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
+from ..response import scale_of
 from ..samplers import OnState, Schedule
-from .attributes import Attribute, guidance_factor, scale_of, with_scale
+from .attributes import Attribute, guidance_factor, with_scale
 from .latent_svd import LatentSpace, edited_step
 from .settings import EditSettings
 from .slide import Slide
@@ -107,7 +108,7 @@ def editor(  # noqa: PLR0913
         return lambda factor: slide.at(factor * strength, absolute=absolute, fade=fade)
     return lambda factor: sample(
         [
-            (with_scale(one), guidance_factor(one, guidance) * scale_of(one, factor * strength))
+            (with_scale(one), guidance_factor(one, guidance) * scale_of(one.response, factor * strength))
             for one, strength in attributes
         ]
     )

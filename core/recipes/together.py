@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..hspace.combine import combine_directions
-from ..hspace.direction import HDirection, scale_of
+from ..hspace.direction import HDirection
 from ..hspace.readout import Readout
 from ..hspace.strength import removal_scaled
+from ..response import scale_of
 
 
 def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, float]:
@@ -26,7 +27,7 @@ def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, 
     if len(weighted) == 1:
         return weighted[0]
     flat = [
-        (part.with_response(None), weight, scale_of(direction, strength))
+        (part.with_response(None), weight, scale_of(direction.response, strength))
         for direction, strength in weighted
         for weight, part in direction.parts
     ]

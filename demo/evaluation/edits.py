@@ -16,7 +16,7 @@ from ...core.denoiser import PromptDenoisers
 from ...core.hspace.trajectories import Trajectories, record_trajectories
 from ...core.latent_svd.learn import AttributeSettings
 from ...core.recipes import defaults, hspace, latent_svd
-from ...core.recipes.attributes import advised_strength
+from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.recipes.slide import Slide
@@ -257,10 +257,10 @@ def asyrp(s: Session, direction: HDirection, settings: EditSettings | None = Non
 
 def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Slide:
     """Return the slide of asyrp, of pictures."""
-    plain = direction.with_response(None)
+    plain, factor = direction.with_response(None), guidance_factor(direction, s.cfg)
 
     def sample(scale: float) -> Tensor:
-        return s.model.decode(asyrp_latents(s, plain, replace(settings, strength=scale)))
+        return s.model.decode(asyrp_latents(s, plain, replace(settings, strength=factor * scale)))
 
     return Slide(sample, direction.response)
 

@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from folders import workers_below
 from helpers.folder_commands import FEW, apply, records, results
 from singular_edit import cli
 
@@ -40,23 +40,6 @@ def test_other_models_are_opened(tmp_path, faces, capfd, folder):
     assert record["round_trip_db"] >= 100
 
 
-def worker_processes() -> list[int]:
-    """Processes of Ray's actors below this one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if not (path / "cmdline").read_bytes().startswith(b"ray::Map"):
-                continue
-            above = int(path.name)
-            while above not in (0, 1, os.getpid()):
-                above = int((Path("/proc") / str(above) / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-        if above == os.getpid():
-            found.append(int(path.name))
-    return found
-
-
 def test_ray_does_the_same_also_with_a_lost_worker(faces, whole, tmp_path, monkeypatch):
     pytest.importorskip("ray.data")
     import ray
@@ -67,7 +50,7 @@ def test_ray_does_the_same_also_with_a_lost_worker(faces, whole, tmp_path, monke
     def kill_one():
         while not list(tmp_path.glob("*.png")):
             time.sleep(0.02)
-        for pid in worker_processes()[:1]:
+        for pid in workers_below(os.getpid())[:1]:
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 

@@ -18,7 +18,10 @@ from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.recipes.slide import Draws, Slide, sampled_scales
 from singular_edit.core.response import WHOLE, Response
 from singular_edit.core.samplers import Schedule
+from singular_edit.demo import faces
 from singular_edit.demo.attributes import readout_path, svd_path
+from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.session import Session
 
 RESPONSE = Response((1.0, 1.5), (0.4, 0.9))
 PLAIN = torch.zeros(2, 1, 2, 2)
@@ -123,6 +126,14 @@ def test_an_edit_with_a_response_is_sampled_at_its_scale_and_one_without_is_as_b
     assert torch.allclose(edited(0.5), hspace.edit(denoise, x, schedule, new, EditSettings(0.5)), atol=1e-5)
     fading = editor(denoise, x, schedule, [(new, 1.0)], fade=True)
     assert torch.allclose(fading(0.5), plain + 0.5 * (by_hand(1.5) - plain), atol=1e-5)
+
+
+def test_the_evaluation_makes_the_change_that_the_library_makes(demo):
+    new = with_scale(load_attribute(readout_path("hat"))).with_response(RESPONSE)
+    s = Session(demo, faces.sample([50_001]), "hat", cfg=5.0, steps=6, traced=True)
+    schedule = Schedule(s.sigmas, demo.percent_to_sigma)
+    latents = editor(demo.denoiser("a face", cfg=5.0), s.code, schedule, [(new, 1.0)], trace=s.trace)(1.0)
+    assert torch.allclose(edits.asyrp(s, new, EditSettings(1.0)), demo.decode(latents).clamp(0, 1), atol=1e-4)
 
 
 def test_an_svd_attribute_with_a_response_is_sampled_at_its_scale(demo):
