@@ -53,6 +53,12 @@ TABLES = (
     Table("traced_round_trips", ("traced.py", "round_trips"), ("--count", "2", "--steps", "10", "--guidance", "5")),
     Table("traced_edits", ("traced.py", "edits"), ("--count", "2", "--attributes", "hat", "--guidance", "1.5")),
     Table("traced_variants", ("traced.py", "variants"), ("--count", "2", "--attributes", "hat", "--guidance", "1.5")),
+    Table("carry_over", ("carry_over.py",), ("--count", "2", "--attributes", "glasses", "--ways", "readout")),
+    Table(
+        "carry_over_transformer",
+        ("carry_over.py", "--model", "transformer"),
+        ("--count", "2", "--attributes", "glasses", "--ways", "Latent SVD, own pair"),
+    ),
     Table("latent_svd_properties", ("latent_svd.py", "properties", "--output", OUTPUT), ("--count", "2")),
     Table(
         "latent_svd_edits",

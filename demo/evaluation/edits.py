@@ -40,11 +40,16 @@ def prompt_swap(s: Session, step: int = 0) -> Tensor:
     return s.model.decode(sample_euler(s.denoiser(s.target), s.source_code(step), s.sigmas[step:]))
 
 
+def pair_settings(s: Session) -> PairSettings:
+    """Return where the shipped settings take pairs, and apply attributes, in a session's steps."""
+    return PairSettings.for_schedule(schedule(s.model, s.steps))
+
+
 def svd_own_pair(
     s: Session,
     strength: float = defaults.SVD_STRENGTH,
     *,
-    pair: PairSettings = PairSettings(),
+    pair: PairSettings | None = None,
     learning: AttributeSettings = AttributeSettings(),
     apply: Apply = apply_attribute,
 ) -> Tensor:
@@ -55,11 +60,12 @@ def svd_own_pair(
 def svd_own_pair_slide(
     s: Session,
     *,
-    pair: PairSettings = PairSettings(),
+    pair: PairSettings | None = None,
     learning: AttributeSettings = AttributeSettings(),
     apply: Apply = apply_attribute,
 ) -> Slide:
     """Return the slide of svd_own_pair, of pictures."""
+    pair = pair or pair_settings(s)
     # Making the target leaves the pair's source in the session.
     targets = s.target_code(pair.step, branch_steps=pair.branch_steps, delta=pair.delta)
     codes = s.source_code(pair.step)
@@ -146,10 +152,11 @@ def svd_apply(
     attribute: SVDAttribute,
     strength: float = defaults.SVD_STRENGTH,
     *,
-    step: int = defaults.T_X_STEP,
+    step: int | None = None,
     apply: Apply = apply_attribute,
 ) -> Tensor:
     """Edit every picture with one learned attribute."""
+    step = pair_settings(s).step if step is None else step
     return s.finish(apply(s.source_code(step), attribute, strength), step)
 
 
@@ -158,10 +165,11 @@ def svd_one_foreign_pair(
     attributes: list[SVDAttribute],
     strength: float = defaults.SVD_STRENGTH,
     *,
-    step: int = defaults.T_X_STEP,
+    step: int | None = None,
     apply: Apply = apply_attribute,
 ) -> Tensor:
     """Edit a share of the pictures with each of these attributes: one pair is luck, their mean says what to expect."""
+    step = pair_settings(s).step if step is None else step
     code = s.source_code(step)
     shares = code.tensor_split(min(len(attributes), len(code)))
     edited = [apply(x, attribute, strength) for x, attribute in zip(shares, attributes, strict=False)]
