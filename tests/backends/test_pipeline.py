@@ -32,17 +32,22 @@ def attach(pipe):
 
 
 class Bench:
-    """A pipeline with what was made with it."""
+    """A pipeline with what was made with it, or with attributes that were made with another of the same weights."""
 
-    def __init__(self, family: str, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, family: str, dtype: torch.dtype = torch.float32, attributes=None, *, offloaded=False) -> None:
         self.family = family
         self.pipe = tiny_pipeline(family, dtype)
+        if offloaded:
+            self.pipe.enable_model_cpu_offload(device="cpu")
         self.weights = weights_of(self.pipe)
         self.drawn = self.draw()
         # transformers keeps hooks of its own on text encoders.
         self.hooks = hooks_of(self.pipe)
         self.edit = attach(self.pipe)
         self.code = self.edit.invert(PICTURE, "a face", steps=STEPS, guidance=3.0, size=SIDE)
+        if attributes is not None:
+            self.attributes = attributes
+            return
         small = dict(steps=STEPS, size=SIDE)
         self.svd = self.edit.learn("a face", "a hat", settings=SMALL_SVD, **small)
         self.readout = self.edit.learn("a face", "a hat", settings=SMALL_READOUT, **small)
@@ -173,15 +178,20 @@ def test_a_file_goes_out_and_comes_back(bench, tmp_path):
         assert relative(edited, same) < 1e-5
 
 
-@pytest.mark.parametrize("family", ["sdxl", "flux"])
-def test_in_bfloat16(family):
-    bench = Bench(family, torch.bfloat16)
-    assert bench.code.report.round_trip.min() >= 100
-    for one in bench.attributes:
-        edited = bench.edit(bench.code, {one: 1.0}, output_type="pt")
+def test_in_bfloat16_with_offloading(bench):
+    pytest.importorskip("accelerate")
+    other = Bench(bench.family, torch.bfloat16, attributes=bench.attributes, offloaded=True)
+    assert other.code.report.round_trip.min() >= 100
+    plain = other.edit(other.code, output_type="pt")
+    for one in other.attributes:
+        assert torch.equal(other.edit(other.code, {one: 0.0}, output_type="pt"), plain)
+        edited = other.edit(other.code, {one: 1.0}, output_type="pt")
         assert torch.isfinite(edited).all()
-        assert relative(edited, bench.edit(bench.code, output_type="pt")) > 1e-3
-    assert bench.pipe.vae.dtype == torch.bfloat16
+        assert relative(edited, plain) > 1e-3
+    other.edit.detach()
+    assert other.pipe.vae.dtype == torch.bfloat16
+    assert hooks_of(other.pipe) == other.hooks
+    assert torch.equal(other.draw(), other.drawn)
 
 
 @pytest.mark.parametrize("family", ["sd15", "flux"])
