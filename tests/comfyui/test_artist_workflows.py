@@ -22,8 +22,8 @@ LORA = "your_lora.safetensors"
 QUICK = {"effort": "quick", "steps": 8}
 LEARN_SIDE, SIDE = 32, 64
 SMALL = {
-    "SingularEditLearnAttribute": {**QUICK, "width": LEARN_SIDE, "height": LEARN_SIDE},
-    "SingularEditPreparePicture": {"steps": 8, "max_side": SIDE},
+    "SingularEditLearnAttribute": {**QUICK, "steps": 4, "width": LEARN_SIDE, "height": LEARN_SIDE},
+    "SingularEditPreparePicture": {"steps": 4, "max_side": SIDE},
     "EmptyLatentImage": {"width": SIDE, "height": SIDE},
     "KSampler": {"steps": 4},
 }
