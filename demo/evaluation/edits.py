@@ -20,6 +20,7 @@ from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.recipes.slide import Slide
+from ...core.response import Response
 from ...core.samplers import Run, Schedule
 from .evaluated import EvaluatedModel
 from .session import Session, starting_noise
@@ -60,16 +61,27 @@ def svd_own_pair_slide(
     apply: Apply = apply_attribute,
 ) -> Slide:
     """Return the slide of svd_own_pair, of pictures."""
+    edited, response = svd_own_pair_codes(s, pair=pair, learning=learning, apply=apply)
+    return Slide(lambda scale: s.finish(edited(scale), pair.step), response)
+
+
+def svd_own_pair_codes(
+    s: Session,
+    *,
+    pair: PairSettings = PairSettings(),
+    learning: AttributeSettings = AttributeSettings(),
+    apply: Apply = apply_attribute,
+) -> tuple[Callable[[float], Tensor], Response | None]:
+    """Return scale -> the codes at pair.step, each edited with the attribute of its own pair, and their response."""
     # Making the target leaves the pair's source in the session.
     targets = s.target_code(pair.step, branch_steps=pair.branch_steps, delta=pair.delta)
     codes = s.source_code(pair.step)
     own = [learn_attribute(x[None], z[None], learning) for x, z in zip(codes, targets, strict=True)]
 
-    def sample(scale: float) -> Tensor:
-        edited = [apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)]
-        return s.finish(torch.cat(edited), pair.step)
+    def edited(scale: float) -> Tensor:
+        return torch.cat([apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)])
 
-    return Slide(sample, own[0].response)
+    return edited, own[0].response
 
 
 def prompts(model: EvaluatedModel, attribute: str, cfg: float) -> PromptDenoisers:
