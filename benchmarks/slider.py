@@ -1,13 +1,12 @@
 """Measure how evenly a strength slides, on an embedded model or one that you bring.
 
     python benchmarks/slider.py [--model transformer]    readouts and own pairs, as shipped
-    python benchmarks/slider.py --ways shipped fade 0.8  several ways to slide, beside each other:
+    python benchmarks/slider.py --ways shipped 0.9 1     several ways to slide, beside each other:
 
         shipped     each strength is sampled at its scale
-        fade        finished pictures are mixed
+        0.9         fade at this sampling progress: runs without the edit and with it at the full scale are mixed
+                    there, and the model finishes the mixture; at 1 finished pictures are mixed
         scale       strengths are the bare scale, as of files without a response
-        0.8         states are mixed at this sampling progress, x0 + s (x1 - x0) of the runs without the edit and with
-                    it at the full scale, and the model finishes the mixture without the edit
 
     python benchmarks/slider.py --strip FOLDER           also writes the pictures of each row at SHOWN, a face a line
     python benchmarks/slider.py --shapes                 true pictures alone: what evenness says of shapes that change
@@ -36,18 +35,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from itertools import combinations, pairwise
+from functools import cache, partial
+from itertools import combinations, pairwise, product
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from singular_edit.core import HDirection, load_hdirection, sample_euler
-from singular_edit.core.recipes import defaults, hspace
-from singular_edit.core.recipes.attributes import guidance_factor
-from singular_edit.core.recipes.settings import EditSettings, PairSettings
+from singular_edit.core import HDirection, load_hdirection
+from singular_edit.core.recipes import defaults
+from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.recipes.slide import Slide
 from singular_edit.core.response import Response
-from singular_edit.core.samplers import Schedule
 from singular_edit.demo import faces
 from singular_edit.demo.architectures import UNET
 from singular_edit.demo.attributes import readout_path
@@ -59,25 +56,11 @@ from torch import Tensor
 
 STRENGTHS = torch.linspace(-1, 2, 11)
 WITHIN = torch.linspace(0, 1, 5)
-SHOWN = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0)
+SHOWN = (-1.0, 0.0, 0.25, 0.5, 0.75, 1.0, 2.0)
 STRIP_FACES = 4
 SHAPES = ("width", "height", "eye_size", "yaw")  # what of a face changes its shape
 
 At = Callable[[float], Tensor]  # strength -> pictures, [B, 3, side, side]
-
-
-class Method(NamedTuple):
-    """An edit whose strength slides.
-
-    Attributes:
-        slide: Pictures by strength, as shipped.
-        state: (scale, step) -> the state there, [B, *latent_shape].
-        full: The scale at which the attribute is there.
-    """
-
-    slide: Slide
-    state: Callable[[float, int], Tensor]
-    full: float
 
 
 def progress(pictures: Tensor, unedited: Tensor, swap: Tensor) -> Tensor:
@@ -130,49 +113,11 @@ def readout_of(model: EvaluatedModel, name: str, args: argparse.Namespace) -> HD
     return learned
 
 
-def readout_method(s: Session, readout: HDirection) -> Method:
-    """Return the edit with a readout."""
-    assert readout.response is not None
-    plain, factor = readout.with_response(None), guidance_factor(readout, s.cfg)
-
-    def state(scale: float, step: int) -> Tensor:
-        so_far = Schedule(s.sigmas[: step + 1], s.model.percent_to_sigma)
-        return hspace.edit(s.denoiser(), s.code, so_far, plain, EditSettings(factor * scale))
-
-    return Method(edits.asyrp_slide(s, readout), state, readout.response.full)
-
-
-def own_pair_method(s: Session) -> Method:
-    """Return the edit with each picture's own pair of Latent SVD."""
-    edited, response = edits.svd_own_pair_codes(s)
-    first = PairSettings().step
-
-    def state(scale: float, step: int) -> Tensor:
-        if step < first:
-            raise SystemExit(f"Latent SVD edits at step {first}; states are mixed there or later.")
-        return sample_euler(s.denoiser(), edited(scale), s.sigmas[first : step + 1])
-
-    assert response is not None
-    return Method(edits.svd_own_pair_slide(s), state, response.full)
-
-
-def way_of(name: str, method: Method, s: Session) -> At:
-    """Return what makes pictures by one of --ways."""
-    if name == "shipped":
-        return method.slide.at
-    if name == "fade":
-        return lambda strength: method.slide.at(strength, fade=True)
+def way_of(name: str, slide: Slide) -> At:
+    """Return what makes pictures by one of --ways, each once."""
     if name == "scale":
-        return Slide(method.slide.sample, None).at
-    step = edits.schedule(s.model, s.steps).step_at(float(name))
-    plain, full = (method.state(scale, step) for scale in (0.0, method.full))
-
-    def mixed(strength: float) -> Tensor:
-        if strength in (0, 1):
-            return method.slide.at(strength)
-        return s.finish(plain + strength * (full - plain), step)
-
-    return mixed
+        return Slide(slide.sample, None).at
+    return cache(partial(slide.at, fade=0.0 if name == "shipped" else float(name)))
 
 
 def print_row(s: Session, label: str, at: At, ends: tuple[Tensor, Tensor], truth: Tensor) -> None:
@@ -233,7 +178,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first face")
     parser.add_argument("--guidance", type=float, default=defaults.EDIT_GUIDANCE)
     parser.add_argument("--directions", help="folder where learned readouts are kept")
-    parser.add_argument("--ways", nargs="+", default=["shipped"], help="shipped, fade, scale, or a sampling progress")
+    parser.add_argument("--ways", nargs="+", default=["shipped"], help="shipped, scale, or where it fades")
     parser.add_argument("--strip", type=Path, help="folder for strips of pictures")
     parser.add_argument("--shapes", action="store_true", help="true pictures alone")
     args = parser.parse_args()
@@ -250,12 +195,12 @@ def main() -> None:
         s = Session(model, drawn, name, cfg=args.guidance, traced=True)
         ends = (edits.unedited(s), edits.prompt_swap(s))
         truth = model.counterfactuals(s.faces, name)
-        methods = {
-            "readout": readout_method(s, readout_of(model, name, args)),
-            "Latent SVD, own pair": own_pair_method(s),
+        slides = {
+            "readout": edits.asyrp_slide(s, readout_of(model, name, args)),
+            "Latent SVD, own pair": edits.svd_own_pair_slide(s),
         }
-        for (label, method), way in ((item, way) for item in methods.items() for way in args.ways):
-            at = way_of(way, method, s)
+        for (label, slide), way in product(slides.items(), args.ways):
+            at = way_of(way, slide)
             print_row(s, f"{name}, {label}, {way}", at, ends, truth)
             if args.strip:
                 pictures = torch.stack([at(strength) for strength in SHOWN])

@@ -19,8 +19,7 @@ from ...core.recipes import defaults, hspace, latent_svd
 from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
-from ...core.recipes.slide import Slide
-from ...core.response import Response
+from ...core.recipes.slide import Parts, Slide
 from ...core.samplers import Run, Schedule
 from .evaluated import EvaluatedModel
 from .session import Session, starting_noise
@@ -61,18 +60,6 @@ def svd_own_pair_slide(
     apply: Apply = apply_attribute,
 ) -> Slide:
     """Return the slide of svd_own_pair, of pictures."""
-    edited, response = svd_own_pair_codes(s, pair=pair, learning=learning, apply=apply)
-    return Slide(lambda scale: s.finish(edited(scale), pair.step), response)
-
-
-def svd_own_pair_codes(
-    s: Session,
-    *,
-    pair: PairSettings = PairSettings(),
-    learning: AttributeSettings = AttributeSettings(),
-    apply: Apply = apply_attribute,
-) -> tuple[Callable[[float], Tensor], Response | None]:
-    """Return scale -> the codes at pair.step, each edited with the attribute of its own pair, and their response."""
     # Making the target leaves the pair's source in the session.
     targets = s.target_code(pair.step, branch_steps=pair.branch_steps, delta=pair.delta)
     codes = s.source_code(pair.step)
@@ -81,7 +68,14 @@ def svd_own_pair_codes(
     def edited(scale: float) -> Tensor:
         return torch.cat([apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)])
 
-    return edited, own[0].response
+    def cut(progress: float) -> int:
+        return max(schedule(s.model, s.steps).step_at(progress), pair.step + 1)
+
+    def state(scale: float, progress: float) -> Tensor:
+        return sample_euler(s.denoiser(), edited(scale), s.sigmas[pair.step : cut(progress) + 1])
+
+    parts = Parts(state, lambda mixture, progress: s.finish(mixture, cut(progress)))
+    return Slide(lambda scale: s.finish(edited(scale), pair.step), own[0].response, parts)
 
 
 def prompts(model: EvaluatedModel, attribute: str, cfg: float) -> PromptDenoisers:
@@ -270,11 +264,20 @@ def asyrp(s: Session, direction: HDirection, settings: EditSettings | None = Non
 def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Slide:
     """Return the slide of asyrp, of pictures."""
     plain, factor = direction.with_response(None), guidance_factor(direction, s.cfg)
+    on = schedule(s.model, s.steps)
 
-    def sample(scale: float) -> Tensor:
-        return s.model.decode(asyrp_latents(s, plain, replace(settings, strength=factor * scale)))
+    def at(scale: float) -> EditSettings:
+        return replace(settings, strength=factor * scale)
 
-    return Slide(sample, direction.response)
+    def state(scale: float, progress: float) -> Tensor:
+        return hspace.edit(s.denoiser(), s.code, on.part(0, on.step_at(progress)), plain, at(scale))
+
+    def finish(mixture: Tensor, progress: float) -> Tensor:
+        return s.finish(mixture, on.step_at(progress))
+
+    return Slide(
+        lambda scale: s.model.decode(asyrp_latents(s, plain, at(scale))), direction.response, Parts(state, finish)
+    )
 
 
 def asyrp_latents(
