@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from ..backends.comfyui.family import check_fits
-from ..backends.comfyui.latents import code_from_latent, latent_mask
+from ..backends.comfyui.latents import code_from_latent, latent_from_code, latent_mask
 from ..backends.comfyui.noise import InvertedNoise
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
+from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
 from ..core.recipes.edit import cut_at
 from ..core.recipes.slide import Parts, Slide, sampled_steps
@@ -121,10 +122,14 @@ def edited_pictures(
         return decoded(picture.vae, run(scale)) if scale else picture.rebuilt.clone()
 
     def state(scale: float, place: float) -> Tensor:
+        if scale == 0 and picture.trace is not None:
+            return _traced_state(picture, _cut(picture, attribute, place))
         return run(scale, last=_cut(picture, attribute, place))
 
-    def finish(mixture: Tensor, place: float) -> Tensor:
-        return decoded(picture.vae, run(0.0, _cut(picture, attribute, place), start=mixture))
+    def finish(mixture: Tensor, place: float, scale: float) -> Tensor:
+        # An SVD attribute has acted by then.
+        later = 0.0 if isinstance(attribute, SVDAttribute) else scale
+        return decoded(picture.vae, run(later, _cut(picture, attribute, place), start=mixture))
 
     slide = Slide(sample, attribute.response, Parts(state, finish))
     edited = [slide.at(strength, absolute=absolute, fade=fade) for strength in strengths]
@@ -142,14 +147,21 @@ def steps_to_sample(
 ) -> int:
     """Return how often edited_pictures ticks."""
     cut = partial(_cut, picture, attribute)
-    options = dict(absolute=absolute, fade=fade)
-    return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, known={0.0}, **options)
+    options = dict(absolute=absolute, fade=fade, known={0.0}, traced=picture.trace is not None)
+    return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, **options)
 
 
 def _cut(picture: PreparedPicture, attribute: Attribute, place: float) -> int:
     """Return the step where runs are mixed."""
     sampling = picture.model.get_model_object("model_sampling")
     return cut_at(attribute, Schedule(picture.sigmas, sampling.percent_to_sigma), place)
+
+
+def _traced_state(picture: PreparedPicture, step: int) -> Tensor:
+    """Return the state of the picture's trace before a step, in LATENT space."""
+    assert picture.trace is not None
+    code = picture.trace.states[step]
+    return latent_from_code(picture.model, {}, code, picture.sigmas[step])["samples"]
 
 
 def _sampled(

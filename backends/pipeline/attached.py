@@ -192,7 +192,8 @@ class AttachedPipeline(PlainCalls):
             response = weighted[0][0].response if len(weighted) == 1 else None
             values = [factor * weighted[0][1] for factor in factors] if weighted else factors
             cut = partial(edit_recipe.cut_at, weighted[0][0], code.schedule) if weighted else code.schedule.step_at
-            steps = sampled_steps(response, values, code.steps, cut=cut, absolute=absolute, fade=fade)
+            traced = code.trace is not None
+            steps = sampled_steps(response, values, code.steps, cut=cut, absolute=absolute, fade=fade, traced=traced)
             with ticking(model, "Editing", steps) as tick:
                 edited = edit_recipe.editor(
                     denoise,

@@ -113,11 +113,16 @@ def editor(  # noqa: PLR0913
 
         def state(scale: float, progress: float) -> Tensor:
             cut = cut_at(one, schedule, progress)
+            if scale == 0 and trace is not None:
+                return trace.state_at(schedule.sigmas[cut], x)
             return sample([(plain, factor_of_guidance * scale)], x, schedule.part(0, cut))
 
-        def finish(mixture: Tensor, progress: float) -> Tensor:
+        def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
             cut = cut_at(one, schedule, progress)
-            return decoded(sample([], mixture, schedule.part(cut, len(schedule.sigmas) - 1), cut))
+            later = schedule.part(cut, len(schedule.sigmas) - 1)
+            # An SVD attribute has acted by then.
+            edits = [] if isinstance(one, SVDAttribute) else [(plain, factor_of_guidance * scale)]
+            return decoded(sample(edits, mixture, later, cut))
 
         slide = Slide(lambda scale: finished([(plain, factor_of_guidance * scale)]), one.response, Parts(state, finish))
         return lambda factor: slide.at(factor * strength, absolute=absolute, fade=fade)

@@ -283,7 +283,7 @@ def edit(  # noqa: PLR0913
 
     parts = Parts(
         lambda scale, progress: sample(scale, last=schedule.step_at(progress)),
-        lambda mixture, progress: sample(0.0, mixture, schedule.step_at(progress)),
+        lambda mixture, progress, scale: sample(scale, mixture, schedule.step_at(progress)),
     )
     return Slide(sample, direction.response, parts).at(
         settings.strength, absolute=settings.absolute, fade=settings.fade

@@ -46,11 +46,11 @@ class Parts(NamedTuple):
 
     Attributes:
         state: (scale, progress) -> the state there of the run with the edit at that scale, [B, C, H, W].
-        finish: (state, progress) -> the result of going on from there without the edit, as ``sample`` gives it.
+        finish: (state, progress, scale) -> the result of going on from there at a scale, as ``sample`` gives it.
     """
 
     state: Callable[[float, float], Tensor]
-    finish: Callable[[Tensor, float], Tensor]
+    finish: Callable[[Tensor, float, float], Tensor]
 
 
 class Slide:
@@ -71,6 +71,7 @@ class Slide:
         self._parts = parts
         self._results: dict[float, Tensor] = {}
         self._states: dict[tuple[float, float], Tensor] = {}
+        self._ends: dict[tuple[float, float], Tensor] = {}
 
     def at(self, strength: float, *, absolute: bool = False, fade: float = 0.0) -> Tensor:
         """Return the result at a strength.
@@ -116,7 +117,7 @@ class Slide:
         """Return what is finished of the mixture of two runs; weights are one, or [B]."""
         assert self._parts is not None
         plain, edited = (self._state(at, place) for at in (0.0, scale))
-        return self._parts.finish(plain + _like(weights.to(plain), plain) * (edited - plain), place)
+        return self._parts.finish(plain + _like(weights.to(plain), plain) * (edited - plain), place, 0.0)
 
     def _even(self, scale: float, share: float, place: float) -> Tensor:
         """Return the mixtures that make the share of each picture's way, with weights between 0 and 1.
@@ -124,7 +125,7 @@ class Slide:
         The weight is searched between one that makes less progress and one that makes as much or more, by turns half
         way and where a straight line between the two makes the share.
         """
-        plain, edited = self._at_scale(0.0), self._at_scale(scale)
+        plain, edited = self._end(0.0, place), self._end(scale, place)
         way = (edited - plain).flatten(1)
         size = way.square().sum(1).clamp(min=1e-12)
         low, high = torch.zeros_like(size), torch.ones_like(size)
@@ -140,6 +141,13 @@ class Slide:
             low, less = torch.where(below, weights, low), torch.where(below, made, less)
             high, more = torch.where(below, high, weights), torch.where(below, more, made)
         return best
+
+    def _end(self, scale: float, place: float) -> Tensor:
+        """Return the result at a scale, sampled on from the state that is mixed."""
+        assert self._parts is not None
+        if scale not in self._results and (scale, place) not in self._ends:
+            self._ends[scale, place] = self._parts.finish(self._state(scale, place), place, scale)
+        return self._results[scale] if scale in self._results else self._ends[scale, place]
 
     def _state(self, scale: float, place: float) -> Tensor:
         assert self._parts is not None
@@ -193,6 +201,7 @@ def sampled_steps(
     absolute: bool = False,
     fade: float = 0.0,
     known: Container[float] = (),
+    traced: bool = False,
 ) -> int:
     """Return how many sampling steps Slide makes for these strengths.
 
@@ -204,6 +213,7 @@ def sampled_steps(
         absolute: As Slide.at takes it.
         fade: As Slide.at takes it.
         known: Scales whose results are there without sampling.
+        traced: Whether the states without an edit are there too.
     """
     made: list[int] = []
 
@@ -212,10 +222,10 @@ def sampled_steps(
         return torch.zeros(1, 1)
 
     def state(scale: float, place: float) -> Tensor:
-        made.append(cut(place))
+        made.append(0 if traced and scale == 0 else cut(place))
         return torch.zeros(1, 1)
 
-    def finish(mixture: Tensor, place: float) -> Tensor:
+    def finish(mixture: Tensor, place: float, scale: float) -> Tensor:
         made.append(steps - cut(place))
         return mixture
 

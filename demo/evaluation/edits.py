@@ -74,7 +74,7 @@ def svd_own_pair_slide(
     def state(scale: float, progress: float) -> Tensor:
         return sample_euler(s.denoiser(), edited(scale), s.sigmas[pair.step : cut(progress) + 1])
 
-    parts = Parts(state, lambda mixture, progress: s.finish(mixture, cut(progress)))
+    parts = Parts(state, lambda mixture, progress, _: s.finish(mixture, cut(progress)))
     return Slide(lambda scale: s.finish(edited(scale), pair.step), own[0].response, parts)
 
 
@@ -269,11 +269,14 @@ def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = Edit
     def at(scale: float) -> EditSettings:
         return replace(settings, strength=factor * scale)
 
-    def state(scale: float, progress: float) -> Tensor:
-        return hspace.edit(s.denoiser(), s.code, on.part(0, on.step_at(progress)), plain, at(scale))
+    def part(x: Tensor, scale: float, first: int, last: int) -> Tensor:
+        return hspace.edit(s.denoiser(), x, on.part(first, last), plain, at(scale))
 
-    def finish(mixture: Tensor, progress: float) -> Tensor:
-        return s.finish(mixture, on.step_at(progress))
+    def state(scale: float, progress: float) -> Tensor:
+        return part(s.code, scale, 0, on.step_at(progress))
+
+    def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
+        return s.model.decode(part(mixture, scale, on.step_at(progress), s.steps))
 
     return Slide(
         lambda scale: s.model.decode(asyrp_latents(s, plain, at(scale))), direction.response, Parts(state, finish)

@@ -78,7 +78,7 @@ def test_fading_below_zero_a_picture_that_wears_it_loses_it_and_another_goes_on(
     assert first_and_second(Slide(Counted(), RESPONSE).at(-0.5, fade=1.0)) == [-2.0, -2.0]
 
 
-def finished(mixture: torch.Tensor, progress: float = 0.8) -> torch.Tensor:
+def finished(mixture: torch.Tensor, progress: float = 0.8, scale: float = 0.0) -> torch.Tensor:
     """A model that removes the beginning of what it adds to the first picture, and soon completes the second one."""
     first, second = mixture.sign() * mixture.abs() ** 3, 1 - (1 - mixture) ** 3
     return torch.stack([4 * first[0], 0.5 * second[1]])
@@ -114,7 +114,7 @@ def test_what_is_sampled_is_told_before_and_sampled_once(strengths, absolute, fa
     made = []
     parts = Parts(
         lambda scale, progress: made.append(20) or scaled(scale),
-        lambda mixture, progress: made.append(5) or mixture,
+        lambda mixture, progress, scale: made.append(5) or mixture,
     )
     slide = Slide(lambda scale: made.append(25) or scaled(scale), RESPONSE, parts)
     for strength in strengths:
