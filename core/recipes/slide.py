@@ -31,6 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import EditError
 from ..response import Response
 
 # scale -> the result of sampling with the edit at that scale, [B, C, H, W]; the same noises every time
@@ -85,7 +86,12 @@ class Slide:
 
         Returns:
             The result, [B, C, H, W].
+
+        Raises:
+            EditError: fade is not from 0 to 1.
         """
+        if not 0 <= fade <= 1:
+            raise EditError(f"fade is {fade}; a number from 0 to 1 is accepted.")
         response = self._response
         if response is None:
             return self._at_scale(strength)

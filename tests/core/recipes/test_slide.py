@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.tensors import noise
-from singular_edit.core import bind_edit, sample_asyrp, sample_euler
+from singular_edit.core import EditError, bind_edit, sample_asyrp, sample_euler
 from singular_edit.core.hspace.window import EditWindow
 from singular_edit.core.recipes import hspace, latent_svd
 from singular_edit.core.recipes.attributes import guidance_factor, load_attribute, with_scale
@@ -105,6 +105,12 @@ def test_fading_on_the_way_a_picture_that_wears_it_loses_it():
     assert first == pytest.approx(-0.5)
     assert second == pytest.approx(-1.75, rel=0.03)
     assert first_and_second(slide.at(0.5, absolute=True, fade=0.8))[1] == pytest.approx(-1.75, rel=0.03)
+
+
+@pytest.mark.parametrize("fade", [-0.1, 1.1, float("nan")])
+def test_a_place_outside_of_sampling_is_refused(fade):
+    with pytest.raises(EditError, match=r"fade is .*; a number from 0 to 1 is accepted"):
+        Slide(scaled, RESPONSE).at(0.5, fade=fade)
 
 
 @pytest.mark.parametrize("fade", [0.0, 0.8, 1.0])
