@@ -41,6 +41,10 @@ class Schedule(NamedTuple):
         """Return sigma at a sampling progress."""
         return float(self.percent_to_sigma(percent))
 
+    def part(self, first: int, last: int) -> Schedule:
+        """Return the schedule from one step to another."""
+        return Schedule(self.sigmas[first : last + 1], self.percent_to_sigma)
+
     def step_at(self, percent: float) -> int:
         """Return the first step at or past a sampling progress, however the steps are spaced; n where there is none."""
         reached = self.sigma_at(percent) * (1 + SIGMA_TOLERANCE)
@@ -81,6 +85,17 @@ class Run:
     def on_training_step(self, step: int, loss: float) -> None:
         """Call on_step for a training step: the callback of fit."""
         self.tick()
+
+
+def from_step(callback: OnState | None, first: int) -> OnState | None:
+    """Return the callback of a part of a schedule, which counts its own steps from zero."""
+    if callback is None:
+        return None
+
+    def call(i: int, x: Tensor, denoised: Tensor) -> None:
+        callback(i + first, x, denoised)
+
+    return call
 
 
 def to_float64(x: Tensor) -> Tensor:

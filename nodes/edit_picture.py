@@ -25,7 +25,7 @@ from .inputs import (
     slider_input,
     with_search_words,
 )
-from .prepared_picture import edited_pictures, picture_of, sampled_steps
+from .prepared_picture import edited_pictures, picture_of, steps_to_sample
 
 STRENGTHS = ", ".join(f"{strength:g}" for strength in SHEET_STRENGTHS)
 MAX_STRENGTHS = 32
@@ -61,13 +61,17 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
             "Attributes that were learned before responses were kept in their files do not read it."
         ),
     )
-    fade = io.Boolean.Input(
+    fade = io.Float.Input(
         "fade",
         default=EditSettings().fade,
+        min=0.0,
+        max=1.0,
+        step=0.05,
         optional=True,
         tooltip=(
-            "Mixes the pictures without and with the attribute in place of drawing what lies between. "
-            "Every step of strength is then as large as the next, but half way things are half transparent."
+            "Makes every step of strength about as large as the next: the runs without and with the attribute are "
+            "mixed at this share of the steps, and the model finishes the mixture. 0 is off. "
+            "Try 0.8 to 0.9. At 1 steps are even, but half way things are half transparent."
         ),
     )
     return [picture, attribute, widget, mask, advanced(until), advanced(absolute), advanced(fade)]
@@ -105,12 +109,12 @@ class EditPicture(io.ComfyNode):
         mask: Tensor | None = None,
         until: float = EditSettings().edit_percent,
         absolute: bool = EditSettings().absolute,
-        fade: bool = EditSettings().fade,
+        fade: float = EditSettings().fade,
     ) -> io.NodeOutput:
         """Edit the picture."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
-        total = sampled_steps(picture, attribute, [strength], absolute=absolute, fade=fade)
+        total = steps_to_sample(picture, attribute, [strength], absolute=absolute, fade=fade)
         progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
         options = dict(until=until, absolute=absolute, fade=fade, mask=mask, progress=progress)
         (after,) = edited_pictures(picture, attribute, [strength], **options)
@@ -156,13 +160,13 @@ class StrengthSheet(io.ComfyNode):
         mask: Tensor | None = None,
         until: float = EditSettings().edit_percent,
         absolute: bool = EditSettings().absolute,
-        fade: bool = EditSettings().fade,
+        fade: float = EditSettings().fade,
     ) -> io.NodeOutput:
         """Edit the picture at each strength."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
         values = strengths_of(strengths)
-        total = sampled_steps(picture, attribute, values, absolute=absolute, fade=fade)
+        total = steps_to_sample(picture, attribute, values, absolute=absolute, fade=fade)
         progress = Progress(f"Editing: {attribute.name}", total)
         options = dict(until=until, absolute=absolute, fade=fade, mask=mask, progress=progress)
         pictures = edited_pictures(picture, attribute, values, **options)

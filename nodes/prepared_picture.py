@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import comfy.sample
 import comfy.samplers
+import torch
 from torch import Tensor
 
 from ..backends.comfyui.family import check_fits
-from ..backends.comfyui.latents import latent_mask
+from ..backends.comfyui.latents import code_from_latent, latent_from_code, latent_mask
 from ..backends.comfyui.noise import InvertedNoise
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
+from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
-from ..core.recipes.slide import Slide, sampled_scales
+from ..core.recipes.edit import cut_at
+from ..core.recipes.slide import Parts, Slide, sampled_steps
+from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .traced_sampler import traced_sampler
 
@@ -83,7 +88,7 @@ def edited_pictures(
     *,
     until: float,
     absolute: bool = False,
-    fade: bool = False,
+    fade: float = 0.0,
     mask: Tensor | None = None,
     progress: Progress,
 ) -> list[Tensor]:
@@ -95,7 +100,7 @@ def edited_pictures(
         strengths: 0 gives the rebuilt picture, without sampling; 1 is as learned, below 0 takes away.
         until: Sampling progress until which the picture is edited.
         absolute: Whether strengths say how much of the attribute the picture has in the end.
-        fade: Whether finished pictures are mixed.
+        fade: The sampling progress at which runs without and with the attribute are mixed.
         mask: A MASK of where it may change; None is everywhere.
         progress: Ticks once a step.
 
@@ -108,65 +113,99 @@ def edited_pictures(
     plain_attribute, factor = with_scale(attribute), guidance_factor(attribute, picture.prompts.cfg)
     check_fits(attribute, picture.model.model)
 
-    def sample(scale: float) -> Tensor:
-        if scale == 0:
-            return picture.rebuilt.clone()
-        return _sampled(picture, plain_attribute, factor * scale, until=until, mask=mask, progress=progress)
+    def run(scale: float, first: int = 0, last: int | None = None, start: Tensor | None = None) -> Tensor:
+        model = with_attribute(picture.model, plain_attribute, factor * scale, end=until) if scale else picture.model
+        sigmas = picture.sigmas[first : None if last is None else last + 1]
+        return _sampled(picture, model, sigmas, start, mask=mask, progress=progress) if len(sigmas) > 1 else start
 
-    slide = Slide(sample, attribute.response)
+    def sample(scale: float) -> Tensor:
+        return decoded(picture.vae, run(scale)) if scale else picture.rebuilt.clone()
+
+    def state(scale: float, place: float) -> Tensor:
+        if scale == 0 and picture.trace is not None:
+            return _traced_state(picture, _cut(picture, attribute, place))
+        return run(scale, last=_cut(picture, attribute, place))
+
+    def finish(mixture: Tensor, place: float, scale: float) -> Tensor:
+        # An SVD attribute has acted by then.
+        later = 0.0 if isinstance(attribute, SVDAttribute) else scale
+        return decoded(picture.vae, run(later, _cut(picture, attribute, place), start=mixture))
+
+    slide = Slide(sample, attribute.response, Parts(state, finish))
     edited = [slide.at(strength, absolute=absolute, fade=fade) for strength in strengths]
     # What is mixed may lie beyond white; strength 0 is left bit for bit.
     return [one.clamp(0, 1) for one in edited] if fade else edited
 
 
-def sampled_steps(
+def steps_to_sample(
     picture: PreparedPicture,
     attribute: Attribute,
     strengths: Sequence[float],
     *,
     absolute: bool = False,
-    fade: bool = False,
+    fade: float = 0.0,
 ) -> int:
     """Return how often edited_pictures ticks."""
-    return picture.steps * len(sampled_scales(attribute.response, strengths, absolute=absolute, fade=fade) - {0.0})
+    cut = partial(_cut, picture, attribute)
+    options = dict(absolute=absolute, fade=fade, known={0.0}, traced=picture.trace is not None)
+    return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, **options)
+
+
+def _cut(picture: PreparedPicture, attribute: Attribute, place: float) -> int:
+    """Return the step where runs are mixed."""
+    sampling = picture.model.get_model_object("model_sampling")
+    return cut_at(attribute, Schedule(picture.sigmas, sampling.percent_to_sigma), place)
+
+
+def _traced_state(picture: PreparedPicture, step: int) -> Tensor:
+    """Return the state of the picture's trace before a step, in LATENT space."""
+    assert picture.trace is not None
+    code = picture.trace.states[step]
+    return latent_from_code(picture.model, {}, code, picture.sigmas[step])["samples"]
 
 
 def _sampled(
     picture: PreparedPicture,
-    attribute: Attribute,
-    scale: float,
+    model: Any,
+    sigmas: Tensor,
+    start: Tensor | None,
     *,
-    until: float,
     mask: Tensor | None,
     progress: Progress,
 ) -> Tensor:
-    """Sample the way back with an attribute at a scale; IMAGE [B, height, width, 3]."""
-    model = with_attribute(picture.model, attribute, scale, end=until)
+    """Sample the way back, or a part of it; start is the state at sigmas[0], and what comes back the one at the end.
+
+    Both are [B, C, H, W] in LATENT space. Without a start the picture's code is it.
+    """
+    latent = picture.latent
+    code = picture.code if start is None else code_from_latent(model, start, sigmas[0])
     if picture.trace is not None:
         sampler = traced_sampler(picture.trace)
     else:
         sampler = comfy.samplers.sampler_object(picture.sampler)
-    noise = InvertedNoise(model, picture.code, float(picture.sigmas[0])).generate_noise({"samples": picture.latent})
+    noise = InvertedNoise(model, code, float(sigmas[0])).generate_noise({"samples": latent})
+    if picture.trace is not None and start is not None:
+        # A traced sampler keeps the picture outside of a mask itself, and refuses a start that noise was added to.
+        latent, noise = start, torch.zeros_like(start)
     preview = previewer(model)
 
     def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
         progress.tick(preview(denoised))
 
-    edited = comfy.sample.sample_custom(
+    return comfy.sample.sample_custom(
         model,
         noise,
         picture.prompts.cfg,
         sampler,
-        picture.sigmas,
+        sigmas,
         picture.prompts.positive,
         picture.prompts.negative,
-        picture.latent,
+        latent,
         noise_mask=latent_mask(mask, picture.latent),
         callback=report,
         disable_pbar=True,
         seed=0,
     )
-    return decoded(picture.vae, edited)
 
 
 def decoded(vae: Any, latent: Tensor) -> Tensor:

@@ -86,6 +86,22 @@ def latent_from_code(model: Any, latent: dict[str, Any], code: Tensor, sigma: Te
     return copy
 
 
+def code_from_latent(model: Any, samples: Tensor, sigma: Tensor) -> Tensor:
+    """Return the code that latent_from_code, or a sampler that stops at sigma, made samples of.
+
+    Args:
+        model: The MODEL that sampled.
+        samples: In LATENT space, [B, C, ..., H, W].
+        sigma: Noise level, a scalar tensor.
+
+    Returns:
+        [B, C, ..., H, W] in model space, on the CPU.
+    """
+    sampling = model.get_model_object("model_sampling")
+    latent = model.model.process_latent_in(samples.float().cpu())
+    return sampling.noise_scaling(sigma.cpu(), torch.zeros_like(latent), latent, False)
+
+
 def latent_picture(base_model: Any, samples: Tensor, scale: int) -> Tensor | None:
     """Draw a latent roughly, without a VAE: each latent pixel in its mean colour.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from ...core.recipes.attributes import Attribute
 from ...core.recipes.defaults import EDIT_GUIDANCE, STEPS
 from ...core.recipes.inversion import TRACED, inversion_steps, invert
 from ...core.recipes.settings import EditSettings, LearnSettings, PairSettings
-from ...core.recipes.slide import sampled_scales
+from ...core.recipes.slide import sampled_steps
 from .arguments import Weighted, check_rows, check_steps, weighted_of
 from .code import Code
 from .learning import Lesson, layer_of, learn, negative_of, ticking
@@ -143,7 +144,7 @@ class AttachedPipeline(PlainCalls):
         until: float = EditSettings().edit_percent,
         mask: Image.Image | Tensor | None = None,
         absolute: bool = False,
-        fade: bool = False,
+        fade: float = 0.0,
         output_type: str = "pil",
     ) -> Any:
         """Edit inverted pictures.
@@ -159,8 +160,9 @@ class AttachedPipeline(PlainCalls):
             absolute: Whether the strength of one attribute alone says how much of it the picture has in the end, and
                 not how much is added: a picture that wears it already is not given it twice. Read where the attribute
                 carries a response, as files of this version do.
-            fade: Whether a strength of one attribute mixes the finished pictures without and with it. Every step is
-                then as large as the next, but half way things are half transparent. Read likewise.
+            fade: Makes every step of strength about as large as the next, for one attribute alone: the runs without and
+                with it are mixed at this sampling progress, and the model finishes the mixture. 0 is off. At 1 steps
+                are even, but half way things are half transparent. Read likewise.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
         Returns:
@@ -189,8 +191,10 @@ class AttachedPipeline(PlainCalls):
             denoise = model.denoiser(code.prompt, code.negative, code.guidance, layer)
             response = weighted[0][0].response if len(weighted) == 1 else None
             values = [factor * weighted[0][1] for factor in factors] if weighted else factors
-            count = len(sampled_scales(response, values, absolute=absolute, fade=fade))
-            with ticking(model, "Editing", code.steps * count) as tick:
+            cut = partial(edit_recipe.cut_at, weighted[0][0], code.schedule) if weighted else code.schedule.step_at
+            traced = code.trace is not None
+            steps = sampled_steps(response, values, code.steps, cut=cut, absolute=absolute, fade=fade, traced=traced)
+            with ticking(model, "Editing", steps) as tick:
                 edited = edit_recipe.editor(
                     denoise,
                     x,

@@ -18,11 +18,11 @@ from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..response import scale_of
-from ..samplers import OnState, Schedule
+from ..samplers import OnState, Schedule, from_step
 from .attributes import Attribute, guidance_factor, with_scale
 from .latent_svd import LatentSpace, edited_step
 from .settings import EditSettings
-from .slide import Slide
+from .slide import Parts, Slide
 from .together import together
 
 
@@ -65,7 +65,7 @@ def editor(  # noqa: PLR0913
     trace: Trace | None = None,
     mask: Tensor | None = None,
     absolute: bool = False,
-    fade: bool = False,
+    fade: float = 0.0,
     decode: Callable[[Tensor], Tensor] | None = None,
     callback: OnState | None = None,
 ) -> Callable[[float], Tensor]:
@@ -83,7 +83,7 @@ def editor(  # noqa: PLR0913
             changes elsewhere; without one the edits are made inside only.
         absolute: Whether the strength of one attribute says how much of it the picture has in the end, and not how
             much is added; read where the attribute has a response.
-        fade: Whether finished results of one attribute with a response are mixed; see slide.py.
+        fade: The sampling progress at which runs of one attribute with a response are mixed; see slide.py.
         decode: Makes pictures of the states at sigmas[-1], so that strengths are even in pictures and not in latents;
             values beyond those of pictures are left to the caller. None leaves states as they are.
         callback: Called with (step, state, denoised) once a step of each sampling.
@@ -97,21 +97,54 @@ def editor(  # noqa: PLR0913
     denoise = follow_trace(denoise, trace, x, schedule.sigmas, mask)
     guidance = guidance_of(denoise)
 
-    def sample(weighted: Sequence[tuple[Attribute, float]]) -> Tensor:
-        end = _sample(denoise, x, schedule, weighted, until=until, space=space, mask=mask, callback=callback)
+    def sample(weighted: Sequence[tuple[Attribute, float]], start: Tensor, part: Schedule, first: int = 0) -> Tensor:
+        reported = from_step(callback, first)
+        return _sample(denoise, start, part, weighted, until=until, space=space, mask=mask, callback=reported)
+
+    def finished(weighted: Sequence[tuple[Attribute, float]]) -> Tensor:
+        return decoded(sample(weighted, x, schedule))
+
+    def decoded(end: Tensor) -> Tensor:
         return end if decode is None else decode(end)
 
     if len(attributes) == 1:
         one, strength = attributes[0]
         plain, factor_of_guidance = with_scale(one), guidance_factor(one, guidance)
-        slide = Slide(lambda scale: sample([(plain, factor_of_guidance * scale)]), one.response)
+
+        def state(scale: float, progress: float) -> Tensor:
+            cut = cut_at(one, schedule, progress)
+            if scale == 0 and trace is not None:
+                return trace.state_at(schedule.sigmas[cut], x)
+            return sample([(plain, factor_of_guidance * scale)], x, schedule.part(0, cut))
+
+        def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
+            cut = cut_at(one, schedule, progress)
+            later = schedule.part(cut, len(schedule.sigmas) - 1)
+            # An SVD attribute has acted by then.
+            edits = [] if isinstance(one, SVDAttribute) else [(plain, factor_of_guidance * scale)]
+            return decoded(sample(edits, mixture, later, cut))
+
+        slide = Slide(lambda scale: finished([(plain, factor_of_guidance * scale)]), one.response, Parts(state, finish))
         return lambda factor: slide.at(factor * strength, absolute=absolute, fade=fade)
-    return lambda factor: sample(
+    return lambda factor: finished(
         [
             (with_scale(one), guidance_factor(one, guidance) * scale_of(one.response, factor * strength))
             for one, strength in attributes
         ]
     )
+
+
+def cut_at(attribute: Attribute, schedule: Schedule, progress: float) -> int:
+    """Return the step where runs with an attribute and without are mixed; after the step where an SVD attribute acts.
+
+    Args:
+        attribute: The attribute.
+        schedule: The sampler's own.
+        progress: The sampling progress at which they are to be mixed.
+    """
+    cut = schedule.step_at(progress)
+    step = edited_step(attribute, schedule) if isinstance(attribute, SVDAttribute) else None
+    return cut if step is None else max(cut, step + 1)
 
 
 def _sample(
@@ -149,16 +182,5 @@ def _sample(
                 latent = apply_attribute(space.to_latent(x, sigmas[step]), one, scale, mask=mask)
                 x = space.to_model(latent, sigmas[step])
         part = sigmas[first : last + 1]
-        x = sample_asyrp(denoise, x, part, bound, window, mask=mask, callback=_from_step(callback, first))
+        x = sample_asyrp(denoise, x, part, bound, window, mask=mask, callback=from_step(callback, first))
     return x
-
-
-def _from_step(callback: OnState | None, first: int) -> OnState | None:
-    """Return the callback of a part of the schedule, which counts its own steps from zero."""
-    if callback is None:
-        return None
-
-    def call(i: int, x: Tensor, denoised: Tensor) -> None:
-        callback(i + first, x, denoised)
-
-    return call

@@ -33,12 +33,12 @@ from ..hspace.trajectories import (
 from ..hspace.window import EditWindow
 from ..inversion.traced import Trace, follow_trace
 from ..layers import AUTO, layer_info, layer_text
-from ..samplers import OnState, Run, Schedule
+from ..samplers import OnState, Run, Schedule, from_step
 from . import defaults
 from .attributes import guidance_factor
 from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
-from .slide import Draws, Slide
+from .slide import Draws, Parts, Slide
 from .start import Start, measure_start
 
 # What comes less than this share of the way was learned badly, and reports say what may help.
@@ -267,17 +267,24 @@ def edit(  # noqa: PLR0913
     plain, factor = direction.with_response(None), guidance_factor(direction, guidance_of(denoise))
     draws = Draws(noise)
 
-    def sample(scale: float) -> Tensor:
+    def sample(scale: float, start: Tensor = x, first: int = 0, last: int | None = None) -> Tensor:
+        boosts = sum(window.boosts(sigma) for sigma in schedule.sigmas[:first])
         return sample_asyrp(
             denoise,
-            x,
-            schedule.sigmas,
+            start,
+            schedule.part(first, len(schedule.sigmas) - 1 if last is None else last).sigmas,
             bind_edit(plain, factor * scale, schedule.sigmas, window),
             window,
-            boost=None if noise is None else Boost(settings.eta, draws.again()),
+            boost=None if noise is None else Boost(settings.eta, draws.again(boosts)),
             symmetric=settings.symmetric,
             mask=mask,
-            callback=callback,
+            callback=from_step(callback, first),
         )
 
-    return Slide(sample, direction.response).at(settings.strength, absolute=settings.absolute, fade=settings.fade)
+    parts = Parts(
+        lambda scale, progress: sample(scale, last=schedule.step_at(progress)),
+        lambda mixture, progress, scale: sample(scale, mixture, schedule.step_at(progress)),
+    )
+    return Slide(sample, direction.response, parts).at(
+        settings.strength, absolute=settings.absolute, fade=settings.fade
+    )

@@ -133,7 +133,8 @@ class EditSettings:
         symmetric: Whether the edit moves the direction to the noise too; a baseline.
         absolute: Whether strength says how much of the attribute the picture has in the end, and not how much is
             added; see slide.py. Read where the direction has a response, and so fade.
-        fade: Whether finished pictures are mixed, which makes steps of the strength even on each picture.
+        fade: The sampling progress at which runs without and with the edit are mixed, which makes steps of the strength
+            more even on each picture: 1 mixes finished pictures, 0 none.
     """
 
     strength: float = 1.5
@@ -142,7 +143,7 @@ class EditSettings:
     eta: float = 1.0
     symmetric: bool = False
     absolute: bool = False
-    fade: bool = False
+    fade: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ...core.recipes import defaults, hspace, latent_svd
 from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
-from ...core.recipes.slide import Slide
+from ...core.recipes.slide import Parts, Slide
 from ...core.samplers import Run, Schedule
 from .evaluated import EvaluatedModel
 from .session import Session, starting_noise
@@ -71,11 +71,17 @@ def svd_own_pair_slide(
     codes = s.source_code(pair.step)
     own = [learn_attribute(x[None], z[None], learning) for x, z in zip(codes, targets, strict=True)]
 
-    def sample(scale: float) -> Tensor:
-        edited = [apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)]
-        return s.finish(torch.cat(edited), pair.step)
+    def edited(scale: float) -> Tensor:
+        return torch.cat([apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)])
 
-    return Slide(sample, own[0].response)
+    def cut(progress: float) -> int:
+        return max(schedule(s.model, s.steps).step_at(progress), pair.step + 1)
+
+    def state(scale: float, progress: float) -> Tensor:
+        return sample_euler(s.denoiser(), edited(scale), s.sigmas[pair.step : cut(progress) + 1])
+
+    parts = Parts(state, lambda mixture, progress, _: s.finish(mixture, cut(progress)))
+    return Slide(lambda scale: s.finish(edited(scale), pair.step), own[0].response, parts)
 
 
 def prompts(model: EvaluatedModel, attribute: str, cfg: float) -> PromptDenoisers:
@@ -266,11 +272,23 @@ def asyrp(s: Session, direction: HDirection, settings: EditSettings | None = Non
 def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Slide:
     """Return the slide of asyrp, of pictures."""
     plain, factor = direction.with_response(None), guidance_factor(direction, s.cfg)
+    on = schedule(s.model, s.steps)
 
-    def sample(scale: float) -> Tensor:
-        return s.model.decode(asyrp_latents(s, plain, replace(settings, strength=factor * scale)))
+    def at(scale: float) -> EditSettings:
+        return replace(settings, strength=factor * scale)
 
-    return Slide(sample, direction.response)
+    def part(x: Tensor, scale: float, first: int, last: int) -> Tensor:
+        return hspace.edit(s.denoiser(), x, on.part(first, last), plain, at(scale))
+
+    def state(scale: float, progress: float) -> Tensor:
+        return part(s.code, scale, 0, on.step_at(progress))
+
+    def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
+        return s.model.decode(part(mixture, scale, on.step_at(progress), s.steps))
+
+    return Slide(
+        lambda scale: s.model.decode(asyrp_latents(s, plain, at(scale))), direction.response, Parts(state, finish)
+    )
 
 
 def asyrp_latents(

@@ -94,3 +94,12 @@ def test_another_familys_attribute_is_refused(graph, bench, learned, prepared):
     with pytest.raises(EditError, match="was learned on") as refused:
         graph.run("ApplyAttribute", model=other, attribute=learned[0], strength=1.0)
     assert "tensor" not in str(refused.value)
+
+
+def test_a_strength_that_fades_goes_its_share_of_the_way_in_every_family(graph, prepared, learned):
+    picture, rebuilt, _ = prepared[1]
+    options = {"picture": picture, "attribute": learned[0], "mask": torch.ones(rebuilt.shape[:3]), "fade": 0.8}
+    half, whole = (graph.run("EditPicture", strength=strength, **options)[0] for strength in (0.5, 1.0))
+    way = whole - rebuilt
+    assert float(((half - rebuilt) * way).sum() / way.square().sum()) == pytest.approx(0.5, abs=0.05)
+    assert (half - rebuilt).norm() < 0.7 * way.norm()

@@ -65,6 +65,12 @@ def glasses_in(demo, pictures):
     return demo.logits(small)[:, ATTRIBUTES.index("glasses")]
 
 
+def share_of_way(picture, whole, rebuilt):
+    """How far a picture is on the straight way from rebuilt to whole."""
+    way = whole - rebuilt
+    return float(((picture - rebuilt) * way).sum() / way.square().sum())
+
+
 def test_the_picture_comes_back(prepared, face):
     picture, rebuilt, report = prepared
     assert report.splitlines()[0].startswith("Comes back")
@@ -116,6 +122,12 @@ def test_other_samplers_are_solved_for(graph, face, glasses, demo):
     assert picture.trace is None
     after, _ = graph.run("EditPicture", picture=picture, attribute=glasses, strength=1.5)
     assert glasses_in(demo, rebuilt) < 0 < glasses_in(demo, after)
+    # Half of the way; where the picture may not change, what comes back does not.
+    mask = (torch.arange(rebuilt.shape[1]) < rebuilt.shape[1] // 2).float()[None, :, None].expand(rebuilt.shape[:3])
+    options = {"picture": picture, "attribute": glasses, "mask": mask, "fade": 0.6}
+    half, whole = graph.run("StrengthSheet", strengths="0.5, 1", **options)[1]
+    assert share_of_way(half, whole, rebuilt[0]) == pytest.approx(0.5, abs=0.1)
+    assert (half - whole)[rebuilt.shape[1] * 5 // 8 :].abs().max() < 0.02
 
 
 def test_a_sheet_shows_each_strength_with_its_label(graph, prepared, glasses):
