@@ -7,7 +7,7 @@ This is the command ``properties`` of benchmarks/hspace.py.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import hspace_directions
 import torch
@@ -28,7 +28,7 @@ from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.samplers import Run
 from singular_edit.demo import loader
 from singular_edit.demo.evaluation import edits
-from singular_edit.demo.evaluation.score import score
+from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import HELD_OUT, Session, starting_noise
 from singular_edit.demo.evaluation.tables import logits
 from torch import Tensor
@@ -69,7 +69,7 @@ def at_steps(s: Session, steps: int) -> Session:
         return s
     key = ("at steps", steps)
     if key not in s.cache:
-        s.cache[key] = Session(s.model, s.faces, s.attribute, s.cfg, steps, s.has_attribute)
+        s.cache[key] = replace(s, steps=steps, cache={})
     return s.cache[key]
 
 
@@ -126,6 +126,13 @@ def print_row(name: str, text: str) -> None:
     print(f"  {name:<17s}{text}", flush=True)
 
 
+def print_edit(m: Measured) -> None:
+    """Print how good the edit is, which the properties are of."""
+    print(HEADER)
+    for label, latents in (("unedited", m.plain), ("edited", m.edited)):
+        print(score(m.s, m.s.model.decode(latents)).row(f"  {label}"), flush=True)
+
+
 def print_homogeneity(m: Measured) -> None:
     """Print whether one dh serves all pictures."""
     cosine = mean_pairwise_cosine(m.edited - m.plain)
@@ -142,17 +149,23 @@ def print_linearity(m: Measured) -> None:
 
     An attribute that is not there cannot be removed: scales below 0 are measured on the same faces with it.
     """
-    having = Session(m.s.model, m.s.faces, m.s.attribute, has_attribute=True)
-    print_row("linearity", "adding: " + linearity_text(m.s, m.direction, (0.0, *SHARES)))
-    below = tuple(-share for share in SHARES)
-    print_row("", "removing: " + linearity_text(having, m.direction, (0.0, *below)))
+    having = replace(m.s, has_attribute=True, cache={})
+    levels = torch.tensor((0.0, *SHARES))
+    adding = [m.plain, *(m.edited if share == 1 else at_share(m.s, m.direction, share) for share in SHARES)]
+    print_row("linearity", "adding: " + linearity_text(m.s, levels, adding))
+    removing = [at_share(having, m.direction, -share) for share in levels.tolist()]
+    print_row("", "removing: " + linearity_text(having, -levels, removing))
 
 
-def linearity_text(s: Session, direction: HDirection, shares: tuple[float, ...]) -> str:
-    """Return rank correlations, R^2 and mean scores over these shares of the scale at which the direction is there."""
-    levels = torch.tensor(shares)
-    pictures = [s.model.decode(at_share(s, direction, share)) for share in shares]
-    scores = torch.stack([logits(s, edited) for edited in pictures])
+def linearity_text(s: Session, levels: Tensor, edited: list[Tensor]) -> str:
+    """Return rank correlations, R^2 and mean scores.
+
+    Args:
+        s: The pictures that were edited.
+        levels: Shares of the scale at which the direction is there, [S].
+        edited: Latents at each of them, [B, *latent_shape].
+    """
+    scores = torch.stack([logits(s, s.model.decode(latents)) for latents in edited])
     mean = scores.mean(dim=1)
     cells = [f"{share:+.2f}: {value:.1f}" for share, value in zip(levels.tolist(), mean.tolist(), strict=True)]
     return (
@@ -164,11 +177,11 @@ def linearity_text(s: Session, direction: HDirection, shares: tuple[float, ...])
 
 def print_compositionality(m: Measured, other: str, second: HDirection) -> None:
     """Print the success of two directions at once, on faces without either attribute; other: the second's attribute."""
-    s = Session(m.s.model, m.s.faces.with_attributes(**{other: False}), m.s.attribute)
+    s = replace(m.s, faces=m.s.faces.with_attributes(**{other: False}), cache={})
     together = edited_latents(s, combine_directions([(1.0, m.direction), (1.0, second)]))
     cells = []
     for name, direction in ((m.s.attribute, m.direction), (other, second)):
-        judged = Session(s.model, s.faces, name)
+        judged = replace(s, attribute=name, cache={})  # the same pictures, which have neither attribute
         alone = latents_success(judged, edited_latents(s, direction))
         cells.append(f"{name} {latents_success(judged, together):.2f} (alone {alone:.2f})")
     print_row("compositionality", f"with {other}: " + ", ".join(cells))
@@ -178,8 +191,8 @@ def print_robustness(m: Measured) -> None:
     """Print what edits do to picture quality, beside a random direction and as much noise outside of h-space."""
     s = m.s
     denoise = s.model.denoiser(s.model.source)
-    ratio = torch.tensor(ERROR_RATIO, device=s.model.device)
-    sigma = ratio / (1 + ratio) if is_flow(denoise) else ratio
+    noise = ERROR_RATIO / (1 + ERROR_RATIO) if is_flow(denoise) else ERROR_RATIO
+    sigma = torch.tensor(noise, device=s.model.device)
 
     def error(latents: Tensor) -> float:
         return float(denoising_error(denoise, latents, sigma).mean())
@@ -231,10 +244,11 @@ def run(args: argparse.Namespace) -> None:
         direction = directions[name]
         print(
             f"\n{args.model}, {name}: {direction.info.get('method', direction.kind)} at {direction.layer}, "
-            f"{args.count} held-out faces without it, strength {edits.there(direction).strength:g}"
+            f"{args.count} held-out faces without it from their traces, strength {edits.there(direction).strength:g}"
         )
-        s = Session(model, model.sample(range(HELD_OUT, HELD_OUT + args.count)), name)
+        s = Session(model, model.sample(range(HELD_OUT, HELD_OUT + args.count)), name, traced=True)
         measured = Measured.of(s, direction, args.samples_mean, args.seed)
+        print_edit(measured)
         print_homogeneity(measured)
         print_linearity(measured)
         if other != name:
