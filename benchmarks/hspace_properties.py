@@ -167,7 +167,7 @@ def linearity_text(s: Session, levels: Tensor, edited: list[Tensor]) -> str:
     """
     scores = torch.stack([logits(s, s.model.decode(latents)) for latents in edited])
     mean = scores.mean(dim=1)
-    cells = [f"{share:+.2f}: {value:.1f}" for share, value in zip(levels.tolist(), mean.tolist(), strict=True)]
+    cells = [f"{share:+.2f}: {value:.1f}" for share, value in zip((levels + 0.0).tolist(), mean.tolist(), strict=True)]
     return (
         f"Spearman {linearity(scores, levels):.2f} (mean over faces), "
         f"{linearity(mean[:, None], levels):.2f} (mean score), "
