@@ -15,6 +15,7 @@ from pathlib import Path
 
 from singular_edit.core import HDirection, load_hdirection
 from singular_edit.core.hspace.learn_direction import METHODS
+from singular_edit.core.layers import AUTO
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import ARCHITECTURES, UNET
@@ -34,7 +35,9 @@ def moving_h(model: loader.DemoModel, attribute: str, args: argparse.Namespace) 
     def learn() -> HDirection:
         settings = LearnSettings.for_method(args.method)
         training = replace(settings.training, steps=args.steps, batch=args.batch)
-        settings = replace(settings, samples=args.samples, training=training, start_percent=args.start)
+        settings = replace(
+            settings, samples=args.samples, training=training, start_percent=args.start, layer=args.layer
+        )
         recorded = edits.trajectories(model, attribute, settings, args.seed)
         return edits.h_direction(model, attribute, recorded, settings, seed=args.seed)
 
@@ -74,4 +77,5 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", type=int, default=SHIPPED.training.steps, help="its training steps")
     command.add_argument("--batch", type=int, default=SHIPPED.training.batch, help="pictures a training step looks at")
     command.add_argument("--start", type=float, default=SHIPPED.start_percent, help="progress at which prompts branch")
+    command.add_argument("--layer", default=AUTO, help="where h of a transformer is moved: 'double_block:4'")
     command.add_argument("--seed", type=int, default=0)

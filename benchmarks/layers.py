@@ -19,7 +19,8 @@ from singular_edit.core.hspace.learn_direction import METHODS
 from singular_edit.core.hspace.trajectories import Trajectories
 from singular_edit.core.layers import block_layer
 from singular_edit.core.recipes import hspace
-from singular_edit.core.recipes.settings import READOUT, LearnSettings
+from singular_edit.core.recipes.defaults import THERE
+from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import TRANSFORMER
 from singular_edit.demo.evaluation import edits
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24, help="faces")
     parser.add_argument("--first", type=int, default=CHOOSING_FACES, help="seed of the first face")
     parser.add_argument("--method", choices=[READOUT, *METHODS], default=READOUT)
+    parser.add_argument("--strengths", type=float, nargs="+", default=[THERE])
     parser.add_argument("--samples", type=int, help="noises; as shipped if left out")
     parser.add_argument("--steps", type=int, help="training steps; as shipped if left out")
     args = parser.parse_args()
@@ -78,8 +80,10 @@ def main() -> None:
             s = Session(model, model.sample(range(args.first, args.first + args.count)), name, traced=True)
             found = learned(model, name, replace(settings, layer=block_layer(block)), recordings)
             last = found.losses[-LAST_LOSSES:]
-            row = score(s, edits.asyrp(s, found.direction)).row(f"{name}, after block {block}")
-            print(f"{row} {sum(last) / max(len(last), 1):8.2f}", flush=True)
+            for strength in args.strengths:
+                edited = edits.asyrp(s, found.direction, EditSettings(strength))
+                label = f"{name}, after block {block}" + ("" if strength == THERE else f", strength {strength:g}")
+                print(f"{score(s, edited).row(label)} {sum(last) / max(len(last), 1):8.2f}", flush=True)
 
 
 if __name__ == "__main__":
