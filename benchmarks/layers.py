@@ -5,8 +5,7 @@
 
 For each block of the embedded transformer and each attribute one is learned there, and judged on held-out faces from
 their traces. ``loss`` is what training ended with, relative to reading or moving nothing: 1 is no better.
-defaults.BLOCK_DEPTH and defaults.MOVED_BLOCK_DEPTH are chosen on faces 60000 and up. The recorded output is in
-benchmarks/results/layers.txt.
+defaults.BLOCK_DEPTH is chosen on faces 60000 and up. The recorded output is in benchmarks/results/layers.txt.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def main() -> None:
     training = replace(settings.training, steps=args.steps or settings.training.steps)
     settings = replace(settings, samples=args.samples or settings.samples, training=training)
     model = loader.load("cpu", TRANSFORMER.name)
-    blocks = args.blocks or range(model.blocks)
+    blocks = args.blocks or range(len(model.network.transformer_blocks))
     print(f"{args.count} faces from seed {args.first}, traced\n{'':<34s}{HEADER[34:]} {'loss':>8s}")
     recordings: dict[str, Trajectories] = {}
     for name in args.attributes:

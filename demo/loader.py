@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -23,7 +23,6 @@ from . import faces
 from .architectures import ARCHITECTURES, TRANSFORMER, UNET, Architecture
 from .enlarge import reduce
 from .networks import (
-    BLOCKS,
     FLOW_SHIFT,
     AttributeClassifier,
     FaceVAE,
@@ -81,8 +80,6 @@ class DemoModel(ABC):
     vae: FaceVAE
     latent_scale: float
     device: torch.device
-
-    blocks: ClassVar[int] = 0  # after which h can be; none of a U-Net
 
     @abstractmethod
     def _denoiser(self, context: Tensor, negative: Tensor, cfg: float, **options: Any) -> Denoiser:
@@ -235,8 +232,6 @@ class UNetModel(DemoModel):
 
 class TransformerModel(DemoModel):
     """The transformer of the SD3 family: rectified flow with SD3's shift."""
-
-    blocks = BLOCKS
 
     def _denoiser(
         self, context: Tensor, negative: Tensor, cfg: float, **options: Any

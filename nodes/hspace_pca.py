@@ -18,7 +18,6 @@ from ..core.errors import check_sigmas
 from ..core.hspace.direction import TableDirection
 from ..core.hspace.pca import pca_directions
 from ..core.layers import AUTO
-from ..core.recipes.defaults import MOVED_BLOCK_DEPTH
 from ..core.samplers import Run
 from . import plots
 from .inputs import (
@@ -112,7 +111,7 @@ class HDirectionPCA(io.ComfyNode):
     ) -> io.NodeOutput:
         """Find the component."""
         check_sigmas(sigmas)
-        layer = choose_layer(model.model, layer, MOVED_BLOCK_DEPTH)
+        choose_layer(model.model, layer)
         shape = latent_of(latent_image, "latent_image", model)
         count = min(max(component + 1, SHOWN_COMPONENTS), max(component + 1, samples - 2))
         bar = comfy.utils.ProgressBar((len(sigmas) - 1) * math.ceil(samples / len(shape)))

@@ -216,8 +216,7 @@ def layer_input() -> io.String.Input:
         default=AUTO,
         optional=True,
         tooltip=(
-            "Where in the model h is read or pushed. auto takes a U-Net's bottleneck; in a transformer (SD3, Flux) it "
-            "takes a late block for readout, and the one halfway for what pushes h. "
+            "Where in the model h is read. auto takes a U-Net's bottleneck, or a late block of a transformer (SD3, Flux). "
             "double_block:3 is after block 3 of a transformer; blocks count from 0. Method latent svd does not read it."
         ),
     )

@@ -159,7 +159,7 @@ class LearnAttribute(io.ComfyNode):
         name = plain_text(name) or plain_text(wanted) or "attribute"
         require_picture_model(model.model)
         if method != SVD_METHOD:
-            layer = choose_layer(model.model, layer, LearnSettings.for_method(method).block_depth)
+            choose_layer(model.model, layer)
         latent = empty_latent(model, width, height)
         source, target, negative = (encoded(clip, text) for text in (without, wanted, ""))
         question = fingerprint(
@@ -168,7 +168,7 @@ class LearnAttribute(io.ComfyNode):
             [source, target, negative],
             list(latent.shape),
             [effort, steps, learn_seed, method],
-            *([] if method == SVD_METHOD or layer == choose_layer(model.model) else [layer]),
+            *([] if layer == AUTO or method == SVD_METHOD else [layer]),
         )
         found = learned_before(question, name)
         if found is not None:

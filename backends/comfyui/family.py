@@ -89,13 +89,12 @@ def block_list(base_model: Any) -> str | None:
     return next((name for name in BLOCK_LISTS if len(getattr(network, name, ()))), None)
 
 
-def choose_layer(base_model: Any, layer: str = AUTO, depth: float = BLOCK_DEPTH) -> str:
+def choose_layer(base_model: Any, layer: str = AUTO) -> str:
     """Choose where h of a model is.
 
     Args:
         base_model: ComfyUI's BaseModel, which is a MODEL's ``model``.
         layer: A setting: AUTO, or the name of a layer.
-        depth: Where AUTO stands in a transformer, as a share of its blocks.
 
     Returns:
         The layer's name.
@@ -110,7 +109,7 @@ def choose_layer(base_model: Any, layer: str = AUTO, depth: float = BLOCK_DEPTH)
             "either; use a U-Net model (SD 1.x, SD 2.x, SDXL), a transformer (SD3, Flux), or Latent SVD Edit, which "
             "works with every model."
         )
-    return family_of(base_model).choose_layer(layer, depth)
+    return family_of(base_model).choose_layer(layer, BLOCK_DEPTH)
 
 
 def pixels_per_latent(base_model: Any) -> int:

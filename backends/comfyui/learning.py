@@ -77,7 +77,7 @@ def learn_direction_in_session(
             settings.
     """
     seed = settings.training.seed
-    layer = choose_layer(model.model, settings.layer, settings.block_depth)
+    layer = choose_layer(model.model, settings.layer)
     percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
     progress = Progress(f"Learning {name}", 1)  # how long it is, the plan says
 

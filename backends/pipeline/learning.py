@@ -101,10 +101,7 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
         EditError: The settings are not accepted, or the prompts predict the same.
     """
     settings = lesson.settings_for(model)
-    if isinstance(settings, PairSettings):
-        cfg, layer = LEARN_GUIDANCE, AUTO
-    else:
-        cfg, layer = settings.cfg, model.family.choose_layer(settings.layer, settings.block_depth)
+    cfg, layer = (LEARN_GUIDANCE, AUTO) if isinstance(settings, PairSettings) else (settings.cfg, settings.layer)
     prompts = _prompts(model, lesson, cfg, layer)
     schedule = model.schedule(lesson.steps)
     pixels = model.pixels_per_latent

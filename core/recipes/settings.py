@@ -41,7 +41,7 @@ class LearnSettings:
         calibration_noises: Noises that the unit of strength is measured on.
         effort: What an AUTOMATIC number of noises is multiplied by; see EFFORTS.
         layer: Where h is that is learned from, by its name in core.layers. AUTO, as shipped, is a U-Net's middle block
-            and a transformer's block at block_depth. It is bound where a denoiser is made.
+            and a transformer's block at defaults.BLOCK_DEPTH. It is bound where a denoiser is made.
     """
 
     method: str
@@ -95,11 +95,6 @@ class LearnSettings:
     def starts(self) -> tuple[float, ...]:
         """The progress at which the prompts may branch: one, or those that a measurement chooses from."""
         return defaults.START_PERCENTS if self.measures_start else (self.start_percent,)
-
-    @property
-    def block_depth(self) -> float:
-        """Where AUTO stands in a transformer, as a share of its blocks: by whether the method reads h or moves it."""
-        return defaults.BLOCK_DEPTH if self.method == READOUT else defaults.MOVED_BLOCK_DEPTH
 
     @property
     def measured(self) -> int:

@@ -22,7 +22,7 @@ from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.recipes.slide import Slide
 from ...core.samplers import Run, Schedule
-from .evaluated import EvaluatedModel, denoiser_at, layer_for
+from .evaluated import EvaluatedModel, denoiser_at
 from .session import Session, starting_noise
 
 BATCH = 32  # noises that are sampled at once
@@ -182,7 +182,7 @@ def trajectories(model: EvaluatedModel, attribute: str, settings: LearnSettings,
     settings = settings.for_bottleneck(model.bottleneck)
     learned_on = schedule(model)
     noise = starting_noise(model, settings.samples, seed, learned_on.sigmas)
-    both = prompts(model, attribute, settings.cfg, layer_for(model, settings))
+    both = prompts(model, attribute, settings.cfg, settings.layer)
     run = Run(BATCH, model.device)
     start = hspace.start_of(both, noise, learned_on, settings, run=run)
     branch_sigma = learned_on.sigma_at(start.percent)
@@ -201,7 +201,7 @@ def h_direction(
     """Learn a direction that moves h, at its measured unit."""
     settings = replace(settings, training=replace(settings.training, seed=seed))
     return hspace.learn_from_trajectories(
-        denoiser_at(model, layer_for(model, settings), model.source, settings.cfg),
+        denoiser_at(model, settings.layer, model.source, settings.cfg),
         recorded,
         schedule(model),
         settings,
@@ -224,7 +224,7 @@ def learned_readout(
     settings = replace(settings, training=replace(settings.training, seed=seed))
     learned_on = schedule(model)
     return hspace.learn_from_prompts(
-        prompts(model, attribute, settings.cfg, layer_for(model, settings)),
+        prompts(model, attribute, settings.cfg, settings.layer),
         starting_noise(model, settings.samples, seed, learned_on.sigmas),
         learned_on,
         settings,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...core import Denoiser, EditError
-from ...core.layers import AUTO, MIDDLE_BLOCK, choose_block
-from ...core.recipes.settings import LearnSettings
+from ...core.denoiser import layer_of
+from ...core.layers import AUTO
 from ..architectures import ARCHITECTURES
 from ..loader import load
 
@@ -93,7 +93,7 @@ class EvaluatedModel(Protocol):
     def denoiser(self, prompt: str, negative: str = "", cfg: float = 1.0, edit_uncond: bool = False) -> Denoiser:
         """Return the model under two prompts.
 
-        A transformer that says in ``blocks`` how many it has also takes ``layer``, the name of where h is.
+        A transformer may also take ``layer``, the name of where h is.
         """
 
     def captioned(self, drawn: Any, cfg: float = 1.0) -> Denoiser:
@@ -110,16 +110,11 @@ class EvaluatedModel(Protocol):
 
 
 def denoiser_at(model: EvaluatedModel, layer: str, prompt: str, cfg: float) -> Denoiser:
-    """Return a model under a prompt with h at a layer; a model that has but one is not asked for it."""
-    if layer in (AUTO, MIDDLE_BLOCK):
-        return model.denoiser(prompt, cfg=cfg)
+    """Return a model under a prompt with h at a layer; the model is asked for no layer where it has h there anyway."""
+    denoise = model.denoiser(prompt, cfg=cfg)
+    if layer in (AUTO, layer_of(denoise)):
+        return denoise
     return cast(Any, model).denoiser(prompt, cfg=cfg, layer=layer)
-
-
-def layer_for(model: EvaluatedModel, settings: LearnSettings) -> str:
-    """Return where settings place h of a model, by name; AUTO for one that has but one place."""
-    blocks = getattr(model, "blocks", 0)
-    return choose_block(settings.layer, blocks, settings.block_depth) if blocks else AUTO
 
 
 def open_model(name: str) -> EvaluatedModel:

@@ -31,10 +31,7 @@ def test_learning_and_editing_leave_nothing_behind(graph, transformer, method, t
     before = weights(transformer.model)
     options = repr(transformer.model.model_options)
     direction = learn(graph, transformer, method)
-    read, moved = {"sd3": ("double_block:2", "double_block:1"), "flux": ("double_block:1", "double_block:0")}[
-        transformer.name
-    ]
-    auto = read if method == "readout" else moved
+    auto = {"sd3": "double_block:2", "flux": "double_block:1"}[transformer.name]
     assert direction.layer == auto
     direction.save(tmp_path / "direction.safetensors")
     loaded = load_hdirection(tmp_path / "direction.safetensors")

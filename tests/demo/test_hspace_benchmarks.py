@@ -5,13 +5,14 @@ import torch
 from helpers.benchmarks import benchmark
 from singular_edit.core import combine_directions
 from singular_edit.core.hspace.direction import TableDirection
-from singular_edit.core.layers import layer_info
-from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
+from singular_edit.core.layers import AUTO, MIDDLE_BLOCK, layer_info
+from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.response import Response
-from singular_edit.demo.evaluation.evaluated import layer_for
+from singular_edit.demo.architectures import TRANSFORMER
+from singular_edit.demo.evaluation.evaluated import denoiser_at
 from singular_edit.demo.evaluation.session import Session
 
-MOVING = LearnSettings.for_method("combined")
+MOVED = "double_block:2"
 FULL = EditSettings().strength
 
 
@@ -23,21 +24,17 @@ def session(request):
 
 @pytest.fixture(scope="module")
 def direction(session):
-    """A direction at the layer where one that moves h is learned, there at the shipped scale."""
+    """A direction that is there at the shipped scale, of the transformer at another layer than the automatic one."""
     table = 0.3 * torch.randn(1, *session.model.bottleneck, generator=torch.Generator().manual_seed(0))
-    info = {"name": "random", **layer_info(layer_of(session))}
+    layer = MOVED if session.model.architecture is TRANSFORMER else MIDDLE_BLOCK
+    info = {"name": "random", **layer_info(layer)}
     return TableDirection(session.sigmas[:-1], {"table": table}, info).with_response(Response((1.0, FULL), (0.9, 1.0)))
 
 
-def layer_of(session):
-    return session.denoiser(layer=layer_for(session.model, MOVING)).layer
-
-
-def test_a_transformer_is_moved_in_the_middle_and_read_late(demo, demo_transformer):
-    readout = LearnSettings.for_method(READOUT)
-    assert layer_for(demo, MOVING) == layer_for(demo, readout) == "auto"
-    assert layer_for(demo_transformer, MOVING) == "double_block:2"
-    assert layer_for(demo_transformer, readout) == "double_block:4"
+def test_h_is_where_it_is_asked_for(demo, demo_transformer):
+    assert denoiser_at(demo, AUTO, "a face", 1.5).layer == MIDDLE_BLOCK
+    assert denoiser_at(demo_transformer, AUTO, "a face", 1.5).layer == "double_block:4"
+    assert denoiser_at(demo_transformer, MOVED, "a face", 1.5).layer == MOVED
 
 
 def test_an_edit_is_made_once_and_where_it_is_there(session, direction):
