@@ -1,11 +1,11 @@
 """Find after which block a transformer's image tokens are best read or moved.
 
-    python benchmarks/layers.py                                                         readouts, as shipped
-    python benchmarks/layers.py --method combined --samples 48 --steps 200 --count 12   a direction that moves h
+    python benchmarks/layers.py                                             readouts, as shipped
+    python benchmarks/layers.py --method combined --samples 96 --steps 300   a direction that moves h
 
 For each block of the embedded transformer and each attribute one is learned there, and judged on held-out faces from
-their traces. ``loss`` is what training ended with, relative to reading nothing: 1 is no
-better. defaults.BLOCK_DEPTH is chosen on faces 60000 and up. The recorded output is in benchmarks/results/layers.txt.
+their traces. ``loss`` is what training ended with, relative to reading or moving nothing: 1 is no better.
+defaults.BLOCK_DEPTH is chosen on faces 60000 and up. The recorded output is in benchmarks/results/layers.txt.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from singular_edit.core import Denoiser, Run
+from singular_edit.core import Run
 from singular_edit.core.hspace.learn_direction import METHODS
+from singular_edit.core.hspace.trajectories import Trajectories
 from singular_edit.core.layers import block_layer
 from singular_edit.core.recipes import hspace
-from singular_edit.core.recipes.settings import READOUT, LearnSettings
+from singular_edit.core.recipes.defaults import THERE
+from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import TRANSFORMER
 from singular_edit.demo.evaluation import edits
@@ -28,35 +30,28 @@ CHOOSING_FACES = 60_000
 LAST_LOSSES = 100  # training steps whose mean is printed
 
 
-class AtBlock:
-    """The embedded transformer with h after one of its blocks.
+def learned(
+    model: loader.DemoModel, name: str, settings: LearnSettings, recordings: dict[str, Trajectories]
+) -> hspace.Learned:
+    """Learn an attribute where h is.
 
     Args:
-        model: The model.
-        block: The block's number.
+        model: The transformer.
+        name: The attribute.
+        settings: How to learn, and where.
+        recordings: Trajectories by attribute, which are added to. They are the same for every block, but for the mean
+            shift of h, which is what method difference takes.
+
+    Returns:
+        What was learned.
     """
-
-    def __init__(self, model: loader.DemoModel, block: int) -> None:
-        self._model = model
-        self._layer = block_layer(block)
-
-    def __getattr__(self, name: str):
-        return getattr(self._model, name)
-
-    def denoiser(self, *args, **kwargs) -> Denoiser:
-        """Return the model under two prompts, as the model itself does."""
-        denoise = self._model.denoiser(*args, **kwargs)
-        denoise.layer = self._layer
-        return denoise
-
-
-def learned(model: AtBlock, name: str, settings: LearnSettings) -> hspace.Learned:
-    """Learn an attribute where h is."""
     if settings.method == READOUT:
         return edits.learned_readout(model, name, settings)
-    recorded = edits.trajectories(model, name, settings)
+    if name not in recordings or settings.method == "difference":
+        recordings[name] = edits.trajectories(model, name, settings)
+    recorded = recordings[name]
     run = Run(settings.training.batch, model.device)
-    denoise = model.denoiser(model.source, cfg=settings.cfg)
+    denoise = model.denoiser(model.source, cfg=settings.cfg, layer=settings.layer)
     return hspace.learn_from_trajectories(denoise, recorded, edits.schedule(model), settings, run=run)
 
 
@@ -68,6 +63,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24, help="faces")
     parser.add_argument("--first", type=int, default=CHOOSING_FACES, help="seed of the first face")
     parser.add_argument("--method", choices=[READOUT, *METHODS], default=READOUT)
+    parser.add_argument("--strengths", type=float, nargs="+", default=[THERE])
     parser.add_argument("--samples", type=int, help="noises; as shipped if left out")
     parser.add_argument("--steps", type=int, help="training steps; as shipped if left out")
     args = parser.parse_args()
@@ -77,14 +73,16 @@ def main() -> None:
     model = loader.load("cpu", TRANSFORMER.name)
     blocks = args.blocks or range(len(model.network.transformer_blocks))
     print(f"{args.count} faces from seed {args.first}, traced\n{'':<34s}{HEADER[34:]} {'loss':>8s}")
+    recordings: dict[str, Trajectories] = {}
     for name in args.attributes:
         for block in blocks:
-            at_block = AtBlock(model, block)
-            s = Session(at_block, model.sample(range(args.first, args.first + args.count)), name, traced=True)
-            found = learned(at_block, name, settings)
+            s = Session(model, model.sample(range(args.first, args.first + args.count)), name, traced=True)
+            found = learned(model, name, replace(settings, layer=block_layer(block)), recordings)
             last = found.losses[-LAST_LOSSES:]
-            row = score(s, edits.asyrp(s, found.direction)).row(f"{name}, after block {block}")
-            print(f"{row} {sum(last) / len(last):8.2f}", flush=True)
+            for strength in args.strengths:
+                edited = edits.asyrp(s, found.direction, EditSettings(strength))
+                label = f"{name}, after block {block}" + ("" if strength == THERE else f", strength {strength:g}")
+                print(f"{score(s, edited).row(label)} {sum(last) / max(len(last), 1):8.2f}", flush=True)
 
 
 if __name__ == "__main__":

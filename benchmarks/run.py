@@ -38,6 +38,10 @@ class Table(NamedTuple):
     quick: tuple[str, ...]
 
 
+# Directions that move h as docs/results.md compares them on both models, and of so little that all of it runs.
+FEWER_NOISES = ("--samples", "96", "--steps", "300", "--count", "12")
+QUICK_DIRECTIONS = ("--count", "2", "--samples", "8", "--steps", "5", "--attributes", "glasses")
+
 TABLES = (
     Table("import_time", ("import_time.py",), ("--repeats", "1")),
     Table("demo_model", ("demo_model.py",), ()),
@@ -71,8 +75,13 @@ TABLES = (
         ("--count", "2", "--attributes", "glasses", "--variants", "default"),
     ),
     Table("latent_svd_speed", ("latent_svd_speed.py",), ()),
-    Table("hspace_properties", ("hspace.py", "properties"), ("--count", "2", "--attributes", "glasses")),
-    Table("hspace_strengths", ("hspace.py", "strengths"), ("--count", "2", "--attributes", "glasses")),
+    Table("hspace_properties", ("hspace.py", "properties", *FEWER_NOISES), QUICK_DIRECTIONS),
+    Table(
+        "hspace_properties_transformer",
+        ("hspace.py", "properties", "--model", "transformer", *FEWER_NOISES),
+        QUICK_DIRECTIONS,
+    ),
+    Table("hspace_strengths", ("hspace.py", "strengths"), QUICK_DIRECTIONS),
     Table("hspace_schedule", ("hspace.py", "schedule"), ("--count", "2")),
     Table("hspace_edits", ("hspace.py", "edits"), ("--count", "2", "--attributes", "glasses")),
     Table("learning_sizes", ("learning_cost.py", "sizes"), ()),
@@ -88,6 +97,11 @@ TABLES = (
         ("--count", "2", "--steps", "4", "--ends", "0.8", "--samplers", "uni_pc"),
     ),
     Table("layers", ("layers.py",), ("--count", "2", "--blocks", "2", "--attributes", "glasses")),
+    Table(
+        "layers_moved",
+        ("layers.py", "--method", "combined", "--samples", "96", "--steps", "300", "--attributes", "glasses", "smile"),
+        (*QUICK_DIRECTIONS, "--blocks", "2"),
+    ),
     Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
     Table("repeats", ("side_effects.py", "repeats"), ()),
     Table("slider", ("slider.py", "--ways", "shipped", "0.9", "1"), ("--count", "2", "--attributes", "glasses")),

@@ -21,11 +21,13 @@ from collections.abc import Callable
 import torch
 from singular_edit.core import Denoiser, HEdit, Trace, ddim_inversion, denoise_pair, load_hdirection, to_d
 from singular_edit.core.inversion.traced import TracedDenoiser
+from singular_edit.core.layers import AUTO
 from singular_edit.core.recipes.inversion import Inverted
 from singular_edit.core.saliency import FOCUS, saliency_weight
 from singular_edit.demo import faces, loader
 from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.evaluated import denoiser_at
 from singular_edit.demo.evaluation.score import score
 from singular_edit.demo.evaluation.session import SOURCE, Session
 from torch import Tensor
@@ -181,9 +183,10 @@ class TraceSession(Session):
             self.cache["trace",] = type(self).make(model, self.latents, self.sigmas)
         return self.cache["trace",]
 
-    def denoiser(self, prompt: str = SOURCE, cfg: float | None = None) -> Denoiser:
-        """Return the model under a prompt, following the trace."""
-        return self.follow(self.model.denoiser(prompt, cfg=self.cfg if cfg is None else cfg), self.trace)
+    def denoiser(self, prompt: str | None = None, cfg: float | None = None, *, layer: str = AUTO) -> Denoiser:
+        """Return the model under a prompt, the source prompt if None, following the trace; h is at the layer."""
+        wanted = SOURCE if prompt is None else prompt
+        return self.follow(denoiser_at(self.model, layer, wanted, self.cfg if cfg is None else cfg), self.trace)
 
 
 def run(model: loader.DemoModel, args: argparse.Namespace) -> None:

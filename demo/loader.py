@@ -18,6 +18,7 @@ from ..backends import diffusers_transformer
 from ..backends.diffusers import DiffusersDenoiser, normal_sigmas, percent_to_sigma
 from ..core.denoiser import Denoiser
 from ..core.errors import EditError
+from ..core.layers import AUTO
 from . import faces
 from .architectures import ARCHITECTURES, TRANSFORMER, UNET, Architecture
 from .enlarge import reduce
@@ -81,10 +82,12 @@ class DemoModel(ABC):
     device: torch.device
 
     @abstractmethod
-    def _denoiser(self, context: Tensor, negative: Tensor, cfg: float, edit_uncond: bool) -> Denoiser:
-        """Return the model under embedded prompts, [1 or B, 8, 64] each."""
+    def _denoiser(self, context: Tensor, negative: Tensor, cfg: float, **options: Any) -> Denoiser:
+        """Return the model under embedded prompts, [1 or B, 8, 64] each; options: edit_uncond and layer."""
 
-    def denoiser(self, prompt: str, negative: str = "", cfg: float = 1.0, edit_uncond: bool = False) -> Denoiser:
+    def denoiser(
+        self, prompt: str, negative: str = "", cfg: float = 1.0, edit_uncond: bool = False, layer: str = AUTO
+    ) -> Denoiser:
         """Return the model under two prompts as a denoiser.
 
         Args:
@@ -92,16 +95,17 @@ class DemoModel(ABC):
             negative: The negative prompt.
             cfg: Guidance.
             edit_uncond: Whether an edit of h gets the rows of the negative prompt too.
+            layer: Where h of a transformer is (core/layers.py).
 
         Returns:
             The denoiser.
         """
-        return self._denoiser(self.context(prompt), self.context(negative), cfg, edit_uncond)
+        return self._denoiser(self.context(prompt), self.context(negative), cfg, edit_uncond=edit_uncond, layer=layer)
 
     def captioned(self, drawn: faces.Faces, cfg: float = 1.0) -> Denoiser:
         """Return the model for a batch of these faces, each under the caption that names all its attributes."""
         contexts = torch.cat([self.context(caption(names)) for names in drawn.names()])
-        return self._denoiser(contexts, self.context(""), cfg, False)
+        return self._denoiser(contexts, self.context(""), cfg)
 
     @abstractmethod
     def sigmas(self, steps: int) -> Tensor:
@@ -206,7 +210,9 @@ class UNetModel(DemoModel):
         """The noise schedule, [1000] in float64."""
         return alphas_cumprod()
 
-    def _denoiser(self, context: Tensor, negative: Tensor, cfg: float, edit_uncond: bool) -> DiffusersDenoiser:
+    def _denoiser(
+        self, context: Tensor, negative: Tensor, cfg: float, *, edit_uncond: bool = False, layer: str = AUTO
+    ) -> DiffusersDenoiser:
         return DiffusersDenoiser(
             self.unet, context, negative, cfg, alphas_cumprod=self.alphas_cumprod, edit_uncond=edit_uncond
         )
@@ -228,7 +234,7 @@ class TransformerModel(DemoModel):
     """The transformer of the SD3 family: rectified flow with SD3's shift."""
 
     def _denoiser(
-        self, context: Tensor, negative: Tensor, cfg: float, edit_uncond: bool
+        self, context: Tensor, negative: Tensor, cfg: float, **options: Any
     ) -> diffusers_transformer.TransformerDenoiser:
         return diffusers_transformer.TransformerDenoiser(
             self.network,
@@ -237,7 +243,7 @@ class TransformerModel(DemoModel):
             cfg,
             pooled=context.mean(dim=1),
             negative_pooled=negative.mean(dim=1),
-            edit_uncond=edit_uncond,
+            **options,
         )
 
     def sigmas(self, steps: int) -> Tensor:

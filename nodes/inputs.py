@@ -216,7 +216,8 @@ def layer_input() -> io.String.Input:
         default=AUTO,
         optional=True,
         tooltip=(
-            "Where in the model h is read. auto takes a U-Net's bottleneck, or a transformer (SD3, Flux) halfway. "
+            "Where in the model h is read. auto takes a U-Net's bottleneck, "
+            "or a late block of a transformer (SD3, Flux). "
             "double_block:3 is after block 3 of a transformer; blocks count from 0. Method latent svd does not read it."
         ),
     )

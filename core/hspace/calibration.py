@@ -41,7 +41,7 @@ from ..denoiser import Denoiser
 from ..response import Response
 from ..samplers import Run
 from .asyrp import sample_asyrp
-from .direction import DeltaDirection, HDirection
+from .direction import HDirection, moves_h
 from .strength import BoundEdit, bind_edit, bottleneck_edit, prediction_change
 from .trajectories import Endpoints
 from .window import EditWindow
@@ -109,8 +109,7 @@ class _Round(NamedTuple):
 
 def unit_of(direction: HDirection) -> StrengthUnit:
     """Return UNIT for a direction that moves h, and READOUT_UNIT for readouts alone."""
-    moves_h = any(isinstance(part, DeltaDirection) for _, part in direction.parts)
-    return UNIT if moves_h else READOUT_UNIT
+    return UNIT if moves_h(direction) else READOUT_UNIT
 
 
 @torch.no_grad()

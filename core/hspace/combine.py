@@ -17,9 +17,9 @@ from ..errors import EditError, plain_text
 from ..files import read, read_info, write
 from ..layers import layer_info, layer_text
 from ..limits import Limits
-from ..response import LAYOUT, WHOLE, Response, scale_of
+from ..response import LAYOUT, Response, scale_of
 from ..tensor_file import BadFileError, parse_json
-from .direction import KINDS, HDirection
+from .direction import KINDS, HDirection, moves_h
 from .readout import Readout
 from .tensor_limits import LIMITS
 
@@ -152,10 +152,13 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
     """
     all_respond = all(direction.response is not None for _, direction in weighted)
+    scales = [scale_of(direction.response, weight) if all_respond else weight for weight, direction in weighted]
+    # What moves h acts in a sum as it does alone: beyond scale 1 its effect is multiplied, not dh (strength.py).
+    full = max([1.0, *(abs(scale) for scale, (_, one) in zip(scales, weighted, strict=True) if moves_h(one))])
+    full = full if all_respond else 1.0
     parts = []
-    for weight, direction in weighted:
-        scale = scale_of(direction.response, weight) if all_respond else weight
-        parts += [(scale * inner, part.with_response(None)) for inner, part in direction.parts]
+    for scale, (_, direction) in zip(scales, weighted, strict=True):
+        parts += [(scale / full * inner, part.with_response(None)) for inner, part in direction.parts]
     first = parts[0][1]
     for _, part in parts[1:]:
         if part.layer != first.layer:
@@ -177,7 +180,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
         {"weights": weights},
         {"name": label, "method": "sum", **layer_info(first.layer)},
         tuple(part for _, part in parts),
-    ).with_response(WHOLE if all_respond else None)
+    ).with_response(Response((full,), (1.0,)) if all_respond else None)
 
 
 def _check_readouts(readouts: Sequence[Readout]) -> None:

@@ -196,6 +196,11 @@ class DeltaDirection(HDirection, saved=False):
         """Return dh for an h of the right width."""
 
 
+def moves_h(direction: HDirection) -> bool:
+    """Return whether a direction, or a part of a sum, adds something to h."""
+    return any(isinstance(part, DeltaDirection) for _, part in direction.parts)
+
+
 class TableDirection(DeltaDirection):
     """Maps that are added to every h alike.
 

@@ -15,13 +15,14 @@ from ...core import Denoiser, HDirection, SVDAttribute, apply_attribute, learn_a
 from ...core.denoiser import PromptDenoisers
 from ...core.hspace.trajectories import Trajectories, record_trajectories
 from ...core.latent_svd.learn import AttributeSettings
+from ...core.layers import AUTO
 from ...core.recipes import defaults, hspace, latent_svd
 from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.recipes.slide import Parts, Slide
 from ...core.samplers import Run, Schedule
-from .evaluated import EvaluatedModel
+from .evaluated import EvaluatedModel, denoiser_at
 from .session import Session, starting_noise
 
 BATCH = 32  # noises that are sampled at once
@@ -84,9 +85,10 @@ def svd_own_pair_slide(
     return Slide(lambda scale: s.finish(edited(scale), pair.step), own[0].response, parts)
 
 
-def prompts(model: EvaluatedModel, attribute: str, cfg: float) -> PromptDenoisers:
-    """Return the model under the source prompt and under the one that names the attribute."""
-    return PromptDenoisers(model.denoiser(model.source, cfg=cfg), model.denoiser(model.target(attribute), cfg=cfg))
+def prompts(model: EvaluatedModel, attribute: str, cfg: float, layer: str = AUTO) -> PromptDenoisers:
+    """Return the model under the source prompt and under the one that names the attribute, with h at a layer."""
+    source, target = (denoiser_at(model, layer, prompt, cfg) for prompt in (model.source, model.target(attribute)))
+    return PromptDenoisers(source, target)
 
 
 def schedule(model: EvaluatedModel, steps: int = defaults.STEPS) -> Schedule:
@@ -194,7 +196,7 @@ def trajectories(model: EvaluatedModel, attribute: str, settings: LearnSettings,
     settings = settings.for_bottleneck(model.bottleneck)
     learned_on = schedule(model)
     noise = starting_noise(model, settings.samples, seed, learned_on.sigmas)
-    both = prompts(model, attribute, settings.cfg)
+    both = prompts(model, attribute, settings.cfg, settings.layer)
     run = Run(BATCH, model.device)
     start = hspace.start_of(both, noise, learned_on, settings, run=run)
     branch_sigma = learned_on.sigma_at(start.percent)
@@ -213,7 +215,7 @@ def h_direction(
     """Learn a direction that moves h, at its measured unit."""
     settings = replace(settings, training=replace(settings.training, seed=seed))
     return hspace.learn_from_trajectories(
-        model.denoiser(model.source, cfg=settings.cfg),
+        denoiser_at(model, settings.layer, model.source, settings.cfg),
         recorded,
         schedule(model),
         settings,
@@ -236,7 +238,7 @@ def learned_readout(
     settings = replace(settings, training=replace(settings.training, seed=seed))
     learned_on = schedule(model)
     return hspace.learn_from_prompts(
-        prompts(model, attribute, settings.cfg),
+        prompts(model, attribute, settings.cfg, settings.layer),
         starting_noise(model, settings.samples, seed, learned_on.sigmas),
         learned_on,
         settings,
@@ -299,4 +301,6 @@ def asyrp_latents(
 ) -> Tensor:
     """Return what asyrp decodes, [B, *latent_shape] in model space; denoise stands in for the source prompt's."""
     settings = settings or there(direction)
-    return hspace.edit(denoise or s.denoiser(), s.code, schedule(s.model, s.steps), direction, settings)
+    return hspace.edit(
+        denoise or s.denoiser(layer=direction.layer), s.code, schedule(s.model, s.steps), direction, settings
+    )

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ...core import Denoiser, EditError
+from ...core.denoiser import layer_of
+from ...core.layers import AUTO
 from ..architectures import ARCHITECTURES
 from ..loader import load
 
@@ -89,7 +91,10 @@ class EvaluatedModel(Protocol):
         """Decode latents as pictures."""
 
     def denoiser(self, prompt: str, negative: str = "", cfg: float = 1.0, edit_uncond: bool = False) -> Denoiser:
-        """Return the model under two prompts."""
+        """Return the model under two prompts.
+
+        A transformer may also take ``layer``, the name of where h is.
+        """
 
     def captioned(self, drawn: Any, cfg: float = 1.0) -> Denoiser:
         """Return the model for a batch of these subjects, each under a prompt that names all its attributes."""
@@ -102,6 +107,14 @@ class EvaluatedModel(Protocol):
 
     def scaled(self, noise: Tensor, sigma: Tensor) -> Tensor:
         """Scale unit noise to the state of a noise level."""
+
+
+def denoiser_at(model: EvaluatedModel, layer: str, prompt: str, cfg: float) -> Denoiser:
+    """Return a model under a prompt with h at a layer; the model is asked for no layer where it has h there anyway."""
+    denoise = model.denoiser(prompt, cfg=cfg)
+    if layer in (AUTO, layer_of(denoise)):
+        return denoise
+    return cast(Any, model).denoiser(prompt, cfg=cfg, layer=layer)
 
 
 def open_model(name: str) -> EvaluatedModel:

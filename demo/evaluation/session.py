@@ -12,10 +12,11 @@ from torch import Tensor
 from ...core import Denoiser, sample_euler, sample_prompt_pair
 from ...core.inversion.report import Quality
 from ...core.inversion.traced import Trace, TracedDenoiser
+from ...core.layers import AUTO
 from ...core.recipes import defaults
 from ...core.recipes.inversion import FIXED_POINT, TRACED, Inverted, invert
 from ..words import caption
-from .evaluated import EvaluatedModel, Subjects
+from .evaluated import EvaluatedModel, Subjects, denoiser_at
 
 SOURCE = caption([])
 HELD_OUT = 50_000  # the first seed of what is reported; training starts at 1000000, defaults are chosen from 60000 up
@@ -53,13 +54,13 @@ class Session:
         self.sigmas = self.model.sigmas(self.steps)
         self.target = self.model.target(self.attribute)
 
-    def denoiser(self, prompt: str | None = None, cfg: float | None = None) -> Denoiser:
+    def denoiser(self, prompt: str | None = None, cfg: float | None = None, *, layer: str = AUTO) -> Denoiser:
         """Return the model under a prompt, the source prompt if None, at the session's guidance or another.
 
-        In a traced session it follows the trace.
+        h is at the layer, where the model has several. In a traced session the denoiser follows the trace.
         """
-        model = self.model.denoiser(
-            self.model.source if prompt is None else prompt, cfg=self.cfg if cfg is None else cfg
+        model = denoiser_at(
+            self.model, layer, self.model.source if prompt is None else prompt, self.cfg if cfg is None else cfg
         )
         return model if self.trace is None else TracedDenoiser(model, self.trace)
 

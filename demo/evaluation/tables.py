@@ -31,8 +31,10 @@ def strength_curves(s: Session, strengths: tuple[float, ...], ways: dict[str, Ed
     return rows
 
 
-def strength_monotonicity(without: Session, having: Session, edit: Edit) -> None:
-    """Print the judge's mean logit from strength -2 to 2, and its rank correlation with strength.
+def strength_monotonicity(
+    without: Session, having: Session, edit: Edit, strengths: Tensor = torch.linspace(-2, 2, 9)
+) -> None:
+    """Print the judge's mean logit over strength, and its rank correlation with strength.
 
     Faces without the attribute can only gain it and faces with it only lose it, so that each half of the range is
     measured on the faces it can change.
@@ -41,12 +43,14 @@ def strength_monotonicity(without: Session, having: Session, edit: Edit) -> None
         without: Faces without the attribute.
         having: The same faces with it.
         edit: How they are edited.
+        strengths: Ascending strengths, [S], as many above 0 as below, and 0 between them. At the second of them the
+            share of faces is counted in which nothing is left of the attribute.
     """
-    strengths = torch.linspace(-2, 2, 9)
     scores = {}
     for label, s in (("without", without), ("with it", having)):
         scores[label] = torch.stack([logits(s, edit(s, strength)) for strength in strengths.tolist()])
-    ranges = {"without": slice(4, None), "with it": slice(0, 5), "both": slice(None)}
+    zero = len(strengths) // 2
+    ranges = {"without": slice(zero, None), "with it": slice(0, zero + 1), "both": slice(None)}
     rows = {**scores, "both": torch.cat(list(scores.values()), dim=1)}
     print(f"\n{'mean logit at strength':<34s}" + "".join(f"{strength:>8g}" for strength in strengths.tolist()))
     for label, values in rows.items():

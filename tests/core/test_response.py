@@ -12,7 +12,7 @@ import torch
 from singular_edit.core import EditError, load_hdirection
 from singular_edit.core.hspace.combine import combine_directions
 from singular_edit.core.hspace.direction import TableDirection
-from singular_edit.core.response import WHOLE, Response
+from singular_edit.core.response import Response
 
 SIGMAS = torch.tensor([2.0, 1.0])
 RESPONSE = Response((0.5, 1.0, 2.0), (0.1, 0.6, 0.8))
@@ -89,8 +89,9 @@ def test_a_sum_is_there_where_its_members_are(tmp_path):
     whole = combine_directions([(1.0, table()), (-0.75, table())])
     whole.save(tmp_path / "sum.safetensors")
     for direction in (whole, load_hdirection(tmp_path / "sum.safetensors")):
-        assert [weight for weight, _ in direction.parts] == [2.0, -1.0]
-        assert direction.response == WHOLE
+        # Beyond scale 1 it is the effect that is multiplied, and no dh is larger than it was learned.
+        assert [weight for weight, _ in direction.parts] == [1.0, -0.5]
+        assert direction.response == Response((2.0,), (1.0,))
     mixed = combine_directions([(1.0, table()), (0.5, table(None))])
     assert [weight for weight, _ in mixed.parts] == [1.0, 0.5]
     assert mixed.response is None
