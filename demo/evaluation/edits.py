@@ -61,7 +61,7 @@ def svd_own_pair_slide(
 ) -> Slide:
     """Return the slide of svd_own_pair, of pictures."""
     # Making the target leaves the pair's source in the session.
-    targets = s.target_code(pair.step, branch_steps=pair.branch_steps, delta=pair.delta)
+    targets = s.target_code(pair)
     codes = s.source_code(pair.step)
     own = [learn_attribute(x[None], z[None], learning) for x, z in zip(codes, targets, strict=True)]
 
