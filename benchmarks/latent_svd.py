@@ -3,8 +3,9 @@
     python benchmarks/latent_svd.py properties    the paper's three properties, as tables and plots; of the U-Net
     python benchmarks/latent_svd.py ablation      loss terms, rank, T_x, delta and predictors, one change at a time
     python benchmarks/latent_svd.py edits         each attribute at the shipped defaults, beside its baselines
+    python benchmarks/latent_svd.py alignment     one foreign pair, moved to where the other picture wants it
 
-The last two take ``--model transformer`` too. Plots go to output/. ``--count`` is the number of held-out pictures an
+The last three take ``--model transformer`` too. Plots go to output/. ``--count`` is the number of held-out pictures an
 attribute is measured on, ``--first`` the seed of the first one: what is reported is of 50000 and up, defaults are
 chosen on 60000 and up. Recorded outputs are in benchmarks/results/latent_svd.txt.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import latent_svd_alignment
 import latent_svd_edits
 import latent_svd_properties
 from singular_edit.demo import faces, loader
@@ -24,6 +26,7 @@ COMMANDS = {
     "properties": (latent_svd_properties.run, 16),
     "ablation": (latent_svd_edits.run_ablation, 16),
     "edits": (latent_svd_edits.run_edits, 48),
+    "alignment": (latent_svd_alignment.run, 24),
 }
 
 
