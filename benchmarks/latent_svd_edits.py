@@ -236,7 +236,7 @@ def variants(atoms: int) -> dict[str, Variant]:
     rows |= {label: Variant(learning=replace(default, weights=value)) for label, value in weights.items()}
     rows |= {f"focus {value:g}": Variant(learning=replace(default, focus=value)) for value in (0.0, 0.3, 3.0)}
     rows |= {f"k {atoms // n}": Variant(learning=replace(default, rank=atoms // n)) for n in (8, 4, 2, 1)}
-    for step in (11, 15, 19, 21):
+    for step in (11, 14, 15, 19, 21):
         earlier = tuple(branch for branch in defaults.BRANCH_STEPS if branch < step)
         rows[f"T_x step {step}"] = Variant(PairSettings(step, earlier))
     rows |= {f"pairs branch at step {step}": Variant(PairSettings(branch_steps=(step,))) for step in (4, 6, 8, 10)}
