@@ -27,7 +27,6 @@ from singular_edit.demo.faces import Faces
 from singular_edit.demo.loader import DemoModel
 from torch import Tensor
 
-ATOMS = 16  # in each channel of the embedded model's latents
 SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
 PAIR_SEED = 0
 SINGLE_PAIR_SEED = 1
@@ -37,19 +36,24 @@ SHOWN = 3  # faces a variant in the ablation's figure
 COLUMNS = 6  # variants a row of it
 
 
+def atoms_of(model: DemoModel) -> int:
+    """Return how many atoms a channel of the model's latents has."""
+    return min(model.latent_shape[1:])
+
+
 def mixing(s: Session, strength: float = defaults.SVD_STRENGTH) -> Tensor:
-    """Edit by x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD. Pictures [B, 3, 64, 64]."""
+    """Edit by x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
     x = s.source_code(defaults.T_X_STEP)
-    z = s.target_code(defaults.T_X_STEP)
+    z = s.target_code()
     difference = standardise(z)[0] - standardise(x)[0]
     return s.finish(add_at_channel_norm(x, strength * difference), defaults.T_X_STEP)
 
 
 def spectra_only(s: Session) -> Tensor:
-    """Edit by singular values alone: the source's atoms under the target's values. Pictures [B, 3, 64, 64]."""
+    """Edit by singular values alone: the source's atoms under the target's values."""
     x = s.source_code(defaults.T_X_STEP)
-    z = s.target_code(defaults.T_X_STEP)
-    return s.finish(swap_atoms(x, z, 0, ATOMS, "values"), defaults.T_X_STEP)
+    z = s.target_code()
+    return s.finish(swap_atoms(x, z, 0, atoms_of(s.model), "values"), defaults.T_X_STEP)
 
 
 def random_atoms(attribute: SVDAttribute, seed: int = 0) -> SVDAttribute:
@@ -95,7 +99,7 @@ def run_edits(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
     """Print the table of the shipped defaults and curves over strength, and plot the curves.
 
     Args:
-        model: The embedded model.
+        model: An embedded model.
         drawn: Held-out faces.
         args: attributes and output of the command line.
     """
@@ -179,11 +183,11 @@ class Variant:
     apply: edits.Apply = apply_attribute
 
     def own_pair(self, s: Session) -> Tensor:
-        """Edit each picture from its own pair; pictures [B, 3, 64, 64]."""
+        """Edit each picture from its own pair."""
         return edits.svd_own_pair(s, self.strength, pair=self.pair, learning=self.learning, apply=self.apply)
 
     def one_foreign_pair(self, s: Session) -> Tensor:
-        """Edit a share of the pictures from each of several single pairs; pictures [B, 3, 64, 64]."""
+        """Edit a share of the pictures from each of several single pairs."""
         sources, targets = foreign_pairs(s, replace(self.pair, count=SINGLE_PAIRS), SINGLE_PAIR_SEED)
         attributes = []
         for x, z in zip(sources, targets, strict=True):
@@ -191,24 +195,27 @@ class Variant:
         return edits.svd_one_foreign_pair(s, attributes, self.strength, step=self.pair.step, apply=self.apply)
 
     def foreign_mean(self, s: Session) -> Tensor:
-        """Edit every picture with the mean of foreign pairs; pictures [B, 3, 64, 64]."""
+        """Edit every picture with the mean of foreign pairs."""
         sources, targets = foreign_pairs(s, self.pair, PAIR_SEED)
         attribute = learn_attribute(sources, targets, self.learning)
         return edits.svd_apply(s, attribute, self.strength, step=self.pair.step, apply=self.apply)
 
 
 def foreign_pairs(s: Session, pair: PairSettings, seed: int) -> tuple[Tensor, Tensor]:
-    """Return codes of foreign pairs, sampled once a session: [pair.count, 4, 16, 16] each."""
+    """Return codes of foreign pairs, sampled once a session: [pair.count, *latent_shape] each."""
     key = ("foreign pairs", pair, seed)
     if key not in s.cache:
         s.cache[key] = edits.accepted_pairs(s.model, s.attribute, seed, pair)
     return s.cache[key]
 
 
-def variants() -> dict[str, Variant]:
+def variants(atoms: int) -> dict[str, Variant]:
     """Return the rows of the ablation by label, each one change from the default.
 
     The target term cannot be switched off: without it the best edit is none.
+
+    Args:
+        atoms: How many atoms a channel has.
     """
     default = AttributeSettings()
     source = default.weights.source
@@ -228,11 +235,12 @@ def variants() -> dict[str, Variant]:
     weights["both spectra 0.1"] = LossWeights(1.0, source, 0.1, 0.1)
     rows |= {label: Variant(learning=replace(default, weights=value)) for label, value in weights.items()}
     rows |= {f"focus {value:g}": Variant(learning=replace(default, focus=value)) for value in (0.0, 0.3, 3.0)}
-    rows |= {f"k {rank}": Variant(learning=replace(default, rank=rank)) for rank in (2, 4, 8, 16)}
-    for step in (11, 15, 19, 21):
+    rows |= {f"k {atoms // n}": Variant(learning=replace(default, rank=atoms // n)) for n in (8, 4, 2, 1)}
+    for step in (11, 14, 15, 19, 21):
         earlier = tuple(branch for branch in defaults.BRANCH_STEPS if branch < step)
         rows[f"T_x step {step}"] = Variant(PairSettings(step, earlier))
     rows |= {f"pairs branch at step {step}": Variant(PairSettings(branch_steps=(step,))) for step in (4, 6, 8, 10)}
+    rows |= {f"change ratio {ratio:g}": Variant(PairSettings(min_change_ratio=ratio)) for ratio in (0.3, 0.9)}
     rows |= {f"delta {delta}": Variant(PairSettings(delta=delta)) for delta in (1, 2, 3)}
     rows |= {f"strength {strength:g}": Variant(strength=strength) for strength in (0.7, 1.4, 2.0)}
     # The defaults of the node SVD Attribute Learn.
@@ -246,11 +254,11 @@ def run_ablation(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> No
     Each row is measured on the picture's own pair, on one foreign pair and on the mean of several.
 
     Args:
-        model: The embedded model.
+        model: An embedded model.
         drawn: Held-out faces.
         args: attributes, output and variants of the command line.
     """
-    rows = {label: row for label, row in variants().items() if label.startswith(tuple(args.variants))}
+    rows = {label: row for label, row in variants(atoms_of(model)).items() if label.startswith(tuple(args.variants))}
     print(
         f"{len(drawn)} held-out renders an attribute; one change at a time from: {LossWeights()}, "
         f"k {RANK_SHARE:.0%} of all, T_x step {defaults.T_X_STEP}, delta 0, strength {defaults.SVD_STRENGTH:g}, "

@@ -158,7 +158,7 @@ def print_encoded(model: DemoModel, drawn: Faces, attributes: list[str]) -> None
     for name in attributes:
         s = Session(model, drawn, name)
         x = s.source_code(defaults.T_X_STEP)
-        z = s.target_code(defaults.T_X_STEP)
+        z = s.target_code()
         shares = []
         for what, band in columns:
             first, last = band_range(band, ATOMS)

@@ -74,6 +74,11 @@ TABLES = (
         ("latent_svd.py", "ablation", "--output", OUTPUT),
         ("--count", "2", "--attributes", "glasses", "--variants", "default"),
     ),
+    Table(
+        "latent_svd_alignment",
+        ("latent_svd.py", "alignment", "--first", "60000", "--attributes", "glasses"),
+        ("--count", "2"),
+    ),
     Table("latent_svd_speed", ("latent_svd_speed.py",), ()),
     Table("hspace_properties", ("hspace.py", "properties", *FEWER_NOISES), QUICK_DIRECTIONS),
     Table(

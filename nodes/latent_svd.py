@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.latents import latent_mask, latent_of
-from ..core.latent_svd.apply import apply_attribute
+from ..backends.comfyui.svd_sampling import apply_to_latent
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import SVD_STRENGTH
 from .inputs import ADVANCED, SVD_STRENGTH_TOOLTIP, atoms_inputs, attribute_of, strength_input, svd_attribute_input
@@ -71,7 +71,7 @@ class LatentSVDEdit(io.ComfyNode):
         """Apply the attribute."""
         samples = latent_of(latent, "latent")
         attribute = attribute_of(attribute, "attribute")
-        edited = apply_attribute(samples, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, samples))
+        edited = apply_to_latent(samples, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, samples))
         if strength == 0:
             # The input's own numbers, in its own dtype.
             edited = latent["samples"].clone()
@@ -117,7 +117,7 @@ class LatentSVDOperation(io.ComfyNode):
         attribute = attribute_of(attribute, "attribute")
 
         def operation(latent: Tensor, **kwargs: Any) -> Tensor:
-            return apply_attribute(latent, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, latent))
+            return apply_to_latent(latent, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, latent))
 
         return io.NodeOutput(operation)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.noise import check_start
-from ..backends.comfyui.progress import Progress
+from ..backends.comfyui.progress import warn
 from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
 from ..core.inversion.traced import Trace, follow_trace
@@ -93,9 +92,7 @@ def denoiser_on_trace(
     denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond, layer=layer)
     if not math.isclose(denoise.guidance, trace.guidance, rel_tol=SAME_GUIDANCE):
         # Another guidance may be wanted, as another prompt may.
-        text = OTHER_GUIDANCE.format(here=denoise.guidance, there=trace.guidance)
-        logging.warning("Singular Edit: %s", text)
-        Progress.say(text)
+        warn(OTHER_GUIDANCE.format(here=denoise.guidance, there=trace.guidance))
     return follow_trace(denoise, trace, x, sigmas, extra_args.get("denoise_mask"))
 
 

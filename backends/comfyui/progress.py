@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import comfy.model_management
@@ -15,6 +17,8 @@ from torch import Tensor
 
 # Seconds between two texts, so that the page is not flooded.
 TEXT_INTERVAL = 1.0
+# What warn said since the last Progress began: a progress says other things over it, and repeats it at its end.
+_warning: ContextVar[str] = ContextVar("warning", default="")
 
 
 class Progress:
@@ -36,6 +40,7 @@ class Progress:
         self.bar = comfy.utils.ProgressBar(self.total)
         self.began = time.monotonic()
         self.shown = -TEXT_INTERVAL
+        _warning.set("")
 
     def tick(self, preview: Any = None) -> None:
         """Count one step.
@@ -56,10 +61,11 @@ class Progress:
             self.say(f"{self.title}: {self.done / self.total:.0%}, {duration(left)} left")
 
     def finish(self, text: str) -> None:
-        """Fill the bar, because work may end before what was counted, and leave a text on the node."""
+        """Fill the bar, because work may end before what was counted, and leave a text and a warning on the node."""
         self.done = self.total
         self.bar.update_absolute(self.total, self.total)
-        self.say(text)
+        warning = _warning.get()
+        self.say(f"{text}. {warning}" if warning else text)
 
     @staticmethod
     def say(text: str) -> None:
@@ -70,6 +76,13 @@ class Progress:
         instance = getattr(getattr(server, "PromptServer", None), "instance", None)
         if context is not None and instance is not None:
             instance.send_progress_text(text, context.node_id)
+
+
+def warn(text: str) -> None:
+    """Say in the log and on the running node what the user should know."""
+    logging.warning("Singular Edit: %s", text)
+    _warning.set(text)
+    Progress.say(text)
 
 
 def previewer(model: Any) -> Callable[[Tensor], Any]:

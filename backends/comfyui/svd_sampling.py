@@ -12,11 +12,13 @@ from torch import Tensor
 from ...core.errors import EditError
 from ...core.latent_svd.apply import apply_attribute
 from ...core.latent_svd.attribute import SVDAttribute
+from ...core.latent_svd.transfer_gain import foreign_note
 from ...core.recipes.defaults import T_X_PERCENT
 from ...core.recipes.latent_svd import step_at_sigma
 from .family import check_fits
 from .latents import latent_mask
 from .noise import is_flow_model
+from .progress import warn
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,31 @@ class Edit:
         sampling = base_model.model_sampling
         latent = base_model.process_latent_out(sampling.inverse_noise_scaling(sigma, x))
         mask = latent_mask(self.mask, x)
-        edited = apply_attribute(latent, self.attribute, strength, rank=self.rank, band=self.band, mask=mask)
+        edited = apply_to_latent(latent, self.attribute, strength, rank=self.rank, band=self.band, mask=mask)
         edited = base_model.process_latent_in(edited)
         return sampling.noise_scaling(sigma, torch.zeros_like(edited), edited, False)
+
+
+def apply_to_latent(latent: Tensor, attribute: SVDAttribute, strength: float, **options: Any) -> Tensor:
+    """Apply an attribute to a latent, and warn where it was learned from one pair of another picture.
+
+    Args:
+        latent: Latent, [B, C, H, W] in LATENT space.
+        attribute: As apply_attribute takes it.
+        strength: Likewise.
+        options: Likewise.
+
+    Returns:
+        The edited latent, like latent.
+
+    Raises:
+        EditError: As apply_attribute does.
+    """
+    edited = apply_attribute(latent, attribute, strength, **options)
+    note = foreign_note(latent, attribute.source, attribute.name)
+    if note is not None and strength != 0:
+        warn(note)
+    return edited
 
 
 def sample_svd_comfy(  # noqa: PLR0917

@@ -22,7 +22,7 @@ from ..response import LAYOUT, Response
 from ..response import LIMITS as RESPONSE_LIMITS
 from .predictor import Predictor
 from .svd import ChannelSVD
-from .transfer_gain import FOREIGN_GAIN
+from .transfer_gain import FOREIGN_EFFECT
 
 KIND = "svd_attribute"
 # What is divided by is at least this.
@@ -98,10 +98,7 @@ class SVDAttribute:
             f"share held by its leading atoms: {', '.join(shares)}",
         ]
         if self.source is not None:
-            lines.append(
-                f"learned from one pair: on any other code it is {FOREIGN_GAIN:g} times as strong, and it changes what "
-                "the pair changed, where the pair changed it; for other pictures learn from several pairs, or a readout"
-            )
+            lines.append(f"learned from one pair; on any other picture {FOREIGN_EFFECT}")
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:

@@ -24,7 +24,7 @@ from ..saliency import saliency_weight
 from ..samplers import OnStep, Run, sample_euler, states_at
 
 # Share of the earliest branch step's change that a later one must still make. Chosen by hand on the embedded model of
-# drawn faces; no benchmark varies it, and another model may want another value.
+# drawn faces; another model may want another value: python benchmarks/latent_svd.py ablation --variants "change ratio"
 MIN_CHANGE_RATIO = 0.6
 
 

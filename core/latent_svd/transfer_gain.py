@@ -36,6 +36,14 @@ FOREIGN_MARGIN = 1.4
 # because they have too little in common.
 MAX_GAIN = 4.2
 
+# A code is another picture's, as far as people need to know, where its gain is nearer to FOREIGN_GAIN than to 1.
+OWN_SIMILARITY = 0.5
+# What an attribute of one pair does there; of a report, and of a note when it is applied.
+FOREIGN_EFFECT = (
+    f"it is {FOREIGN_GAIN:g} times as strong there, and it changes what the pair changed, where the pair changed it; "
+    "for other pictures learn from several pairs, or a readout"
+)
+
 
 def mean_edit_gain(edits: Tensor) -> float:
     """Return by how much the mean edit of several pairs is multiplied, for codes of other pictures.
@@ -71,6 +79,22 @@ def source_similarity(x: Tensor, source: ChannelSVD) -> Tensor:
     code, _ = standardise(x.float())
     share = (code * own).flatten(1).sum(1) / own.square().sum().clamp(min=1e-12)
     return share.clamp(0, 1).square()[:, None, None, None]
+
+
+def foreign_note(x: Tensor, source: ChannelSVD | None, name: str) -> str | None:
+    """Return what to say where an attribute of one pair is applied to another picture than the pair's own.
+
+    Args:
+        x: Codes, as source_similarity takes them.
+        source: As transfer_gain takes it.
+        name: The attribute's.
+
+    Returns:
+        One sentence; None where every code is the attribute's own, or where the attribute is of several pairs.
+    """
+    if source is None or bool((source_similarity(x, source) >= OWN_SIMILARITY).all()):
+        return None
+    return f"'{name}' was learned from one pair, and this is another picture: {FOREIGN_EFFECT}."
 
 
 def transfer_gain(x: Tensor, source: ChannelSVD | None) -> Tensor | float:

@@ -147,6 +147,7 @@ def accepted_pairs(
             settings.step,
             branch_steps=settings.branch_steps,
             delta=settings.delta,
+            min_change_ratio=settings.min_change_ratio,
             on_step=run.on_step,
         )
         kept = torch.ones(len(x), dtype=torch.bool) if accept is None else accept(pair.source, pair.target).cpu()

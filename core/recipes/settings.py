@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
-from ..latent_svd.prompt_pairs import pair_calls
+from ..latent_svd.prompt_pairs import MIN_CHANGE_RATIO, pair_calls
 from ..layers import AUTO
 from ..samplers import Schedule
 from . import defaults
@@ -155,12 +155,14 @@ class PairSettings:
         branch_steps: The steps where the two prompts may branch; each pair takes the latest that will do.
         delta: Steps that the target code goes on for.
         count: Pairs to learn from.
+        min_change_ratio: Share of the earliest branch step's change that a later one must still make.
     """
 
     step: int = defaults.T_X_STEP
     branch_steps: tuple[int, ...] = defaults.BRANCH_STEPS
     delta: int = 0
     count: int = defaults.PAIRS
+    min_change_ratio: float = MIN_CHANGE_RATIO
 
     @property
     def calls(self) -> int:

@@ -68,7 +68,7 @@ def svd_own_pair_slide(
     """Return the slide of svd_own_pair, of pictures."""
     pair = pair or pair_settings(s)
     # Making the target leaves the pair's source in the session.
-    targets = s.target_code(pair.step, branch_steps=pair.branch_steps, delta=pair.delta)
+    targets = s.target_code(pair)
     codes = s.source_code(pair.step)
     own = [learn_attribute(x[None], z[None], learning) for x, z in zip(codes, targets, strict=True)]
 
@@ -280,17 +280,13 @@ def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = Edit
         return replace(settings, strength=factor * scale)
 
     def part(x: Tensor, scale: float, first: int, last: int) -> Tensor:
-        return hspace.edit(s.denoiser(), x, on.part(first, last), plain, at(scale))
+        return hspace.edit(s.denoiser(layer=direction.layer), x, on.part(first, last), plain, at(scale))
 
-    def state(scale: float, progress: float) -> Tensor:
-        return part(s.code, scale, 0, on.step_at(progress))
-
-    def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
-        return s.model.decode(part(mixture, scale, on.step_at(progress), s.steps))
-
-    return Slide(
-        lambda scale: s.model.decode(asyrp_latents(s, plain, at(scale))), direction.response, Parts(state, finish)
+    parts = Parts(
+        lambda scale, progress: part(s.code, scale, 0, on.step_at(progress)),
+        lambda mixture, progress, scale: s.model.decode(part(mixture, scale, on.step_at(progress), s.steps)),
     )
+    return Slide(lambda scale: s.model.decode(asyrp_latents(s, plain, at(scale))), direction.response, parts)
 
 
 def asyrp_latents(
@@ -300,7 +296,5 @@ def asyrp_latents(
     denoise: Denoiser | None = None,
 ) -> Tensor:
     """Return what asyrp decodes, [B, *latent_shape] in model space; denoise stands in for the source prompt's."""
-    settings = settings or there(direction)
-    return hspace.edit(
-        denoise or s.denoiser(layer=direction.layer), s.code, schedule(s.model, s.steps), direction, settings
-    )
+    denoise = denoise or s.denoiser(layer=direction.layer)
+    return hspace.edit(denoise, s.code, schedule(s.model, s.steps), direction, settings or there(direction))

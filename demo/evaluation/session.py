@@ -15,6 +15,7 @@ from ...core.inversion.traced import Trace, TracedDenoiser
 from ...core.layers import AUTO
 from ...core.recipes import defaults
 from ...core.recipes.inversion import FIXED_POINT, TRACED, Inverted, invert
+from ...core.recipes.settings import PairSettings
 from ..words import caption
 from .evaluated import EvaluatedModel, Subjects, denoiser_at
 
@@ -93,18 +94,23 @@ class Session:
             self.cache[key] = sample_euler(self.denoiser(), self.code, self.sigmas[: step + 1])
         return self.cache[key]
 
-    def target_code(
-        self, step: int, *, branch_steps: tuple[int, ...] = defaults.BRANCH_STEPS, delta: int = 0
-    ) -> Tensor:
+    def target_code(self, settings: PairSettings = PairSettings()) -> Tensor:
         """Return the target of each picture's own pair at step + delta, [B, *latent_shape]."""
-        key = ("target", step, branch_steps, delta)
+        key = ("target", settings)
         if key not in self.cache:
             target = self.denoiser(self.target, cfg=defaults.LEARN_GUIDANCE)
             pair = sample_prompt_pair(
-                self.denoiser(), target, self.code, self.sigmas, step, branch_steps=branch_steps, delta=delta
+                self.denoiser(),
+                target,
+                self.code,
+                self.sigmas,
+                settings.step,
+                branch_steps=settings.branch_steps,
+                delta=settings.delta,
+                min_change_ratio=settings.min_change_ratio,
             )
             self.cache[key] = pair.target
-            self.cache["source", step] = pair.source
+            self.cache["source", settings.step] = pair.source
         return self.cache[key]
 
     def finish(self, x: Tensor, step: int) -> Tensor:

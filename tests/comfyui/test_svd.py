@@ -244,3 +244,25 @@ def test_the_operation_keeps_the_dtype_and_names_what_does_not_fit(graph, codes,
         operation(latent=torch.randn(1, 16, 8, 8))
     with pytest.raises(ValueError, match="attribute is a str; wire SVD Attribute Learn"):
         graph.run("LatentSVDOperation", attribute="glasses")
+
+
+def test_one_pair_on_another_picture_is_said_to_paint_what_its_own_had(graph, codes, caplog):
+    own, other = ({"samples": codes.source["samples"][i : i + 1]} for i in (0, 1))
+    attribute = graph.run("SVDAttributeLearn", source=own, target={"samples": codes.target["samples"][:1]})[0]
+    edit(graph, own, attribute)
+    edit(graph, other, attribute, strength=0.0)
+    assert "one pair" not in caplog.text
+    edit(graph, other, attribute)
+    graph.sample({"samples": codes.start["samples"][1:]}, wrap(graph, attribute))
+    assert [record.getMessage().count("was learned from one pair") for record in caplog.records] == [1, 1]
+
+
+def test_a_warning_stays_on_a_node_that_goes_on_to_say_other_things(graph, monkeypatch):
+    progress = importlib.import_module("singular_edit.backends.comfyui.progress")
+    said = []
+    monkeypatch.setattr(progress.Progress, "say", staticmethod(said.append))
+    editing = progress.Progress("Editing", 2)
+    progress.warn("Look.")
+    editing.finish("done")
+    progress.Progress("Editing", 2).finish("done")
+    assert said == ["Look.", "done. Look.", "done"]

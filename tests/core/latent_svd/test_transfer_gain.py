@@ -11,9 +11,11 @@ from singular_edit.core import LossWeights, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.latent_svd.svd import compose
 from singular_edit.core.latent_svd.transfer_gain import (
+    FOREIGN_EFFECT,
     FOREIGN_GAIN,
     FOREIGN_MARGIN,
     MAX_GAIN,
+    foreign_note,
     mean_edit_gain,
     source_similarity,
 )
@@ -108,3 +110,16 @@ def test_the_mean_of_pairs_has_no_code_of_its_own_and_the_size_of_one():
     assert size_of_mean < 0.6 * mean_size
     assert compose(attribute.edit).norm() > 0.9 * FOREIGN_MARGIN * mean_size
     assert compose(attribute.edit).norm() < 1.25 * FOREIGN_MARGIN * mean_size
+
+
+def test_an_attribute_of_one_pair_says_so_on_another_picture_alone():
+    x, other = noise(SHAPE, 0), noise(SHAPE, 1)
+    attribute = learn(x)
+    note = foreign_note(torch.cat([x, other]), attribute.source, attribute.name)
+    assert note is not None
+    assert note.startswith("'bump' was learned from one pair")
+    assert FOREIGN_EFFECT in note
+    assert FOREIGN_EFFECT in attribute.report()
+    assert foreign_note(3 * x, attribute.source, attribute.name) is None
+    several = learn(torch.cat([x, other]))
+    assert foreign_note(x, several.source, several.name) is None
