@@ -75,6 +75,11 @@ TABLES = (
         ("learning_cost.py", "quality"),
         ("--count", "2", "--samples", "16", "--attributes", "glasses"),
     ),
+    Table(
+        "learning_batches",
+        ("learning_cost.py", "batches", "--count", "24"),
+        ("--count", "2", "--batches", "16", "--attributes", "glasses"),
+    ),
     Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
     Table(
         "samplers",
@@ -82,6 +87,11 @@ TABLES = (
         ("--count", "2", "--steps", "4", "--ends", "0.8", "--samplers", "uni_pc"),
     ),
     Table("layers", ("layers.py",), ("--count", "2", "--blocks", "2", "--attributes", "glasses")),
+    Table(
+        "saliency_window",
+        ("saliency_window.py",),
+        ("--count", "2", "--reach", "0.0625", "--attributes", "glasses"),
+    ),
     Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
     Table("repeats", ("side_effects.py", "repeats"), ()),
     Table("slider", ("slider.py",), ("--count", "2", "--attributes", "glasses")),
