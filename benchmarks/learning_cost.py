@@ -2,6 +2,7 @@
 
     python benchmarks/learning_cost.py sizes          evaluations, memory and seconds, by size of the model
     python benchmarks/learning_cost.py quality        quality on faces 60000 and up, by number of noises
+    python benchmarks/learning_cost.py batches        quality, by the states that a training step looks at
     python benchmarks/learning_cost.py places         what a place of the bottleneck teaches, against a noise
     python benchmarks/learning_cost.py states         recorded states of a noise, at equal evaluations
     python benchmarks/learning_cost.py start          where learning begins: shares of the change, and quality
@@ -185,6 +186,11 @@ def main() -> None:
     quality.add_argument("--samples", type=int, nargs="+", default=[128, 256, 512])
     quality.set_defaults(run=learning_studies.run_quality)
 
+    batches = commands.add_parser("batches")
+    batches.add_argument("--model", default="transformer", help="the name of an embedded model, or a folder")
+    batches.add_argument("--batches", type=int, nargs="+", default=[4, 16])
+    batches.set_defaults(run=learning_studies.run_batches)
+
     unit = commands.add_parser("unit")
     unit.add_argument("--times", type=float, nargs="+", default=[1.4, 1.6, 1.8, 2.1])
     unit.set_defaults(run=learning_studies.run_unit)
@@ -192,7 +198,7 @@ def main() -> None:
     start = commands.add_parser("start")
     start.add_argument("--noise-seed", type=int, default=0, help="of the noises that shares are measured on")
     start.set_defaults(run=learning_studies.run_start)
-    for command in (quality, start, unit):
+    for command in (quality, batches, start, unit):
         command.add_argument("--count", type=int, default=48, help="faces")
         command.add_argument("--first-seed", type=int, default=CHOOSING_FACES, help="seed of the first face")
 
@@ -219,7 +225,7 @@ def main() -> None:
     start_noises.add_argument("--noise-seed", type=int, default=7)
     start_noises.set_defaults(run=learning_studies.run_start_noises)
 
-    for command in (quality, start, start_noises, unit, places, states, calibration):
+    for command in (quality, batches, start, start_noises, unit, places, states, calibration):
         command.add_argument("--attributes", nargs="+", choices=faces.ATTRIBUTES, default=list(faces.ATTRIBUTES))
     args = parser.parse_args()
     args.run(args)

@@ -65,6 +65,22 @@ def run_unit(args: argparse.Namespace) -> None:
             print(score(s, edited).row(f"scale times {times:g}"), flush=True)
 
 
+def run_batches(args: argparse.Namespace) -> None:
+    """Print the quality of edits by the states that a training step looks at, all else as shipped."""
+    model = open_model(args.model)
+    print(f"{args.count} faces from seed {args.first_seed}, traced; scale: what the unit of strength multiplied by")
+    for name in args.attributes:
+        s = Session(model, model.sample(range(args.first_seed, args.first_seed + args.count)), name, traced=True)
+        print(f"{name:<34s}" + HEADER[34:] + f"{'scale':>7s}{'steps':>7s}")
+        for batch in args.batches:
+            settings = LearnSettings.for_method(READOUT)
+            settings = replace(settings, training=replace(settings.training, batch=batch))
+            learned = edits.learned_readout(model, name, settings)
+            scored = score(s, edits.asyrp(s, learned.direction))
+            row = scored.row(f"{batch} states a training step")
+            print(row + f"{learned.scale:7.2f}{len(learned.losses):7d}", flush=True)
+
+
 def run_start(args: argparse.Namespace) -> None:
     """Print what share of its change the target prompt makes from each start, and the quality of edits from there."""
     model = loader.load()

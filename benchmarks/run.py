@@ -95,6 +95,11 @@ TABLES = (
         ("learning_cost.py", "quality"),
         ("--count", "2", "--samples", "16", "--attributes", "glasses"),
     ),
+    Table(
+        "learning_batches",
+        ("learning_cost.py", "batches", "--count", "24"),
+        ("--count", "2", "--batches", "16", "--attributes", "glasses"),
+    ),
     Table("learning_start", ("learning_cost.py", "start"), ("--count", "2", "--attributes", "glasses")),
     Table(
         "samplers",
@@ -106,6 +111,11 @@ TABLES = (
         "layers_moved",
         ("layers.py", "--method", "combined", "--samples", "96", "--steps", "300", "--attributes", "glasses", "smile"),
         (*QUICK_DIRECTIONS, "--blocks", "2"),
+    ),
+    Table(
+        "saliency_window",
+        ("saliency_window.py",),
+        ("--count", "2", "--reach", "0.0625", "--attributes", "glasses"),
     ),
     Table("side_effects", ("side_effects.py", "traceless"), ("--cancels", "1")),
     Table("repeats", ("side_effects.py", "repeats"), ()),

@@ -4,10 +4,11 @@ What two prompts make of one picture differs much in few places and a little eve
 (background, skin tone) are specific to that picture or are estimation error; on another picture they appear as colour
 shifts. So a change is weighted place by place with
 
-    w = (1 + focus) * e2 / (e2 + focus * mean(e2))        e2: mean square of the change over channels and 3x3 places
+    w = (1 + focus) * e2 / (e2 + focus * mean(e2))        e2: mean square of the change over channels and a window
 
 which is 1 where as much differs as on average, 1 + focus at most, and near 0 where little does: a Wiener filter that
-takes the share ``focus`` of the mean for noise. Ours, in neither paper.
+takes the share ``focus`` of the mean for noise. The window is a share of the latent, so that it covers as much of the
+picture at any size. Ours, in neither paper.
 """
 
 from __future__ import annotations
@@ -17,6 +18,23 @@ from torch.nn import functional as F
 
 # Chosen by: python benchmarks/latent_svd.py ablation --first 60000 --variants default focus
 FOCUS = 1.0
+# How far the window reaches from its place, as a share of the latent's shorter side: 1 of the 16 places of the embedded
+# U-Net's latents, which is a window of 3 x 3, and 2 of the 32 of the transformer's. Chosen by:
+# python benchmarks/saliency_window.py
+WINDOW_REACH = 1 / 16
+
+
+def window_side(height: int, width: int) -> int:
+    """Return the side of the window over which a change's energy is taken, in places of a latent of this size.
+
+    Args:
+        height: Height of the latent.
+        width: Width of the latent.
+
+    Returns:
+        An odd number, 3 at least.
+    """
+    return 1 + 2 * max(1, round(WINDOW_REACH * min(height, width)))
 
 
 def saliency_weight(change: Tensor, focus: float = FOCUS) -> Tensor:
@@ -31,6 +49,8 @@ def saliency_weight(change: Tensor, focus: float = FOCUS) -> Tensor:
     """
     local = change.square().mean(dim=-3, keepdim=True)
     rows = local.reshape(-1, 1, *change.shape[-2:])
-    energy = F.avg_pool2d(F.pad(rows, (1, 1, 1, 1), mode="replicate"), kernel_size=3, stride=1).view_as(local)
+    side = window_side(*change.shape[-2:])
+    padded = F.pad(rows, (side // 2,) * 4, mode="replicate")
+    energy = F.avg_pool2d(padded, kernel_size=side, stride=1).view_as(local)
     mean = energy.mean(dim=(-2, -1), keepdim=True)
     return (1 + focus) * energy / (energy + focus * mean).clamp(min=1e-12)

@@ -23,29 +23,27 @@ MIN_CHANGE = 1e-5
 MIN_SCALE = 1e-6
 # One noise in so many is held out.
 HELD_OUT = 16
-# Places of the bottleneck that a state is counted with: Training.batch counts states of a 4 x 4 bottleneck, the
-# embedded model's. Of a larger one a training step looks at fewer states, which have as many places in all.
-PLACES = 16
 # Share of itself that a weight loses at each training step, in units of the learning rate. Few noises are learned from,
 # and without it the network learns them by heart: python benchmarks/learning_cost.py quality
 WEIGHT_DECAY = 1.0
-# A training step looks at this many states at least.
-MIN_STATES = 4
-# States that are looked at once where the held-out loss is computed, in units of a training step's.
+# Of a 4 x 4 bottleneck, the embedded U-Net's, so many training steps' states are looked at once where the held-out loss
+# is computed.
 HELD_OUT_BATCHES = 4
+PLACES = 16
 
 
-def states_per_step(batch: int, places: int) -> int:
-    """Return how many states a training step looks at.
+def held_out_states(batch: int, places: int) -> int:
+    """Return how many states are looked at once where the held-out loss is computed, which bounds memory.
 
     Args:
-        batch: States of a 4 x 4 bottleneck, as Training.batch counts them.
-        places: Places of the bottleneck that there is, h * w.
+        batch: States that a training step looks at.
+        places: Places of the bottleneck, h * w.
 
     Returns:
-        As many states as have the same places in all, MIN_STATES at least and ``batch`` at most.
+        HELD_OUT_BATCHES * batch for a 4 x 4 bottleneck or a smaller one; of a larger one as many as have the same
+        places in all, and no fewer than ``batch``.
     """
-    return min(batch, max(MIN_STATES, batch * PLACES // places))
+    return max(batch, HELD_OUT_BATCHES * batch * PLACES // max(places, PLACES))
 
 
 def learn_readout(
@@ -60,7 +58,8 @@ def learn_readout(
 
     Args:
         changes: What record_prediction_changes returned.
-        training: Its batch is the states of a 4 x 4 bottleneck that a training step looks at; see states_per_step. Its
+        training: Its batch is the states that a training step looks at, of a bottleneck of any size: places of one
+            state are alike, so that those of few states tell less (python benchmarks/learning_cost.py batches). Its
             steps are the most that are made. The network learns at a tenth of its learning rate, as every network here
             does.
         info: Free text that the readout carries.
@@ -85,7 +84,7 @@ def learn_readout(
     height, width = c.change.shape[-2:]
     # Rounded up: where downsampling rounded a side up, the last place of h covers fewer latent pixels.
     factor = -(-width // c.h.shape[-1])
-    batch = states_per_step(training.batch, c.h.shape[-2] * c.h.shape[-1])
+    batch = training.batch
     readout = Readout.fresh(
         c.h.shape[1],
         c.change.shape[1],
@@ -109,7 +108,7 @@ def learn_readout(
         return error(rows, generator)
 
     def held_out_loss() -> float:
-        parts = held_out_rows.split(HELD_OUT_BATCHES * batch)
+        parts = held_out_rows.split(held_out_states(batch, c.h.shape[-2] * c.h.shape[-1]))
         return sum(float(error(rows, None)) * len(rows) for rows in parts) / len(held_out_rows)
 
     stop = EarlyStop(held_out_loss) if len(held_out_rows) else None

@@ -9,7 +9,7 @@ from helpers.tensors import noise
 from singular_edit.core import EditError
 from singular_edit.core.denoiser import PromptDenoisers
 from singular_edit.core.fitting import Training
-from singular_edit.core.hspace.learn_readout import MIN_STATES, states_per_step
+from singular_edit.core.hspace.learn_readout import held_out_states
 from singular_edit.core.hspace.prediction_changes import record_prediction_changes, recorded_batches
 from singular_edit.core.hspace.trajectories import record_trajectories
 from singular_edit.core.recipes import defaults, hspace
@@ -66,12 +66,11 @@ def test_automatic_is_shipped_and_other_numbers_are_kept():
     assert LearnSettings.for_method("combined").for_bottleneck(()).samples == defaults.LEARN_SAMPLES
 
 
-def test_a_training_step_looks_at_as_many_places_of_any_bottleneck():
-    assert states_per_step(64, 16) == 64
-    assert states_per_step(64, 64) == 16
-    assert states_per_step(64, 4096) == MIN_STATES
-    assert states_per_step(2, 4096) == 2
-    assert states_per_step(6, 1) == 6
+def test_what_is_held_out_is_looked_at_in_parts_of_as_many_places_for_any_bottleneck():
+    assert held_out_states(16, 16) == 64
+    assert held_out_states(16, 4) == 64
+    assert held_out_states(16, 32) == 32
+    assert held_out_states(16, 4096) == 16
 
 
 @pytest.mark.parametrize(
