@@ -27,7 +27,7 @@ class Learn:
         target: The same words with it.
         output: The file; None is the attribute's name in this folder.
         name: What it is called; "" is the target.
-        method: How it is learned; None chooses by the model.
+        method: How it is learned; None takes the library's default.
         effort: From how many random pictures.
         steps: Sampling steps to learn at.
         size: Size of the pictures that are drawn while learning.

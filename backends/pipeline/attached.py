@@ -115,8 +115,7 @@ class AttachedPipeline(PlainCalls):
             source: What pictures show without the attribute: "a face".
             target: The same words with it: "a face with a hat".
             name: What it is called; the target prompt, where it is empty.
-            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout
-                for a U-Net, and svd for SD3 and Flux.
+            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout.
             effort: "quick", "good" or "best": how many random pictures it learns from.
             steps: Sampling steps to learn at, 3 or more.
             size: Size of these pictures, as for invert; None takes what the model was made for.

@@ -39,7 +39,7 @@ class Lesson:
     Attributes:
         source: The prompt without the attribute.
         target: The prompt with it.
-        method: One of METHODS; None chooses readout for a U-Net, and svd for a transformer, whose h was not measured.
+        method: One of METHODS; None chooses readout.
         effort: One of EFFORTS.
         steps: Sampling steps to learn at.
         size: Size of the pictures that are drawn while learning.
@@ -74,7 +74,7 @@ class Lesson:
             raise EditError(f"steps is {self.steps}; 3 or more sampling steps are accepted for learning.")
         if self.settings is not None:
             return self.settings
-        method = self.method or (SVD_METHOD if model.flow else READOUT)
+        method = self.method or READOUT
         method = ALIASES.get(method, method)
         if method == SVD_METHOD:
             return PairSettings.for_schedule(model.schedule(self.steps), EFFORTS[self.effort])

@@ -218,13 +218,12 @@ def test_a_layer_that_is_asked_for_is_the_one_that_is_edited():
         bench.edit(bench.code, {readout: 1.0, bench.readout: 1.0})
 
 
-def test_a_transformer_learns_svd_where_no_method_is_named():
+@pytest.mark.parametrize("family", ["flux", "sdxl"])
+def test_a_readout_is_learned_where_no_method_is_named(family):
     from singular_edit.backends.pipeline.learning import Lesson
     from singular_edit.backends.pipeline.recognise import model_of
 
-    settings = [Lesson("a face", "a hat").settings_for(model_of(tiny_pipeline(name))) for name in ("flux", "sdxl")]
-    assert isinstance(settings[0], PairSettings)
-    assert settings[1].method == "readout"
+    assert Lesson("a face", "a hat").settings_for(model_of(tiny_pipeline(family))).method == "readout"
 
 
 def test_what_is_no_pipeline_gets_a_sentence():
