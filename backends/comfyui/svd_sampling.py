@@ -122,8 +122,8 @@ def apply_to_latent(latent: Tensor, attribute: SVDAttribute, strength: float, **
         EditError: As apply_attribute does.
     """
     edited = apply_attribute(latent, attribute, strength, **options)
-    note = foreign_note(latent, attribute.source, attribute.name)
-    if note is not None and strength != 0:
+    note = foreign_note(latent, attribute.source, attribute.name) if strength else None
+    if note is not None:
         warn(note)
     return edited
 
