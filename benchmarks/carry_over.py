@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import astuple
+from operator import mul
 from pathlib import Path
 
 from singular_edit.core import HDirection, SVDAttribute, load_hdirection
@@ -99,14 +101,10 @@ def edit_of(way: str, learned: LearnedFiles, name: str) -> Edit:
 
 
 def mean_score(scores: list[tuple[Score, int]]) -> Score:
-    """Return the score of several batches of pictures together."""
-    count = sum(pictures for _, pictures in scores)
-    means = (sum(value * pictures for value, pictures in column) / count for column in _columns(scores))
-    return Score(*means)
-
-
-def _columns(scores: list[tuple[Score, int]]) -> list[list[tuple[float, int]]]:
-    return [[(getattr(one, field), pictures) for one, pictures in scores] for field in ("success", "kept", "psnr")]
+    """Return the score of several batches of pictures together; with each comes how many pictures it is of."""
+    counts = [pictures for _, pictures in scores]
+    columns = zip(*(astuple(one) for one, _ in scores), strict=True)
+    return Score(*(sum(map(mul, column, counts)) / sum(counts) for column in columns))
 
 
 def measure(ways: dict[str, Edit], seeds: range, make_session: Callable[[range], Session]) -> dict[str, Score]:

@@ -40,7 +40,7 @@ MAX_GAIN = 4.2
 OWN_SIMILARITY = 0.5
 # What an attribute of one pair does there; of a report, and of a note when it is applied.
 FOREIGN_EFFECT = (
-    f"it is {FOREIGN_GAIN:g} times as strong there, and it changes what the pair changed, where the pair changed it; "
+    f"it is {FOREIGN_GAIN:g} times as strong, and it changes what the pair changed, where the pair changed it; "
     "for other pictures learn from several pairs, or a readout"
 )
 
