@@ -20,6 +20,7 @@ from singular_edit.core.latent_svd.transfer_gain import transfer_gain
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.learned_files import SINGLE_PAIRS
 from singular_edit.demo.evaluation.score import HEADER, Score, score
 from singular_edit.demo.evaluation.session import Session
 from singular_edit.demo.evaluation.tables import strength_curves, strength_monotonicity
@@ -27,7 +28,6 @@ from singular_edit.demo.faces import Faces
 from singular_edit.demo.loader import DemoModel
 from torch import Tensor
 
-SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
 PAIR_SEED = 0
 SINGLE_PAIR_SEED = 1
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -235,6 +235,7 @@ def variants(atoms: int) -> dict[str, Variant]:
     weights["both spectra 0.1"] = LossWeights(1.0, source, 0.1, 0.1)
     rows |= {label: Variant(learning=replace(default, weights=value)) for label, value in weights.items()}
     rows |= {f"focus {value:g}": Variant(learning=replace(default, focus=value)) for value in (0.0, 0.3, 3.0)}
+    rows |= {f"covering {value:g}": Variant(learning=replace(default, covering=value)) for value in (0.0, 2.5, 10.0)}
     rows |= {f"k {atoms // n}": Variant(learning=replace(default, rank=atoms // n)) for n in (8, 4, 2, 1)}
     for step in (11, 14, 15, 19, 21):
         earlier = tuple(branch for branch in defaults.BRANCH_STEPS if branch < step)

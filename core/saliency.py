@@ -47,10 +47,21 @@ def saliency_weight(change: Tensor, focus: float = FOCUS) -> Tensor:
     Returns:
         The weight w, [..., 1, H, W]; it does not depend on the scale of the change.
     """
-    local = change.square().mean(dim=-3, keepdim=True)
-    rows = local.reshape(-1, 1, *change.shape[-2:])
-    side = window_side(*change.shape[-2:])
-    padded = F.pad(rows, (side // 2,) * 4, mode="replicate")
-    energy = F.avg_pool2d(padded, kernel_size=side, stride=1).view_as(local)
+    energy = local_mean(change.square().mean(dim=-3, keepdim=True))
     mean = energy.mean(dim=(-2, -1), keepdim=True)
     return (1 + focus) * energy / (energy + focus * mean).clamp(min=1e-12)
+
+
+def local_mean(x: Tensor) -> Tensor:
+    """Return the mean over the window around each place.
+
+    Args:
+        x: In any space, [..., C, H, W]; beyond its border the place at the border goes on.
+
+    Returns:
+        The means, like x.
+    """
+    rows = x.reshape(-1, 1, *x.shape[-2:])
+    side = window_side(*x.shape[-2:])
+    padded = F.pad(rows, (side // 2,) * 4, mode="replicate")
+    return F.avg_pool2d(padded, kernel_size=side, stride=1).view_as(x)

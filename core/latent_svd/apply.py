@@ -2,6 +2,7 @@
 
     y = std * restore_channel_norm(x/std + gain * strength * edit)        std: standard deviation of the sample
 
+To an attribute of several pairs what it covers is added (cover.py), unless a band leaves the coarse atoms out.
 The gain is 1 on the code that the attribute was learned from and larger on another code (transfer_gain.py). A sampler
 expects its noise at full size, so every channel must keep the norm it has in x. Scaling the whole channel would take
 contrast from places that were not to change, so the norm is restored where the edit lies. The paper's edit is x +
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..errors import EditError, check_effect, check_latent
 from ..saliency import saliency_weight
 from .attribute import SVDAttribute
+from .cover import replacement
 from .svd import band_range, channel_norm, compose, resize_atoms, select, standardise
 from .transfer_gain import transfer_gain
 
@@ -72,6 +74,8 @@ def apply_attribute(
     edit = compose(resize_atoms(select(attribute.edit, first, last), *x.shape[-2:])).to(x.device)
     code, std = standardise(x.float())
     edited = code + transfer_gain(x, attribute.source) * strength * edit
+    if attribute.cover is not None and first == 0:
+        edited = edited + replacement(attribute.cover, code, edit, strength)
     weight = saliency_weight(edit).clamp(max=1)
     y = restore_channel_norm(code, edited, weight) * std
     # Against the size of x: a code of one value has next to no standard deviation to be measured by.

@@ -20,6 +20,7 @@ from ..files import read, write
 from ..limits import LARGEST, Limits
 from ..response import LAYOUT, Response
 from ..response import LIMITS as RESPONSE_LIMITS
+from .cover import Cover
 from .predictor import Predictor
 from .svd import ChannelSVD
 from .transfer_gain import FOREIGN_EFFECT
@@ -27,9 +28,10 @@ from .transfer_gain import FOREIGN_EFFECT
 KIND = "svd_attribute"
 # What is divided by is at least this.
 TINY = 1e-12
-# Tensors of the file and their axes: one letter an axis, the same letter the same length. SOURCE and PREDICTOR may be
-# absent, each as a whole.
+# Tensors of the file and their axes: one letter an axis, the same letter the same length. COVER, SOURCE and
+# PREDICTOR may be absent, each as a whole.
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
+COVER = {"cover.share": "HW", "cover.u": "CHp", "cover.s": "Cp", "cover.v": "CWp"}
 SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "1"}
 # Singular vectors have norm 1, up to the rounding of half precision; singular values are those of codes of unit
@@ -37,8 +39,9 @@ PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.
 VECTORS = Limits(low=-1.01, high=1.01, columns=1.01)
 VALUES = Limits(low=0.0, high=LARGEST, descending="weakly")
 LIMITS = {
-    **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v"), VECTORS),
-    **dict.fromkeys(("edit.s", "source.s", "source_spectrum", "target_spectrum"), VALUES),
+    **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v", "cover.u", "cover.v"), VECTORS),
+    **dict.fromkeys(("edit.s", "source.s", "cover.s", "source_spectrum", "target_spectrum"), VALUES),
+    "cover.share": Limits(low=0.0, high=1.0),
     "mlp.scale": Limits(low=1e-12),
     **RESPONSE_LIMITS,
 }
@@ -58,6 +61,7 @@ class SVDAttribute:
         predictor: The network that chose the singular values, where one did. The edit already holds its result.
         source: Leading atoms of the code that the attribute was learned from, by which its own code is recognised
             (transfer_gain.py); None for an attribute of several pairs, which has no own code.
+        cover: What it covers; None of one pair, of few pairs and of an older file, which is added only.
         response: How finished pictures answer its scale; None of an older file, whose strength is its scale.
     """
 
@@ -69,6 +73,7 @@ class SVDAttribute:
     info: dict[str, str] = field(default_factory=dict)
     predictor: Predictor | None = None
     source: ChannelSVD | None = None
+    cover: Cover | None = None
     response: Response | None = None
 
     @property
@@ -87,7 +92,7 @@ class SVDAttribute:
         return self.edit.s.shape[0]
 
     def report(self) -> str:
-        """Return in two or three lines what was learned: rank, noise level, size of the edit, share of its atoms."""
+        """Return in a few lines what was learned: rank, noise level, size of the edit, share of its atoms, cover."""
         energy = self.edit.s.double().square().sum(dim=0)
         size = float((energy.sum() / self.source_spectrum.double().square().sum().clamp(min=TINY)).sqrt())
         shares = [f"{n}: {energy[:n].sum() / energy.sum().clamp(min=TINY):.0%}" for n in (1, 2, 4, 8) if n <= self.rank]
@@ -99,6 +104,8 @@ class SVDAttribute:
         ]
         if self.source is not None:
             lines.append(f"learned from one pair; on any other picture {FOREIGN_EFFECT}")
+        if self.cover is not None:
+            lines.append(f"replaces what it covers: up to {float(self.cover.share.max()):.0%} of what lies at a place")
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
@@ -110,6 +117,8 @@ class SVDAttribute:
         tensors = dict(zip(ATOMS, (*self.edit, self.source_spectrum, self.target_spectrum), strict=True))
         if self.source is not None:
             tensors |= dict(zip(SOURCE, self.source, strict=True))
+        if self.cover is not None:
+            tensors |= dict(zip(COVER, (self.cover.share, *self.cover.source), strict=True))
         if self.predictor is not None:
             tensors |= dict(zip(PREDICTOR, self.predictor, strict=True))
         if self.response is not None:
@@ -129,11 +138,15 @@ class SVDAttribute:
         Raises:
             EditError: The file is not a whole SVD attribute of a known version.
         """
-        groups = (SOURCE, PREDICTOR, LAYOUT)
+        groups = (COVER, SOURCE, PREDICTOR, LAYOUT)
         tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), *groups, limits=LIMITS)
         source = None
         if "source.u" in tensors:
             source = ChannelSVD._make(tensors[name] for name in SOURCE)
+        cover = None
+        if "cover.share" in tensors:
+            share, *atoms = (tensors[name] for name in COVER)
+            cover = Cover(share, ChannelSVD._make(atoms))
         predictor = None
         if "mlp.w1" in tensors:
             predictor = Predictor._make(tensors[name] for name in PREDICTOR)
@@ -146,5 +159,6 @@ class SVDAttribute:
             info=info,
             predictor=predictor,
             source=source,
+            cover=cover,
             response=Response.of(tensors),
         )

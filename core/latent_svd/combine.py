@@ -9,7 +9,8 @@ import torch
 
 from ..errors import EditError
 from .attribute import SVDAttribute
-from .svd import ChannelSVD, orthonormalise, resize_atoms, trim
+from .cover import Cover
+from .svd import ChannelSVD, channel_svd, compose, orthonormalise, resize_atoms, trim
 from .transfer_gain import FOREIGN_GAIN
 
 # Noise levels that differ by at most this share are the same one.
@@ -66,7 +67,18 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
         target_sigma=_common([attribute.target_sigma for attribute in attributes]),
         info=info,
         source=source,
+        cover=_together([(weight, one.cover) for weight, one in weighted if one.cover is not None], height, width),
     )
+
+
+def _together(covers: list[tuple[float, Cover]], height: int, width: int) -> Cover | None:
+    """Return what several attributes cover: the largest share at each place, and the mean of their source codes."""
+    if not covers:
+        return None
+    resized = [(min(abs(weight), 1.0), cover.resized(height, width)) for weight, cover in covers]
+    share = torch.stack([weight * cover.share for weight, cover in resized]).amax(0)
+    source = torch.stack([compose(cover.source) for _, cover in resized]).mean(0)
+    return Cover(share, trim(channel_svd(source)))
 
 
 def _check_weighted(weighted: list[tuple[float, SVDAttribute]]) -> None:

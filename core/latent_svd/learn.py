@@ -3,7 +3,8 @@
 Integration gives each pair a code y that has the attribute. The attribute is the mean of the edits y - x: what differs
 among the pairs (the colours of hats) cancels, and what they share is brought back to the size of one pair's edit
 (transfer_gain.py). The mean edit is then weighted place by place (core/saliency.py), because a pair differs a little
-everywhere. The mean over pairs, the gain and the weight are ours, not the paper's.
+everywhere, and what it covers is measured (cover.py). The mean over pairs, the gain, the weight and the cover are ours,
+not the paper's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..response import WHOLE
 from ..saliency import FOCUS, saliency_weight
 from .attribute import SVDAttribute
 from .avi import Integration, LossWeights, QuadraticLoss, integrate
+from .cover import COVERING, measure_cover
 from .predictor import Predictor, train_predictor
 from .svd import ChannelSVD, channel_svd, standardise, trim
 from .transfer_gain import mean_edit_gain
@@ -42,22 +44,27 @@ class AttributeSettings:
         rank: Leading atoms of each code that take part; AUTOMATIC takes the share RANK_SHARE of all that there are.
         weights: Weights of the four terms of the loss.
         focus: How much must differ at a place for it to count, 0 or more; 0 counts every place alike.
+        covering: How much is taken to be covered of what several pairs show to be missing, 0 or more (cover.py); 0 adds
+            the edit and replaces nothing.
         keep: Atoms of the edit that are kept; None keeps twice the rank, as many as lie between two codes of that rank.
         training: Of the network that predicts the singular values; None takes the closed form.
 
     Raises:
-        EditError: focus is negative or not finite, or rank is negative.
+        EditError: focus or covering is negative or not finite, or rank is negative.
     """
 
     rank: int = AUTOMATIC
     weights: LossWeights = field(default_factory=LossWeights)
     focus: float = FOCUS
+    covering: float = COVERING
     keep: int | None = None
     training: Training | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.focus < float("inf"):
             raise EditError(f"focus is {self.focus}; 0 (every place counts) or more is accepted.")
+        if not 0 <= self.covering < float("inf"):
+            raise EditError(f"covering is {self.covering}; 0 (nothing is replaced) or more is accepted.")
         if self.rank < 0:
             raise EditError(f"rank is {self.rank}; 0 (automatic), or 1 or more, is accepted.")
 
@@ -107,6 +114,7 @@ def learn_attribute(
 
     mean_edit = edits.mean(dim=0)
     weight = saliency_weight(mean_edit, settings.focus)
+    cover = measure_cover(x, z, weight, settings.covering)
     if len(edits) > 1:
         gain = mean_edit_gain(weight * edits)
         own_code = None
@@ -122,6 +130,7 @@ def learn_attribute(
         info=dict(info or {}),
         predictor=predictor,
         source=own_code,
+        cover=cover,
         response=WHOLE,
     )
 
