@@ -14,22 +14,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from operator import mul
 from pathlib import Path
 
-from singular_edit.core import HDirection, SVDAttribute, load_hdirection
 from singular_edit.core.recipes import defaults
-from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.demo.architectures import UNET
-from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
-from singular_edit.demo.evaluation.evaluated import EvaluatedModel, open_model
+from singular_edit.demo.evaluation.evaluated import open_model
+from singular_edit.demo.evaluation.learned_files import LearnedFiles
 from singular_edit.demo.evaluation.score import HEADER, Score, score
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
 from torch import Tensor
 
-SINGLE_PAIRS = 8
 PICTURES_AT_ONCE = 40  # a batch of a session
 
 READOUT = "readout"
@@ -41,54 +38,17 @@ WAYS = ("unedited", "prompt swap from T", "prompt swap later", READOUT, OWN_PAIR
 Edit = Callable[[Session], Tensor]
 
 
-class LearnedFiles:
-    """What was learned of a model's attributes, in a folder, and is learned when it is first asked for.
-
-    Args:
-        model: The model.
-        folder: Where files are kept.
-        ships: Whether readouts come with the model.
-    """
-
-    def __init__(self, model: EvaluatedModel, folder: Path, *, ships: bool) -> None:
-        self._model = model
-        self._folder = folder
-        self._ships = ships
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def readout(self, name: str) -> HDirection:
-        """Return the readout of an attribute."""
-        path = readout_path(name) if self._ships else self._folder / f"{name}.readout.safetensors"
-        if not path.exists():
-            edits.readout(self._model, name).save(path)
-        return load_hdirection(path)
-
-    def mean_pair(self, name: str) -> SVDAttribute:
-        """Return the attribute of many pairs."""
-        path = self._folder / f"{name}.pairs.safetensors"
-        if not path.exists():
-            edits.svd_attribute(self._model, name, 0, PairSettings(count=defaults.PAIRS)).save(path)
-        return SVDAttribute.load(path)
-
-    def single_pairs(self, name: str) -> list[SVDAttribute]:
-        """Return attributes of one pair each."""
-        paths = [self._folder / f"{name}.pair{i}.safetensors" for i in range(SINGLE_PAIRS)]
-        if not all(path.exists() for path in paths):
-            for path, attribute in zip(paths, edits.single_pairs(self._model, name, SINGLE_PAIRS, 1), strict=True):
-                attribute.save(path)
-        return [SVDAttribute.load(path) for path in paths]
-
-
-def edit_of(way: str, learned: LearnedFiles, name: str) -> Edit:
-    """Return a way of editing by its label."""
+def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> Edit:
+    """Return a way of editing by its label; a readout edits until the progress ``end``."""
     if way == READOUT:
         readout = learned.readout(name)
-        return lambda s: edits.asyrp(s, readout)
+        settings = replace(edits.there(readout), edit_percent=end)
+        return lambda s: edits.asyrp(s, readout, settings)
     if way == MEAN_PAIR:
-        mean = learned.mean_pair(name)
+        mean = learned.svd(name)
         return lambda s: edits.svd_apply(s, mean)
     if way == ONE_PAIR:
-        singles = learned.single_pairs(name)
+        singles = learned.singles(name)
         return lambda s: edits.svd_one_foreign_pair(s, singles)
     return {
         "unedited": edits.unedited,
@@ -127,6 +87,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[defaults.STEPS])
     parser.add_argument("--guidance", type=float, nargs="+", default=[defaults.EDIT_GUIDANCE])
     parser.add_argument("--count", type=int, default=48, help="pictures an attribute")
+    parser.add_argument("--end", type=float, default=defaults.END_PERCENT, help="progress until which readouts edit")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first picture")
     parser.add_argument("--learned", type=Path, help="folder for what is learned; output/learned/MODEL, if left out")
     args = parser.parse_args()
@@ -137,7 +98,7 @@ def main() -> None:
     print(f"{args.model}, {args.count} pictures from seed {args.first}, from traces, euler\n")
     rows: dict[tuple[int, float], dict[str, dict[str, Score]]] = {}
     for name in names:
-        ways = {way: edit_of(way, learned, name) for way in args.ways}
+        ways = {way: edit_of(way, learned, name, args.end) for way in args.ways}
         for steps in args.steps:
             for cfg in args.guidance:
 

@@ -8,25 +8,24 @@ Without the option everything is learned.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from singular_edit.core import HDirection, load_hdirection
 from singular_edit.core.hspace.learn_direction import METHODS
 from singular_edit.core.layers import AUTO
-from singular_edit.core.recipes.settings import READOUT, LearnSettings
+from singular_edit.core.recipes.settings import LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import ARCHITECTURES, UNET
 from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.learned_files import LearnedFiles, kept
 
 SHIPPED = LearnSettings.for_method("combined")
 
 
 def readout(model: loader.DemoModel, attribute: str, args: argparse.Namespace) -> HDirection:
     """Return an attribute's readout: that of the files, or one learned at the shipped settings."""
-    return _kept(args.directions, f"{attribute}.{READOUT}", lambda: edits.readout(model, attribute, seed=args.seed))
+    return LearnedFiles(model, args.directions, seed=args.seed).readout(attribute)
 
 
 def moving_h(model: loader.DemoModel, attribute: str, args: argparse.Namespace) -> HDirection:
@@ -41,21 +40,7 @@ def moving_h(model: loader.DemoModel, attribute: str, args: argparse.Namespace) 
         recorded = edits.trajectories(model, attribute, settings, args.seed)
         return edits.h_direction(model, attribute, recorded, settings, seed=args.seed)
 
-    return _kept(args.directions, f"{attribute}.h", learn)
-
-
-def _kept(folder: Path | None, name: str, learn: Callable[[], HDirection]) -> HDirection:
-    """Return the direction in a folder's file, or learn it and leave it there."""
-    path = None if folder is None else folder / f"{name}.safetensors"
-    if path is not None and path.exists():
-        return load_hdirection(path)
-    began = time.perf_counter()
-    direction = learn()
-    print(f"{name} learned in {time.perf_counter() - began:.0f} s", flush=True)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        direction.save(path)
-    return direction
+    return kept(LearnedFiles(model, args.directions).path(attribute, "h"), load_hdirection, learn)
 
 
 def add_model_argument(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import argparse
 from itertools import product
 
 import torch
-from latent_svd_edits import SINGLE_PAIR_SEED, SINGLE_PAIRS
+from latent_svd_edits import SINGLE_PAIR_SEED
 from singular_edit.core import learn_attribute
 from singular_edit.core.latent_svd.apply import restore_channel_norm
 from singular_edit.core.latent_svd.svd import compose, standardise
@@ -20,6 +20,7 @@ from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.core.saliency import saliency_weight
 from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.learned_files import SINGLE_PAIRS
 from singular_edit.demo.evaluation.score import HEADER, psnr, score
 from singular_edit.demo.evaluation.session import Session
 from singular_edit.demo.faces import Faces

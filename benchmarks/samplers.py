@@ -4,7 +4,7 @@ The embedded U-Net draws new faces from "a face" with diffusers' schedulers, wit
 sampler that looks back at earlier steps takes it badly when an edit stops at once near the end: the last predictions
 jump, and what it extrapolates from them is noise. ``others`` is the share of the other attributes that stay, ``PSNR``
 is that of the edited picture to the same picture without the slider: it falls where a picture is damaged. Chosen by it:
-defaults.SLIDER_END_PERCENT. The recorded output is in benchmarks/results/samplers.txt.
+defaults.END_PERCENT. The recorded output is in benchmarks/results/samplers.txt.
 """
 
 from __future__ import annotations

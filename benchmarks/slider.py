@@ -40,16 +40,16 @@ from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import torch
-from singular_edit.core import HDirection, load_hdirection
+from singular_edit.core import HDirection
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.recipes.slide import Slide
 from singular_edit.core.response import Response
 from singular_edit.demo import faces
 from singular_edit.demo.architectures import UNET
-from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
-from singular_edit.demo.evaluation.evaluated import EvaluatedModel, open_model
+from singular_edit.demo.evaluation.evaluated import open_model
+from singular_edit.demo.evaluation.learned_files import LearnedFiles
 from singular_edit.demo.evaluation.score import others, psnr
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
 from torch import Tensor
@@ -99,18 +99,10 @@ def evenness(strengths: Tensor, pictures: Tensor, unedited: Tensor, swap: Tensor
     return correlation(strengths, progress(pictures, unedited, swap)), deficit(d), spread(d)
 
 
-def readout_of(model: EvaluatedModel, name: str, args: argparse.Namespace) -> HDirection:
-    """Return the readout that ships, or one that is learned or was learned before in --directions."""
-    kept = Path(args.directions) / f"{args.model}_{name}.safetensors" if args.directions else None
-    for path in (kept, readout_path(name) if args.model == UNET.name else None):
-        if path is not None and path.exists():
-            shipped = load_hdirection(path)
-            response = shipped.response or Response((EditSettings().strength,), (1.0,))
-            return shipped.with_response(response)
-    learned = edits.readout(model, name)
-    if kept is not None:
-        learned.save(kept)
-    return learned
+def readout_of(learned: LearnedFiles, name: str) -> HDirection:
+    """Return a readout; one without a response slides to the shipped scale."""
+    readout = learned.readout(name)
+    return readout.with_response(readout.response or Response((EditSettings().strength,), (1.0,)))
 
 
 def way_of(name: str, slide: Slide) -> At:
@@ -177,7 +169,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32, help="faces")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first face")
     parser.add_argument("--guidance", type=float, default=defaults.EDIT_GUIDANCE)
-    parser.add_argument("--directions", help="folder where learned readouts are kept")
+    parser.add_argument("--learned", type=Path, help="folder where learned readouts are kept")
     parser.add_argument("--ways", nargs="+", default=["shipped"], help="shipped, scale, or where it fades")
     parser.add_argument("--strip", type=Path, help="folder for strips of pictures")
     parser.add_argument("--shapes", action="store_true", help="true pictures alone")
@@ -186,6 +178,7 @@ def main() -> None:
         print_shapes(args.count, args.first)
         return
     model = open_model(args.model)
+    learned = LearnedFiles(model, args.learned, ships=args.model == UNET.name)
     print(f"{args.model}, {args.count} faces from seed {args.first}, guidance {args.guidance:g}; strengths -1 to 2")
     print("    " + " " * 27 + " ".join(f"{strength:5.1f}" for strength in STRENGTHS.tolist()) + "\n")
     header = f"{'':<38s} {'r, mean':>8s} {'lowest':>7s} {'deficit':>8s} {'spread':>7s} {'0':>8s}"
@@ -196,7 +189,7 @@ def main() -> None:
         ends = (edits.unedited(s), edits.prompt_swap(s))
         truth = model.counterfactuals(s.faces, name)
         slides = {
-            "readout": edits.asyrp_slide(s, readout_of(model, name, args)),
+            "readout": edits.asyrp_slide(s, readout_of(learned, name)),
             "Latent SVD, own pair": edits.svd_own_pair_slide(s),
         }
         for (label, slide), way in product(slides.items(), args.ways):

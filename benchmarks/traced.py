@@ -15,14 +15,14 @@ import argparse
 from collections.abc import Callable
 
 import traced_variants
-from singular_edit.core import load_hdirection, round_trip_psnr, sample_traced, traced_inversion
+from singular_edit.core import round_trip_psnr, sample_traced, traced_inversion
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.inversion import FIXED_POINT, TRACED
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import ARCHITECTURES, UNET
-from singular_edit.demo.attributes import readout_path
 from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation.learned_files import LearnedFiles
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import HELD_OUT, SOURCE, Session
 from torch import Tensor
@@ -55,7 +55,7 @@ def run_round_trips(model: loader.DemoModel, args: argparse.Namespace) -> None:
 
 def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
     """Print the scores of edits from fixed_point's codes and from traces."""
-    is_shipped = args.model == UNET.name
+    learned = LearnedFiles(model, None, ships=args.model == UNET.name)
     settings = None if args.strength is None else EditSettings(args.strength)
     shown = "where they are there" if args.strength is None else f"at strength {args.strength:g}"
     print(
@@ -63,7 +63,7 @@ def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
         f"own pair at strength {defaults.SVD_STRENGTH:g}\n"
     )
     for name in args.attributes:
-        readout = load_hdirection(readout_path(name)) if is_shipped else edits.readout(model, name)
+        readout = learned.readout(name)
         ways: dict[str, Callable[[Session], Tensor]] = {
             "unedited": edits.unedited,
             "readout": lambda s, readout=readout: edits.asyrp(s, readout, settings),

@@ -15,24 +15,18 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ...core import (
-    EditError,
-    HDirection,
-    RandomDirection,
-    SVDAttribute,
-    load_hdirection,
-)
+from ...core import EditError, RandomDirection
 from ...core.recipes import defaults
 from ...core.recipes.inversion import INVERSION_METHODS
-from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
+from ...core.recipes.settings import EditSettings
 from ..architectures import UNET
 from . import edits
 from .contact_sheet import SheetRows, contact_sheet
 from .evaluated import EvaluatedModel, open_model
+from .learned_files import LearnedFiles
 from .score import HEADER, Score, round_trip, score
 from .session import HELD_OUT, Session
 
-SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
 ROUND_TRIP_FACES = 16
 SHOWN = 2  # faces an attribute on the contact sheet
 ROWS = 13
@@ -61,20 +55,6 @@ class EvaluationSettings:
                 "at most 1, are accepted."
             )
 
-    def of(self, number: int) -> int:
-        """Return this share of a shipped number, 1 at least."""
-        return max(1, round(self.share * number))
-
-    def learning(self, method: str, bottleneck: tuple[int, int, int]) -> LearnSettings:
-        """Return the share of a method's shipped settings for an h of this shape."""
-        shipped = LearnSettings.for_method(method).for_bottleneck(bottleneck)
-        return replace(
-            shipped,
-            samples=self.of(shipped.samples),
-            training=replace(shipped.training, steps=self.of(shipped.training.steps)),
-            calibration_noises=self.of(shipped.calibration_noises),
-        )
-
 
 def run(
     output: Path,
@@ -102,10 +82,11 @@ def run(
     lines = [_setting(settings), *_round_trips(results, model), ""]
     print("\n".join(lines))
     rows: list[SheetRows] = []
+    learned = LearnedFiles(model, output, settings.share, settings.seed)
     with tqdm(total=len(attributes) * (ROWS + 2), unit="row") as bar:
         for name in attributes:
             bar.set_description(name)
-            table, shown = _attribute(output, results, model, name, bar)
+            table, shown = _attribute(results, learned, name, bar)
             lines += [*table, ""]
             rows += shown
             tqdm.write("\n".join([*table, ""]))
@@ -185,76 +166,29 @@ def _round_trips(results: Results, model: EvaluatedModel) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True)
-class LearnedFiles:
-    """Everything that is learned of one attribute."""
-
-    svd: SVDAttribute
-    singles: list[SVDAttribute]
-    readout: HDirection
-    direction: HDirection
-    difference: HDirection
-
-
-def _learned(output: Path, settings: EvaluationSettings, model: EvaluatedModel, name: str) -> LearnedFiles:
-    """Load what was learned of an attribute, or learn and save it."""
-
-    def path(kind: str) -> Path:
-        return output / f"{name}.{kind}.safetensors"
-
-    pairs = PairSettings(count=settings.of(defaults.PAIRS))
-    if not path("svd").exists():
-        edits.svd_attribute(model, name, settings.seed, pairs).save(path("svd"))
-    count = min(SINGLE_PAIRS, pairs.count)
-    singles = [path(f"pair{i}") for i in range(count)]
-    if not all(file.exists() for file in singles):
-        for file, attribute in zip(singles, edits.single_pairs(model, name, count, settings.seed + 1), strict=True):
-            attribute.save(file)
-    if not path("readout").exists():
-        plan = edits.learning_plan(model, name, settings.learning(READOUT, model.bottleneck))
-        tqdm.write(f"{name}, readout: {plan.cost.text()}")
-        edits.readout(model, name, plan.settings, seed=settings.seed).save(path("readout"))
-    if not (path("h").exists() and path("difference").exists()):
-        plan = edits.learning_plan(model, name, settings.learning("combined", model.bottleneck))
-        tqdm.write(f"{name}, learned dh: {plan.cost.text()}")
-        learning = plan.settings
-        recorded = edits.trajectories(model, name, learning, settings.seed)
-        for kind, method in (("difference", "difference"), ("h", "combined")):
-            direction = edits.h_direction(model, name, recorded, replace(learning, method=method), seed=settings.seed)
-            direction.save(path(kind))
-    return LearnedFiles(
-        SVDAttribute.load(path("svd")),
-        [SVDAttribute.load(file) for file in singles],
-        load_hdirection(path("readout")),
-        load_hdirection(path("h")),
-        load_hdirection(path("difference")),
-    )
-
-
-def _attribute(
-    output: Path, results: Results, model: EvaluatedModel, name: str, bar: tqdm
-) -> tuple[list[str], list[SheetRows]]:
+def _attribute(results: Results, learned: LearnedFiles, name: str, bar: tqdm) -> tuple[list[str], list[SheetRows]]:
     """Measure one attribute: the lines of its table, and its rows of the contact sheet."""
-    settings = results.settings
+    model, settings = learned.model, results.settings
     s = Session(model, model.sample(range(HELD_OUT, HELD_OUT + settings.count)), name)
     on_trace = replace(s, traced=True, cache={})
-    learned = _learned(output, settings, model, name)
+    svd, singles, readout = learned.svd(name), learned.singles(name), learned.readout(name)
+    direction, difference = learned.directions(name)
     bar.update()
-    symmetric = replace(edits.there(learned.direction), symmetric=True)
-    random = RandomDirection.like(learned.direction, settings.seed)
+    symmetric = replace(edits.there(direction), symmetric=True)
+    random = RandomDirection.like(direction, settings.seed)
     ways: dict[str, Callable[[], Tensor]] = {
         "unedited": lambda: edits.unedited(s),
         "prompt swap from T": lambda: edits.prompt_swap(s),
         f"prompt swap from step {defaults.SWAP_STEP}": lambda: edits.prompt_swap(s, defaults.SWAP_STEP),
         "Latent SVD, own pair": lambda: edits.svd_own_pair(s),
         "Latent SVD, own pair, traced": lambda: edits.svd_own_pair(on_trace),
-        "Latent SVD, one foreign pair": lambda: edits.svd_one_foreign_pair(s, learned.singles),
-        f"Latent SVD, mean of {settings.of(defaults.PAIRS)} pairs": lambda: edits.svd_apply(s, learned.svd),
-        "Asyrp, readout": lambda: edits.asyrp(s, learned.readout),
-        "Asyrp, readout, traced": lambda: edits.asyrp(on_trace, learned.readout),
-        "Asyrp, learned dh": lambda: edits.asyrp(s, learned.direction),
-        "Asyrp, difference dh": lambda: edits.asyrp(s, learned.difference),
-        "Asyrp, learned dh, symmetric": lambda: edits.asyrp(s, learned.direction, symmetric),
+        "Latent SVD, one foreign pair": lambda: edits.svd_one_foreign_pair(s, singles),
+        f"Latent SVD, mean of {learned.pairs} pairs": lambda: edits.svd_apply(s, svd),
+        "Asyrp, readout": lambda: edits.asyrp(s, readout),
+        "Asyrp, readout, traced": lambda: edits.asyrp(on_trace, readout),
+        "Asyrp, learned dh": lambda: edits.asyrp(s, direction),
+        "Asyrp, difference dh": lambda: edits.asyrp(s, difference),
+        "Asyrp, learned dh, symmetric": lambda: edits.asyrp(s, direction, symmetric),
         "Asyrp, random dh": lambda: edits.asyrp(s, random),
     }
     table = [f"{name:<34s}" + HEADER[34:]]
@@ -266,7 +200,7 @@ def _attribute(
         table.append(Score(*results.get(f"{name}, {label}", measure)).row(label))
         bar.update()
     few = Session(model, s.faces[:SHOWN], name, traced=True)
-    by_svd = [edits.svd_apply(few, learned.svd, strength) for strength in defaults.SHEET_STRENGTHS]
-    by_readout = [edits.asyrp(few, learned.readout, EditSettings(strength)) for strength in defaults.SHEET_STRENGTHS]
+    by_svd = [edits.svd_apply(few, svd, strength) for strength in defaults.SHEET_STRENGTHS]
+    by_readout = [edits.asyrp(few, readout, EditSettings(strength)) for strength in defaults.SHEET_STRENGTHS]
     bar.update()
     return table, [SheetRows(f"{name}\nLatent SVD", few, by_svd), SheetRows(f"{name}\nreadout", few, by_readout)]

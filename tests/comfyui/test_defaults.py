@@ -1,5 +1,7 @@
 """Every default stands once: what the nodes and the command line offer is what the recipes ship."""
 
+from types import SimpleNamespace
+
 import pytest
 from singular_edit import cli
 from singular_edit.core import QUALITIES
@@ -14,6 +16,7 @@ from singular_edit.core.recipes.settings import (
     PairSettings,
 )
 from singular_edit.core.recipes.start import AUTOMATIC_START
+from singular_edit.demo.evaluation.learned_files import LearnedFiles
 from singular_edit.demo.evaluation.run import EvaluationSettings
 from singular_edit.demo.networks import BOTTLENECK
 
@@ -90,5 +93,6 @@ def test_the_command_line_offers_them_too():
     args = cli._parser().parse_args(["evaluate"])
     shipped = EvaluationSettings()
     assert (args.count, args.share, args.seed) == (shipped.count, shipped.share, shipped.seed)
+    learned = LearnedFiles(SimpleNamespace(bottleneck=BOTTLENECK), None, shipped.share, shipped.seed)
     for method in ("combined", READOUT):
-        assert shipped.learning(method, BOTTLENECK) == LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)
+        assert learned.learning(method) == LearnSettings.for_method(method).for_bottleneck(BOTTLENECK)
