@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core.recipes.defaults import SLIDER_END_PERCENT
+from ..core.recipes.defaults import END_PERCENT
 from .attribute_patch import with_attribute
 from .inputs import (
     ARTIST,
@@ -54,7 +54,7 @@ class ApplyAttribute(io.ComfyNode):
                 advanced(
                     percent_input(
                         "end",
-                        SLIDER_END_PERCENT,
+                        END_PERCENT,
                         (
                             "Until which share of the steps it is applied: 1 is the last. "
                             "An earlier end leaves fine details alone. "

@@ -23,7 +23,7 @@ from ..core.hspace.readout import Readout
 from ..core.hspace.window import EditWindow
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.attributes import Attribute
-from ..core.recipes.defaults import SLIDER_END_PERCENT
+from ..core.recipes.defaults import END_PERCENT
 from ..core.recipes.settings import EditSettings
 from ..core.response import scale_of
 from ..core.samplers import is_euler
@@ -35,7 +35,7 @@ Replacement = Callable[[Any], Any]
 
 
 def with_attribute(
-    model: Any, attribute: Attribute, strength: float, *, start: float = 0.0, end: float = SLIDER_END_PERCENT
+    model: Any, attribute: Attribute, strength: float, *, start: float = 0.0, end: float = END_PERCENT
 ) -> Any:
     """Clone a MODEL that has an attribute applied whenever it samples.
 

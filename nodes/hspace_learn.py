@@ -18,7 +18,7 @@ from ..core.errors import check_sigmas
 from ..core.fitting import Training
 from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
 from ..core.layers import AUTO
-from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, EditSettings, LearnSettings
+from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, LearnSettings
 from ..core.recipes.start import AUTOMATIC_START
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
@@ -144,10 +144,7 @@ class HDirectionLearn(io.ComfyNode):
                 percent_input(
                     "end_percent",
                     SHIPPED.end_percent,
-                    (
-                        "Until which share of the steps it learns. Asyrp Sampler's edit_percent may go a little "
-                        f"further ({EditSettings().edit_percent:g}), because what was learned by then still holds."
-                    ),
+                    "Until which share of the steps it learns. Asyrp Sampler's edit_percent is best the same.",
                     lowest=0.05,
                 ),
                 io.String.Input(

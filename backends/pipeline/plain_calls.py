@@ -11,7 +11,7 @@ from ...core.errors import EditError
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.model_family import ModelFamily
 from ...core.recipes.attributes import Attribute, advised_strength, check_model, load_attribute
-from ...core.recipes.defaults import SLIDER_END_PERCENT
+from ...core.recipes.defaults import END_PERCENT
 from ...core.recipes.together import together
 from .arguments import Weighted, readouts_of
 from .learning import LOGGER
@@ -90,7 +90,7 @@ class PlainCalls:
         return SVDCallback(model, attribute, advised_strength(attribute) if strength is None else strength, size)
 
     @contextmanager
-    def slider(self, readouts: Weighted, *, until: float = SLIDER_END_PERCENT) -> Iterator[None]:
+    def slider(self, readouts: Weighted, *, until: float = END_PERCENT) -> Iterator[None]:
         """Apply readouts to every plain call of the pipeline inside a ``with`` block, with any scheduler.
 
         Args:

@@ -41,10 +41,11 @@ SLIDER_HIGH = 3.0
 RESPONSE_LOW = -1.0
 RESPONSE_HIGH = 1.4
 THERE = 1.0
-# Sampling progress until which a slider edits where any sampler may be at work. A little earlier than Asyrp's sampler
-# stops (EditSettings.edit_percent): samplers that look back at earlier steps damage a picture whose edit stops near the
-# end, ComfyUI's uni_pc most of all: python benchmarks/samplers.py
-SLIDER_END_PERCENT = 0.8
+# Sampling progress until which learning in h-space looks and edits in it are made. Later, an edit in few steps loses
+# more than it brings, and samplers that look back at earlier steps damage a picture, ComfyUI's uni_pc most of all:
+# python benchmarks/carry_over.py --ways readout --first 60000 --steps 10 25 --end 0.9
+# python benchmarks/samplers.py
+END_PERCENT = 0.8
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 # Sampling steps of a prepared picture, by its quality.

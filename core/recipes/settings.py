@@ -48,7 +48,7 @@ class LearnSettings:
     samples: int
     training: Training
     start_percent: float = AUTOMATIC_START
-    end_percent: float = 0.8
+    end_percent: float = defaults.END_PERCENT
     cfg: float = 1.0
     calibration_noises: int = defaults.CALIBRATION_NOISES
     effort: float = 1.0
@@ -126,8 +126,7 @@ class EditSettings:
     Attributes:
         strength: 0 changes nothing, 1 is as learned. The default is above 1, so that pictures which respond weakly
             change too: python benchmarks/hspace.py strengths
-        edit_percent: Progress until which the edit is made. It goes a little further than learning did: what was
-            learned by then still holds.
+        edit_percent: Progress until which the edit is made.
         boost_percent: Progress from which fresh noise is drawn; 1 is off.
         eta: Amount of fresh noise in boosted steps, 0 to 1.
         symmetric: Whether the edit moves the direction to the noise too; a baseline.
@@ -138,7 +137,7 @@ class EditSettings:
     """
 
     strength: float = 1.5
-    edit_percent: float = 0.9
+    edit_percent: float = defaults.END_PERCENT
     boost_percent: float = 1.0
     eta: float = 1.0
     symmetric: bool = False

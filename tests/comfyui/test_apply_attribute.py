@@ -8,7 +8,7 @@ from helpers.patches import controlnet, lora
 from singular_edit.core import EditError, Readout, combine_directions, load_hdirection
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.recipes.attributes import load_attribute
-from singular_edit.core.recipes.defaults import SLIDER_END_PERCENT as END
+from singular_edit.core.recipes.defaults import END_PERCENT as END
 from singular_edit.demo.attributes import readout_path, svd_path
 from singular_edit.demo.faces import ATTRIBUTES
 

@@ -11,7 +11,7 @@ from helpers.graph import Graph, assert_unchanged, weights
 from helpers.tensors import noise, relative
 from helpers.transformers import SHAPES, SIGMA, Transformer, learn, state
 from singular_edit.core import EditError, combine_directions, load_hdirection
-from singular_edit.core.recipes.defaults import SLIDER_END_PERCENT
+from singular_edit.core.recipes.defaults import END_PERCENT
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_learning_and_editing_leave_nothing_behind(graph, transformer, method, t
     loaded = load_hdirection(tmp_path / "direction.safetensors")
     assert loaded.layer == auto
     stock = transformer.sample(graph)
-    edited = transformer.sample(graph, sampler=graph.asyrp(loaded, edit_percent=SLIDER_END_PERCENT))
+    edited = transformer.sample(graph, sampler=graph.asyrp(loaded, edit_percent=END_PERCENT))
     assert torch.isfinite(edited).all()
     assert relative(edited, stock) > 1e-4
     applied = graph.run("ApplyAttribute", model=transformer.model, attribute=loaded, strength=1.0)[0]
