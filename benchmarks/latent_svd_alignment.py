@@ -14,7 +14,7 @@ import torch
 from latent_svd_edits import SINGLE_PAIR_SEED
 from singular_edit.core import learn_attribute
 from singular_edit.core.latent_svd.apply import restore_channel_norm
-from singular_edit.core.latent_svd.svd import compose, standardise
+from singular_edit.core.latent_svd.svd import channel_norm, compose, standardise
 from singular_edit.core.latent_svd.transfer_gain import FOREIGN_GAIN
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import PairSettings
@@ -77,7 +77,7 @@ def moved(image: Tensor, shift: Tensor, padding: str = "zeros") -> Tensor:
 def add(x: Tensor, change: Tensor) -> Tensor:
     """Add an edit of unit-variance codes to a code, as apply_attribute does; both [B, C, H, W]."""
     code, std = standardise(x)
-    return restore_channel_norm(code, code + change, saliency_weight(change).clamp(max=1)) * std
+    return restore_channel_norm(code + change, channel_norm(code), saliency_weight(change).clamp(max=1)) * std
 
 
 def best_shift(s: Session, x: Tensor, change: Tensor) -> Tensor:

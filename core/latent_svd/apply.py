@@ -2,11 +2,12 @@
 
     y = std * restore_channel_norm(x/std + gain * strength * edit)        std: standard deviation of the sample
 
-To an attribute of several pairs what it covers is added (cover.py), unless a band leaves the coarse atoms out.
+An attribute of several pairs also replaces what it covers (cover.py), unless a band leaves the coarse atoms out.
 The gain is 1 on the code that the attribute was learned from and larger on another code (transfer_gain.py). A sampler
-expects its noise at full size, so every channel must keep the norm it has in x. Scaling the whole channel would take
-contrast from places that were not to change, so the norm is restored where the edit lies. The paper's edit is x +
-strength*(y - x) (arXiv 2502.02225, section 4); the gain and where the norm is restored are ours.
+expects its noise at full size, so every channel must keep the norm that it has in x, or has with the covered part
+replaced. Scaling the whole channel would take contrast from places that were not to change, so the norm is restored
+where the edit lies. The paper's edit is x + strength*(y - x) (arXiv 2502.02225, section 4); the gain and where the norm
+is restored are ours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from ..errors import EditError, check_effect, check_latent
 from ..saliency import saliency_weight
 from .attribute import SVDAttribute
-from .cover import replacement
+from .cover import covered_norm, replacement
 from .svd import band_range, channel_norm, compose, resize_atoms, select, standardise
 from .transfer_gain import transfer_gain
 
@@ -74,10 +75,13 @@ def apply_attribute(
     edit = compose(resize_atoms(select(attribute.edit, first, last), *x.shape[-2:])).to(x.device)
     code, std = standardise(x.float())
     edited = code + transfer_gain(x, attribute.source) * strength * edit
+    norm = channel_norm(code)
     if attribute.cover is not None and first == 0:
-        edited = edited + replacement(attribute.cover, code, edit, strength)
+        cover = attribute.cover.resized(*x.shape[-2:])
+        edited = edited + replacement(cover, code, edit, strength)
+        norm = covered_norm(cover, code, strength)
     weight = saliency_weight(edit).clamp(max=1)
-    y = restore_channel_norm(code, edited, weight) * std
+    y = restore_channel_norm(edited, norm, weight) * std
     # Against the size of x: a code of one value has next to no standard deviation to be measured by.
     check_effect(y / x.float().abs().max().clamp(min=1e-12))
     if mask is not None:
@@ -95,23 +99,23 @@ def _check_mask(mask: Tensor, x: Tensor) -> None:
         )
 
 
-def restore_channel_norm(x: Tensor, y: Tensor, weight: Tensor, iterations: int = NEWTON_STEPS) -> Tensor:
-    """Scale y so that each channel has the norm it has in x, most where the weight is 1 and not at all where it is 0.
+def restore_channel_norm(y: Tensor, norm: Tensor, weight: Tensor, iterations: int = NEWTON_STEPS) -> Tensor:
+    """Scale y so that each channel has a norm, most where the weight is 1 and not at all where it is 0.
 
     The result is exp(t * weight) * y, with one t a channel by Newton's method; a last factor over the whole channel
     makes up for what the iterations leave. An exponential, because a factor linear in the weight, 1 + t * weight,
     reaches 0 where a strong edit is strongest.
 
     Args:
-        x: The code before the edit, [B, C, H, W].
-        y: The code after it, like x.
+        y: The code after the edit, [B, C, H, W].
+        norm: The norm of each channel, [B, C, 1, 1], such as the code had before.
         weight: Where the edit lies, [1, H, W] in [0, 1].
         iterations: Newton steps.
 
     Returns:
-        y with the channel norms of x, like x.
+        y with these norms.
     """
-    wanted = x.square().sum((-2, -1), keepdim=True)
+    wanted = norm.square()
     energy = y.square()
     t = torch.zeros_like(wanted)
     for _ in range(iterations):
@@ -120,4 +124,4 @@ def restore_channel_norm(x: Tensor, y: Tensor, weight: Tensor, iterations: int =
         slope = 2 * (scaled * weight).sum((-2, -1), keepdim=True)
         t = (t - excess / slope.clamp(min=1e-12)).clamp(-MAX_EXPONENT, MAX_EXPONENT)
     y = torch.exp(t * weight) * y
-    return y * (channel_norm(x) / channel_norm(y).clamp(min=1e-12))
+    return y * (norm / channel_norm(y).clamp(min=1e-12))

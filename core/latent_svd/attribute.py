@@ -31,7 +31,14 @@ TINY = 1e-12
 # Tensors of the file and their axes: one letter an axis, the same letter the same length. COVER, SOURCE and
 # PREDICTOR may be absent, each as a whole.
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
-COVER = {"cover.share": "HW", "cover.u": "CHp", "cover.s": "Cp", "cover.v": "CWp"}
+COVER = {
+    "cover.share": "HW",
+    "cover.u": "CHp",
+    "cover.s": "Cp",
+    "cover.v": "CWp",
+    "cover.source_energy": "C",
+    "cover.target_energy": "C",
+}
 SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "1"}
 # Singular vectors have norm 1, up to the rounding of half precision; singular values are those of codes of unit
@@ -42,6 +49,8 @@ LIMITS = {
     **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v", "cover.u", "cover.v"), VECTORS),
     **dict.fromkeys(("edit.s", "source.s", "cover.s", "source_spectrum", "target_spectrum"), VALUES),
     "cover.share": Limits(low=0.0, high=1.0),
+    "cover.source_energy": Limits(low=0.0),
+    "cover.target_energy": Limits(low=0.0),
     "mlp.scale": Limits(low=1e-12),
     **RESPONSE_LIMITS,
 }
@@ -118,7 +127,8 @@ class SVDAttribute:
         if self.source is not None:
             tensors |= dict(zip(SOURCE, self.source, strict=True))
         if self.cover is not None:
-            tensors |= dict(zip(COVER, (self.cover.share, *self.cover.source), strict=True))
+            share, source, *energies = self.cover
+            tensors |= dict(zip(COVER, (share, *source, *energies), strict=True))
         if self.predictor is not None:
             tensors |= dict(zip(PREDICTOR, self.predictor, strict=True))
         if self.response is not None:
@@ -145,8 +155,8 @@ class SVDAttribute:
             source = ChannelSVD._make(tensors[name] for name in SOURCE)
         cover = None
         if "cover.share" in tensors:
-            share, *atoms = (tensors[name] for name in COVER)
-            cover = Cover(share, ChannelSVD._make(atoms))
+            share, u, s, v, *energies = (tensors[name] for name in COVER)
+            cover = Cover(share, ChannelSVD(u, s, v), *energies)
         predictor = None
         if "mlp.w1" in tensors:
             predictor = Predictor._make(tensors[name] for name in PREDICTOR)

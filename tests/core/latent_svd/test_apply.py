@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from singular_edit.core import EditError, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.apply import restore_channel_norm
+from singular_edit.core.latent_svd.svd import channel_norm
 from singular_edit.core.saliency import saliency_weight
 from torch.nn import functional as F
 
@@ -124,7 +125,7 @@ def test_the_norm_comes_back_where_the_edit_lies(seed, size, shape):
     edited_columns = max(1, shape[3] // 3)
     edit = torch.zeros(shape[1:])
     edit[..., :edited_columns] = size * noise(shape, seed + 1)[0, ..., :edited_columns]
-    y = restore_channel_norm(x, x + edit, saliency_weight(edit).clamp(max=1))
+    y = restore_channel_norm(x + edit, channel_norm(x), saliency_weight(edit).clamp(max=1))
     assert torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-3)
     if shape[3] == 16 and size < 1:
         assert torch.allclose(y[..., 8:], x[..., 8:], atol=1e-4)  # nothing was edited there
@@ -139,7 +140,7 @@ def test_a_strong_edit_still_shows_where_it_is_strongest():
     peaks = []
     for size in (1.0, 3.0, 9.0, 27.0):
         edit = size * WINDOW.expand(4, 16, 16)
-        y = restore_channel_norm(x, x + edit, saliency_weight(edit).clamp(max=1))
+        y = restore_channel_norm(x + edit, channel_norm(x), saliency_weight(edit).clamp(max=1))
         peaks.append(float(y[..., 7:9, 7:9].mean()))
     assert min(peaks) > 0.6
     assert peaks[2] > peaks[0]
@@ -149,7 +150,7 @@ def test_the_norm_comes_back_where_no_place_stands_out_or_nothing_was_edited():
     x = noise((1, 4, 16, 16), 0)
     everywhere = torch.ones(1, 16, 16)
     nowhere = torch.zeros(1, 16, 16)
-    assert torch.allclose(restore_channel_norm(x, 2 * x, everywhere), x, atol=1e-5)
-    assert torch.allclose(restore_channel_norm(x, 0.5 * x, everywhere), x, atol=1e-5)
-    assert torch.allclose(restore_channel_norm(x, 3 * x, nowhere), x, atol=1e-5)
-    assert torch.isfinite(restore_channel_norm(x, torch.zeros_like(x), nowhere)).all()
+    assert torch.allclose(restore_channel_norm(2 * x, channel_norm(x), everywhere), x, atol=1e-5)
+    assert torch.allclose(restore_channel_norm(0.5 * x, channel_norm(x), everywhere), x, atol=1e-5)
+    assert torch.allclose(restore_channel_norm(3 * x, channel_norm(x), nowhere), x, atol=1e-5)
+    assert torch.isfinite(restore_channel_norm(torch.zeros_like(x), channel_norm(x), nowhere)).all()

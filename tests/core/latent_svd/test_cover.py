@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers.tensors import noise
 from singular_edit.core import SVDAttribute, apply_attribute, combine_attributes, learn_attribute
-from singular_edit.core.latent_svd.cover import MIN_PAIRS, Cover, measure_cover, replacement
-from singular_edit.core.latent_svd.svd import channel_svd, compose
+from singular_edit.core.latent_svd.cover import MIN_PAIRS, Cover, covered_norm, measure_cover, replacement
+from singular_edit.core.latent_svd.svd import channel_norm, channel_svd, compose
 from singular_edit.core.saliency import local_mean
 
 SIZE = 16
@@ -27,6 +27,11 @@ def pairs(count=24):
     x = noise((count, 4, SIZE, SIZE), 0)
     covered = torch.where(weight() > 0, torch.tensor(1.5), x)
     return x, covered, x + 1.5 * weight()
+
+
+def cover_of(beneath):
+    """Return a cover of the whole region over a source code, [4, H, W]."""
+    return Cover(weight()[0], channel_svd(beneath), torch.full((4,), 2.0), torch.full((4,), 3.0))
 
 
 def test_what_is_the_same_whatever_was_there_is_covered_and_what_is_added_is_not():
@@ -66,7 +71,7 @@ def test_a_covered_place_comes_out_alike_on_every_picture():
 def test_taking_away_brings_back_what_adding_covered():
     beneath = torch.full((4, SIZE, SIZE), 0.3)
     edit = 1.5 * weight().expand(4, -1, -1)
-    cover = Cover(weight()[0], channel_svd(beneath))
+    cover = cover_of(beneath)
     plain = beneath[None]
     with_it = plain + edit + replacement(cover, plain, edit, 1.0)
     without = with_it - edit + replacement(cover, with_it, edit, -1.0)
@@ -78,12 +83,29 @@ def test_taking_away_brings_back_what_adding_covered():
 
 
 def test_no_more_than_all_is_replaced():
-    cover = Cover(weight()[0], channel_svd(torch.ones(4, SIZE, SIZE)))
+    cover = cover_of(torch.ones(4, SIZE, SIZE))
     x = noise((1, 4, SIZE, SIZE), 0)
     edit = torch.zeros(4, SIZE, SIZE)
     half, whole, beyond = (replacement(cover, x, edit, strength) for strength in (0.5, 1.0, 3.0))
     assert torch.allclose(2 * half, whole)
     assert torch.equal(whole, beyond)
+
+
+def test_a_channel_has_the_norm_that_targets_have_where_it_is_covered():
+    x = noise((2, 4, SIZE, SIZE), 0)
+    cover = cover_of(torch.ones(4, SIZE, SIZE))
+    places = weight().sum()
+    elsewhere = ((1 - weight()) * x.square()).sum((-2, -1))
+    for strength, energy in ((1.0, 3.0), (2.0, 3.0), (-1.0, 2.0)):
+        assert torch.allclose(covered_norm(cover, x, strength)[..., 0, 0].square(), elsewhere + energy * places)
+    assert torch.allclose(covered_norm(cover, x, 1e-9), channel_norm(x))
+
+
+def test_energies_are_those_of_the_pairs():
+    x, covered, _ = pairs()
+    cover = measure_cover(x, covered, weight(), covering=1.0)
+    assert torch.allclose(cover.target_energy, torch.full((4,), 1.5**2), rtol=0.05)
+    assert torch.allclose(cover.source_energy, x[..., *REGION].square().mean((0, 2, 3)), rtol=0.1)
 
 
 def test_a_file_keeps_it(tmp_path):
