@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.latents import latent_of
+from ..backends.comfyui.svd_sampling import warn_where_foreign
 from ..core.errors import EditError
 from ..core.latent_svd.apply import apply_attribute
 from ..core.latent_svd.atoms import SWAPS, swap_atoms
@@ -146,6 +147,8 @@ class StrengthSweep(io.ComfyNode):
         attribute = attribute_of(attribute, "attribute")
         edited: list[Tensor] = []
         labels: list[str] = []
+        if first or last:
+            warn_where_foreign(samples, attribute)
         for i in range(count):
             strength = round(first + (last - first) * i / max(count - 1, 1), 6)
             if strength == 0:

@@ -122,10 +122,16 @@ def apply_to_latent(latent: Tensor, attribute: SVDAttribute, strength: float, **
         EditError: As apply_attribute does.
     """
     edited = apply_attribute(latent, attribute, strength, **options)
-    note = foreign_note(latent, attribute.source, attribute.name) if strength else None
+    if strength:
+        warn_where_foreign(latent, attribute)
+    return edited
+
+
+def warn_where_foreign(latent: Tensor, attribute: SVDAttribute) -> None:
+    """Warn where an attribute was learned from one pair of another picture than this latent's, [B, C, H, W]."""
+    note = foreign_note(latent, attribute.source, attribute.name)
     if note is not None:
         warn(note)
-    return edited
 
 
 def sample_svd_comfy(  # noqa: PLR0917
