@@ -28,6 +28,7 @@ from singular_edit.core.fitting import Training
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.hspace.networks import CombinedDirection, ImplicitDirection
 from singular_edit.core.hspace.readout import Readout
+from singular_edit.core.latent_svd.cover import MIN_PAIRS
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.recipes.attributes import Attribute, advised_strength, describe, load_attribute
 from torch import Tensor
@@ -47,7 +48,7 @@ ODD_TEXTS = (
     *("k" * 100_000, '{"sigma": 1e999}', '{"sigma": -1, "target_sigma": 1}', '{"a": 1, "a": 2}', "a\nb\r\u202e"),
 )
 LARGEST_TENSOR = 2**20
-NAMES = ("table", "vector", "implicit", "combined", "readout", "sum", "svd", "svd_mlp")
+NAMES = ("table", "vector", "implicit", "combined", "readout", "sum", "svd", "svd_mlp", "svd_cover")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -81,7 +82,7 @@ def honest() -> dict[str, Attribute]:
     readout = Readout.fresh(CHANNELS, 4, PLACE, 1.0, steps, generator=generator, info=info)
     readout.tensors["out.weight"].copy_(0.1 * noise(*readout.tensors["out.weight"].shape))
     table = TableDirection(steps, {"table": noise(4, CHANNELS, 4, 4)}, info)
-    source, target = noise(2, 4, SIDE, SIDE, seed=1), noise(2, 4, SIDE, SIDE, seed=2)
+    source, target = (noise(MIN_PAIRS, 4, SIDE, SIDE, seed=seed) for seed in (1, 2))
     network_settings = AttributeSettings(rank=3, training=Training(2, 1e-3, 1, 0))
     return {
         "table": table,
@@ -91,7 +92,8 @@ def honest() -> dict[str, Attribute]:
         "readout": readout,
         "sum": combine_directions([(1.0, table), (-0.5, readout)]),
         "svd": learn_attribute(source[:1], target[:1], AttributeSettings(rank=3), info=info),
-        "svd_mlp": learn_attribute(source, target, network_settings, sigma=2.0, info=info),
+        "svd_mlp": learn_attribute(source[:2], target[:2], network_settings, sigma=2.0, info=info),
+        "svd_cover": learn_attribute(source, target, AttributeSettings(rank=3), info=info),
     }
 
 
