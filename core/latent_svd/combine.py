@@ -72,11 +72,11 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
 
 
 def _together(covers: list[tuple[float, Cover]], height: int, width: int) -> Cover | None:
-    """Return what several attributes cover: the largest share at each place, over the mean of their source codes."""
+    """Return what several attributes cover: shares add with their weights, over the mean of their source codes."""
     if not covers:
         return None
-    resized = [(min(abs(weight), 1.0), cover.resized(height, width)) for weight, cover in covers]
-    share = torch.stack([weight * cover.share for weight, cover in resized]).amax(0)
+    resized = [(weight, cover.resized(height, width)) for weight, cover in covers]
+    share = torch.stack([weight * cover.share for weight, cover in resized]).sum(0).abs().clamp(max=1)
     source = torch.stack([compose(cover.source) for _, cover in resized]).mean(0)
     energies = (torch.stack(of_one).mean(0) for of_one in zip(*(cover[2:] for _, cover in resized), strict=True))
     return Cover(share, trim(channel_svd(source)), *energies)

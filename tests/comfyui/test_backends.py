@@ -134,6 +134,7 @@ def test_a_readout_edits_alike(graph, demo, cfg):
     """Asyrp Sampler inside ComfyUI and the core on diffusers: same code, same readout, same guidance."""
     from singular_edit.core import EditWindow, Readout, sample_asyrp
     from singular_edit.core.hspace.strength import bind_edit
+    from singular_edit.core.recipes.defaults import END_PERCENT
 
     sigmas = demo.sigmas(12)
     generator = torch.Generator().manual_seed(0)
@@ -141,7 +142,7 @@ def test_a_readout_edits_alike(graph, demo, cfg):
     readout.tensors["out.weight"].normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
     start = noise(SHAPE, 1) * (1 + sigmas[0] ** 2) ** 0.5
     denoise = demo.denoiser("a face", cfg=cfg)
-    window = EditWindow(demo.percent_to_sigma(0.9), edit_from=readout.start)
+    window = EditWindow(demo.percent_to_sigma(END_PERCENT), edit_from=readout.start)
     with torch.inference_mode():
         theirs = sample_asyrp(denoise, start, sigmas, bind_edit(readout, 1.2, sigmas, window), window)
         plain = sample_euler(denoise, start, sigmas)

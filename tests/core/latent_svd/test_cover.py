@@ -144,5 +144,15 @@ def test_attributes_together_cover_what_either_covers():
     x, covered, added = pairs()
     one, other = learn_attribute(x, covered), learn_attribute(x, added)
     together = combine_attributes([(1.0, one), (0.5, other)])
-    assert torch.allclose(together.cover.share, torch.maximum(one.cover.share, 0.5 * other.cover.share), atol=1e-6)
+    shares = one.cover.share + 0.5 * other.cover.share
+    assert torch.allclose(together.cover.share, shares.clamp(max=1), atol=1e-6)
+    assert torch.allclose(combine_attributes([(0.5, one)]).cover.share, 0.5 * one.cover.share)
     assert combine_attributes([(1.0, replace(one, cover=None))]).cover is None
+
+
+def test_an_attribute_and_its_opposite_cover_nothing():
+    x, covered, _ = pairs()
+    attribute = learn_attribute(x, covered)
+    nothing = combine_attributes([(1.0, attribute), (-1.0, attribute)])
+    code = noise((1, 4, SIZE, SIZE), 1)
+    assert torch.allclose(apply_attribute(code, nothing, 1.0), code, atol=1e-4)
