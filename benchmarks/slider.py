@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32, help="faces")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first face")
     parser.add_argument("--guidance", type=float, default=defaults.EDIT_GUIDANCE)
-    parser.add_argument("--learned", type=Path, help="folder where learned readouts are kept")
+    parser.add_argument("--learned", type=Path, help="folder where this model's learned readouts are kept")
     parser.add_argument("--ways", nargs="+", default=["shipped"], help="shipped, scale, or where it fades")
     parser.add_argument("--strip", type=Path, help="folder for strips of pictures")
     parser.add_argument("--shapes", action="store_true", help="true pictures alone")

@@ -144,7 +144,7 @@ class HDirectionLearn(io.ComfyNode):
                 percent_input(
                     "end_percent",
                     SHIPPED.end_percent,
-                    "Until which share of the steps it learns. Asyrp Sampler's edit_percent is best the same.",
+                    "Until which share of the steps it learns. Use the same edit_percent in Asyrp Sampler.",
                     lowest=0.05,
                 ),
                 io.String.Input(

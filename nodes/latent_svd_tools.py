@@ -147,10 +147,10 @@ class StrengthSweep(io.ComfyNode):
         attribute = attribute_of(attribute, "attribute")
         edited: list[Tensor] = []
         labels: list[str] = []
-        if first or last:
+        strengths = [round(first + (last - first) * i / max(count - 1, 1), 6) for i in range(count)]
+        if any(strengths):
             warn_where_foreign(samples, attribute)
-        for i in range(count):
-            strength = round(first + (last - first) * i / max(count - 1, 1), 6)
+        for strength in strengths:
             if strength == 0:
                 # The input's own numbers.
                 edited.append(latent["samples"].clone())

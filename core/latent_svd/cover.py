@@ -34,8 +34,8 @@ from .svd import ChannelSVD, channel_svd, compose, resize_atoms, trim
 
 # Fewer pairs do not tell what is left from what happens to be alike.
 MIN_PAIRS = 8
-# A target's code at T_x has kept some of what its picture in the end covers: it left the source's way a few steps
-# before. Chosen by: python benchmarks/latent_svd.py ablation --first 60000 --variants default covering
+# A target's code at T_x still holds some of what its finished picture covers, because the prompts branched only a few
+# steps before. Chosen by: python benchmarks/latent_svd.py ablation --first 60000 --variants default covering
 COVERING = 3.0
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from ...core import HDirection, SVDAttribute, load_hdirection
+from ...core.hspace.trajectories import Trajectories
 from ...core.recipes import defaults
 from ...core.recipes.settings import READOUT, LearnSettings, PairSettings
 from ..attributes import readout_path
@@ -77,14 +79,8 @@ class LearnedFiles:
     def singles(self, name: str) -> list[SVDAttribute]:
         """Return attributes of one pair each."""
         count = min(SINGLE_PAIRS, self.pairs)
-        learned: list[SVDAttribute] = []
-
-        def learn(i: int) -> SVDAttribute:
-            if not learned:
-                learned.extend(edits.single_pairs(self.model, name, count, self.seed + 1))
-            return learned[i]
-
-        return [kept(self.path(name, f"pair{i}"), SVDAttribute.load, lambda i=i: learn(i)) for i in range(count)]
+        learned = cache(lambda: edits.single_pairs(self.model, name, count, self.seed + 1))
+        return [kept(self.path(name, f"pair{i}"), SVDAttribute.load, lambda i=i: learned()[i]) for i in range(count)]
 
     def readout(self, name: str) -> HDirection:
         """Return the readout."""
@@ -98,13 +94,14 @@ class LearnedFiles:
 
     def directions(self, name: str) -> tuple[HDirection, HDirection]:
         """Return the direction that moves h, and that of method difference; both are of the same trajectories."""
-        recorded = []
+
+        @cache
+        def recorded() -> tuple[LearnSettings, Trajectories]:
+            settings = self._plan(name, "combined", "learned dh")
+            return settings, edits.trajectories(self.model, name, settings, self.seed)
 
         def learn(method: str) -> HDirection:
-            if not recorded:
-                settings = self._plan(name, "combined", "learned dh")
-                recorded.append((settings, edits.trajectories(self.model, name, settings, self.seed)))
-            settings, trajectories = recorded[0]
+            settings, trajectories = recorded()
             settings = replace(settings, method=method)
             return edits.h_direction(self.model, name, trajectories, settings, seed=self.seed)
 
