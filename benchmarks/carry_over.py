@@ -19,6 +19,7 @@ from operator import mul
 from pathlib import Path
 
 from singular_edit.core.recipes import defaults
+from singular_edit.core.recipes.settings import READOUT
 from singular_edit.demo.architectures import UNET
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.evaluated import open_model
@@ -29,7 +30,6 @@ from torch import Tensor
 
 PICTURES_AT_ONCE = 40  # a batch of a session
 
-READOUT = "readout"
 OWN_PAIR = "Latent SVD, own pair"
 MEAN_PAIR = f"Latent SVD, mean of {defaults.PAIRS} pairs"
 ONE_PAIR = "Latent SVD, one foreign pair"

@@ -41,7 +41,7 @@ def atoms_of(model: DemoModel) -> int:
     return min(model.latent_shape[1:])
 
 
-def mixing(s: Session, strength: float = defaults.SVD_STRENGTH) -> Tensor:
+def mixing(s: Session, strength: float = defaults.THERE) -> Tensor:
     """Edit by x + strength*(z - x) of the picture's own pair, at the norm of x: no SVD."""
     x = s.source_code(defaults.T_X_STEP)
     z = s.target_code()
@@ -108,7 +108,7 @@ def run_edits(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
         f"{len(drawn)} held-out renders an attribute, inverted; euler, {defaults.STEPS} steps, "
         f"guidance {defaults.EDIT_GUIDANCE:g}; pairs branch at the latest of steps {branch_steps} that will do, "
         f"T_x = step {defaults.T_X_STEP}, rank {RANK_SHARE:.0%} of all, {LossWeights()}, "
-        f"strength {defaults.SVD_STRENGTH:g}\n"
+        f"strength {defaults.THERE:g}\n"
     )
     curves = {}
     for name in args.attributes:
@@ -179,7 +179,7 @@ class Variant:
 
     pair: PairSettings = field(default_factory=PairSettings)
     learning: AttributeSettings = field(default_factory=AttributeSettings)
-    strength: float = defaults.SVD_STRENGTH
+    strength: float = defaults.THERE
     apply: edits.Apply = apply_attribute
 
     def own_pair(self, s: Session) -> Tensor:
@@ -262,7 +262,7 @@ def run_ablation(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> No
     rows = {label: row for label, row in variants(atoms_of(model)).items() if label.startswith(tuple(args.variants))}
     print(
         f"{len(drawn)} held-out renders an attribute; one change at a time from: {LossWeights()}, "
-        f"k {RANK_SHARE:.0%} of all, T_x step {defaults.T_X_STEP}, delta 0, strength {defaults.SVD_STRENGTH:g}, "
+        f"k {RANK_SHARE:.0%} of all, T_x step {defaults.T_X_STEP}, delta 0, strength {defaults.THERE:g}, "
         "closed form. Per cell success/others/PSNR dB\n"
     )
     for name in args.attributes:

@@ -60,7 +60,7 @@ def run_edits(model: loader.DemoModel, args: argparse.Namespace) -> None:
     shown = "where they are there" if args.strength is None else f"at strength {args.strength:g}"
     print(
         f"{args.count} held-out renders an attribute; euler, {defaults.STEPS} steps; readouts {shown}, "
-        f"own pair at strength {defaults.SVD_STRENGTH:g}\n"
+        f"own pair at strength {defaults.THERE:g}\n"
     )
     for name in args.attributes:
         readout = learned.readout(name)

@@ -144,7 +144,7 @@ def _slide(
             by_readout.append(edits.asyrp(s, readout, EditSettings(strength)) if strength else by_svd[-1])
             bar.update()
         rows += [SheetRows(f"{name}\nLatent SVD", s, by_svd), SheetRows(f"{name}\nreadout", s, by_readout)]
-        svd_shown = by_svd[defaults.SHEET_STRENGTHS.index(defaults.SVD_STRENGTH)]
+        svd_shown = by_svd[defaults.SHEET_STRENGTHS.index(defaults.THERE)]
         readout_shown = by_readout[defaults.SHEET_STRENGTHS.index(advised_strength(readout))]
         table.append(score(s, svd_shown).row(f"{name}, Latent SVD"))
         table.append(score(s, readout_shown).row(f"{name}, readout"))

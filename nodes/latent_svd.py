@@ -10,14 +10,14 @@ from torch import Tensor
 from ..backends.comfyui.latents import latent_mask, latent_of
 from ..backends.comfyui.svd_sampling import apply_to_latent
 from ..core.latent_svd.attribute import SVDAttribute
-from ..core.recipes.defaults import SVD_STRENGTH
+from ..core.recipes.defaults import THERE
 from .inputs import ADVANCED, SVD_STRENGTH_TOOLTIP, atoms_inputs, attribute_of, strength_input, svd_attribute_input
 
 
 def _strength_input() -> io.Float.Input:
     return strength_input(
         "strength",
-        SVD_STRENGTH,
+        THERE,
         SVD_STRENGTH_TOOLTIP,
     )
 

@@ -13,7 +13,7 @@ from ..backends.comfyui.svd_sampling import Edit, sample_svd_comfy
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
 from ..core.latent_svd.attribute import SVDAttribute
-from ..core.recipes.defaults import SVD_STRENGTH, T_X_PERCENT
+from ..core.recipes.defaults import T_X_PERCENT, THERE
 from ..core.samplers import is_euler
 from .inputs import (
     ADVANCED,
@@ -54,7 +54,7 @@ class SVDSampler(io.ComfyNode):
                 ),
                 strength_input(
                     "strength",
-                    SVD_STRENGTH,
+                    THERE,
                     f"{SVD_STRENGTH_TOOLTIP} If several steps are edited, each gets an equal share.",
                 ),
                 percent_input(

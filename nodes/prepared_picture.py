@@ -22,10 +22,9 @@ from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
 from ..core.errors import EditError
 from ..core.inversion.traced import Trace
-from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
-from ..core.recipes.edit import cut_at
-from ..core.recipes.slide import Parts, Slide, sampled_steps
+from ..core.recipes.edit import cut_at, scale_after
+from ..core.recipes.slide import sampled_steps, slide_of
 from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .traced_sampler import traced_sampler
@@ -113,25 +112,23 @@ def edited_pictures(
     plain_attribute, factor = with_scale(attribute), guidance_factor(attribute, picture.prompts.cfg)
     check_fits(attribute, picture.model.model)
 
-    def run(scale: float, first: int = 0, last: int | None = None, start: Tensor | None = None) -> Tensor:
+    def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
+        scale = scale_after(attribute, scale, first)
+        if state is None and scale == 0 and picture.trace is not None:
+            return _traced_state(picture, last)
+        if state is not None and first == last:
+            return state
         model = with_attribute(picture.model, plain_attribute, factor * scale, end=until) if scale else picture.model
-        sigmas = picture.sigmas[first : None if last is None else last + 1]
-        return _sampled(picture, model, sigmas, start, mask=mask, progress=progress) if len(sigmas) > 1 else start
+        return _sampled(picture, model, picture.sigmas[first : last + 1], state, mask=mask, progress=progress)
 
-    def sample(scale: float) -> Tensor:
-        return decoded(picture.vae, run(scale)) if scale else picture.rebuilt.clone()
-
-    def state(scale: float, place: float) -> Tensor:
-        if scale == 0 and picture.trace is not None:
-            return _traced_state(picture, _cut(picture, attribute, place))
-        return run(scale, last=_cut(picture, attribute, place))
-
-    def finish(mixture: Tensor, place: float, scale: float) -> Tensor:
-        # An SVD attribute has acted by then.
-        later = 0.0 if isinstance(attribute, SVDAttribute) else scale
-        return decoded(picture.vae, run(later, _cut(picture, attribute, place), start=mixture))
-
-    slide = Slide(sample, attribute.response, Parts(state, finish))
+    slide = slide_of(
+        run,
+        attribute.response,
+        steps=picture.steps,
+        cut=partial(_cut, picture, attribute),
+        decode=partial(decoded, picture.vae),
+        known={0.0: picture.rebuilt.clone()},
+    )
     edited = [slide.at(strength, absolute=absolute, fade=fade) for strength in strengths]
     # What is mixed may lie beyond white; strength 0 is left bit for bit.
     return [one.clamp(0, 1) for one in edited] if fade else edited

@@ -30,17 +30,18 @@ SWAP_PERCENT = 0.24
 T_X_STEP = round(T_X_PERCENT * STEPS)
 BRANCH_STEPS = tuple(round(percent * STEPS) for percent in BRANCH_PERCENTS)
 SWAP_STEP = round(SWAP_PERCENT * STEPS)
-# Strength of an SVD attribute: 1 is the whole attribute, on its own code and on others.
-SVD_STRENGTH = 1.0
+# The strength at which an attribute is there, to begin with: 1 is a whole SVD attribute, on its own code and on others,
+# and the full scale of one that carries a response (slide.py):
+# python benchmarks/slider.py
+THERE = 1.0
 # The range of a slider of strength. Below and above, a picture is damaged more than it changes:
 # python benchmarks/hspace.py strengths --strengths -3 -2 -1 1 2 3 4
 SLIDER_LOW = -2.0
 SLIDER_HIGH = 3.0
-# The same of an attribute that carries a response (slide.py), and the strength at which it is there, to begin with:
+# The same of an attribute that carries a response:
 # python benchmarks/slider.py
 RESPONSE_LOW = -1.0
 RESPONSE_HIGH = 1.4
-THERE = 1.0
 # Sampling progress until which learning in h-space looks and edits in it are made. Later, an edit in few steps loses
 # more than it brings, and samplers that look back at earlier steps damage a picture, ComfyUI's uni_pc most of all:
 # python benchmarks/carry_over.py --ways readout --first 60000 --steps 10 25 --end 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..samplers import OnState, Schedule, from_step
 from .attributes import Attribute, guidance_factor, with_scale
 from .latent_svd import LatentSpace, edited_step
 from .settings import EditSettings
-from .slide import Parts, Slide
+from .slide import slide_of
 from .together import together
 
 
@@ -101,37 +102,29 @@ def editor(  # noqa: PLR0913
         reported = from_step(callback, first)
         return _sample(denoise, start, part, weighted, until=until, space=space, mask=mask, callback=reported)
 
-    def finished(weighted: Sequence[tuple[Attribute, float]]) -> Tensor:
-        return decoded(sample(weighted, x, schedule))
-
-    def decoded(end: Tensor) -> Tensor:
-        return end if decode is None else decode(end)
-
     if len(attributes) == 1:
         one, strength = attributes[0]
         plain, factor_of_guidance = with_scale(one), guidance_factor(one, guidance)
+        steps = len(schedule.sigmas) - 1
 
-        def state(scale: float, progress: float) -> Tensor:
-            cut = cut_at(one, schedule, progress)
-            if scale == 0 and trace is not None:
-                return trace.state_at(schedule.sigmas[cut], x)
-            return sample([(plain, factor_of_guidance * scale)], x, schedule.part(0, cut))
+        def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
+            if state is None and scale == 0 and last < steps and trace is not None:
+                return trace.state_at(schedule.sigmas[last], x)
+            weighted = [(plain, factor_of_guidance * scale_after(one, scale, first))]
+            return sample(weighted, x if state is None else state, schedule.part(first, last), first)
 
-        def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
-            cut = cut_at(one, schedule, progress)
-            later = schedule.part(cut, len(schedule.sigmas) - 1)
-            # An SVD attribute has acted by then.
-            edits = [] if isinstance(one, SVDAttribute) else [(plain, factor_of_guidance * scale)]
-            return decoded(sample(edits, mixture, later, cut))
-
-        slide = Slide(lambda scale: finished([(plain, factor_of_guidance * scale)]), one.response, Parts(state, finish))
+        slide = slide_of(run, one.response, steps=steps, cut=partial(cut_at, one, schedule), decode=decode)
         return lambda factor: slide.at(factor * strength, absolute=absolute, fade=fade)
-    return lambda factor: finished(
-        [
+
+    def at(factor: float) -> Tensor:
+        weighted = [
             (with_scale(one), guidance_factor(one, guidance) * scale_of(one.response, factor * strength))
             for one, strength in attributes
         ]
-    )
+        end = sample(weighted, x, schedule)
+        return end if decode is None else decode(end)
+
+    return at
 
 
 def cut_at(attribute: Attribute, schedule: Schedule, progress: float) -> int:
@@ -145,6 +138,17 @@ def cut_at(attribute: Attribute, schedule: Schedule, progress: float) -> int:
     cut = schedule.step_at(progress)
     step = edited_step(attribute, schedule) if isinstance(attribute, SVDAttribute) else None
     return cut if step is None else max(cut, step + 1)
+
+
+def scale_after(attribute: Attribute, scale: float, first: int) -> float:
+    """Return the scale of an attribute in a part of a sampling.
+
+    Args:
+        attribute: The attribute.
+        scale: Its scale in the whole sampling.
+        first: The step where the part begins: 0, or one that cut_at returned, by which an SVD attribute has acted.
+    """
+    return 0.0 if first and isinstance(attribute, SVDAttribute) else scale
 
 
 def _sample(

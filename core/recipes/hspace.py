@@ -38,7 +38,7 @@ from . import defaults
 from .attributes import guidance_factor
 from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
-from .slide import Draws, Parts, Slide
+from .slide import Draws, slide_of
 from .start import Start, measure_start
 
 # What comes less than this share of the way was learned badly, and reports say what may help.
@@ -267,12 +267,12 @@ def edit(  # noqa: PLR0913
     plain, factor = direction.with_response(None), guidance_factor(direction, guidance_of(denoise))
     draws = Draws(noise)
 
-    def sample(scale: float, start: Tensor = x, first: int = 0, last: int | None = None) -> Tensor:
+    def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
         boosts = sum(window.boosts(sigma) for sigma in schedule.sigmas[:first])
         return sample_asyrp(
             denoise,
-            start,
-            schedule.part(first, len(schedule.sigmas) - 1 if last is None else last).sigmas,
+            x if state is None else state,
+            schedule.part(first, last).sigmas,
             bind_edit(plain, factor * scale, schedule.sigmas, window),
             window,
             boost=None if noise is None else Boost(settings.eta, draws.again(boosts)),
@@ -281,10 +281,5 @@ def edit(  # noqa: PLR0913
             callback=from_step(callback, first),
         )
 
-    parts = Parts(
-        lambda scale, progress: sample(scale, last=schedule.step_at(progress)),
-        lambda mixture, progress, scale: sample(scale, mixture, schedule.step_at(progress)),
-    )
-    return Slide(sample, direction.response, parts).at(
-        settings.strength, absolute=settings.absolute, fade=settings.fade
-    )
+    slide = slide_of(run, direction.response, steps=len(schedule.sigmas) - 1, cut=schedule.step_at)
+    return slide.at(settings.strength, absolute=settings.absolute, fade=settings.fade)

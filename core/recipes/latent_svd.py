@@ -214,7 +214,7 @@ def edit(
     sigmas: Tensor,
     attribute: SVDAttribute,
     *,
-    strength: float = defaults.SVD_STRENGTH,
+    strength: float = defaults.THERE,
     step: int = defaults.T_X_STEP,
     start_step: int = 0,
     trace: Trace | None = None,

@@ -24,7 +24,7 @@ Ours, not the papers'.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ from ..response import Response
 
 # scale -> the result of sampling with the edit at that scale, [B, C, H, W]; the same noises every time
 SampleAt = Callable[[float], Tensor]
+# (scale, state, first, last) -> the state at step ``last`` of the run with the edit at that scale, [B, C, H, W]. It
+# goes on from the state at step ``first``; where that is None, it begins where sampling does.
+RunSteps = Callable[[float, Tensor | None, int, int], Tensor]
 
 
 # Mixtures that are finished to find each picture's weight. A jump is narrow: with 6, of 64 weights one is found.
@@ -61,16 +64,23 @@ class Slide:
         sample: Samples at a scale.
         response: The attribute's response; None takes every strength as the scale, as attributes of older files do.
         parts: Samples in parts, for strengths that fade before results are finished.
+        known: Results by scale that are there without sampling.
 
     Attributes:
         sample: As it was given.
     """
 
-    def __init__(self, sample: SampleAt, response: Response | None, parts: Parts | None = None) -> None:
+    def __init__(
+        self,
+        sample: SampleAt,
+        response: Response | None,
+        parts: Parts | None = None,
+        known: Mapping[float, Tensor] | None = None,
+    ) -> None:
         self.sample = sample
         self._response = response
         self._parts = parts
-        self._results: dict[float, Tensor] = {}
+        self._results = dict(known or {})
         self._states: dict[tuple[float, float], Tensor] = {}
         self._ends: dict[tuple[float, float], Tensor] = {}
 
@@ -171,6 +181,38 @@ class Slide:
         if scale not in self._results:
             self._results[scale] = self.sample(scale)
         return self._results[scale]
+
+
+def slide_of(
+    run: RunSteps,
+    response: Response | None,
+    *,
+    steps: int,
+    cut: Callable[[float], int],
+    decode: Callable[[Tensor], Tensor] | None = None,
+    known: Mapping[float, Tensor] | None = None,
+) -> Slide:
+    """Return the slide of a sampling whose steps can be made in two parts.
+
+    Args:
+        run: Makes steps of the sampling.
+        response: The attribute's response, or None.
+        steps: Steps of the whole sampling.
+        cut: The step where it is cut at a progress.
+        decode: Makes a result of the state at the last step, such as a picture; None leaves it as it is.
+        known: As Slide takes it.
+    """
+
+    def decoded(end: Tensor) -> Tensor:
+        return end if decode is None else decode(end)
+
+    def state(scale: float, progress: float) -> Tensor:
+        return run(scale, None, 0, cut(progress))
+
+    def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
+        return decoded(run(scale, mixture, cut(progress), steps))
+
+    return Slide(lambda scale: decoded(run(scale, None, 0, steps)), response, Parts(state, finish), known)
 
 
 class Draws:

@@ -20,7 +20,7 @@ from ...core.recipes import defaults, hspace, latent_svd
 from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
-from ...core.recipes.slide import Parts, Slide
+from ...core.recipes.slide import Slide, slide_of
 from ...core.samplers import Run, Schedule
 from .evaluated import EvaluatedModel, denoiser_at
 from .session import Session, starting_noise
@@ -48,7 +48,7 @@ def pair_settings(s: Session) -> PairSettings:
 
 def svd_own_pair(
     s: Session,
-    strength: float = defaults.SVD_STRENGTH,
+    strength: float = defaults.THERE,
     *,
     pair: PairSettings | None = None,
     learning: AttributeSettings = AttributeSettings(),
@@ -78,11 +78,11 @@ def svd_own_pair_slide(
     def cut(progress: float) -> int:
         return max(schedule(s.model, s.steps).step_at(progress), pair.step + 1)
 
-    def state(scale: float, progress: float) -> Tensor:
-        return sample_euler(s.denoiser(), edited(scale), s.sigmas[pair.step : cut(progress) + 1])
+    def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
+        start = edited(scale) if state is None else state
+        return sample_euler(s.denoiser(), start, s.sigmas[max(first, pair.step) : last + 1])
 
-    parts = Parts(state, lambda mixture, progress, _: s.finish(mixture, cut(progress)))
-    return Slide(lambda scale: s.finish(edited(scale), pair.step), own[0].response, parts)
+    return slide_of(run, own[0].response, steps=s.steps, cut=cut, decode=s.model.decode)
 
 
 def prompts(model: EvaluatedModel, attribute: str, cfg: float, layer: str = AUTO) -> PromptDenoisers:
@@ -158,7 +158,7 @@ def single_pairs(model: EvaluatedModel, attribute: str, count: int, seed: int) -
 def svd_apply(
     s: Session,
     attribute: SVDAttribute,
-    strength: float = defaults.SVD_STRENGTH,
+    strength: float = defaults.THERE,
     *,
     step: int | None = None,
     apply: Apply = apply_attribute,
@@ -171,7 +171,7 @@ def svd_apply(
 def svd_one_foreign_pair(
     s: Session,
     attributes: list[SVDAttribute],
-    strength: float = defaults.SVD_STRENGTH,
+    strength: float = defaults.THERE,
     *,
     step: int | None = None,
     apply: Apply = apply_attribute,
@@ -279,14 +279,11 @@ def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = Edit
     def at(scale: float) -> EditSettings:
         return replace(settings, strength=factor * scale)
 
-    def part(x: Tensor, scale: float, first: int, last: int) -> Tensor:
-        return hspace.edit(s.denoiser(layer=direction.layer), x, on.part(first, last), plain, at(scale))
+    def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
+        start = s.code if state is None else state
+        return hspace.edit(s.denoiser(layer=direction.layer), start, on.part(first, last), plain, at(scale))
 
-    parts = Parts(
-        lambda scale, progress: part(s.code, scale, 0, on.step_at(progress)),
-        lambda mixture, progress, scale: s.model.decode(part(mixture, scale, on.step_at(progress), s.steps)),
-    )
-    return Slide(lambda scale: s.model.decode(asyrp_latents(s, plain, at(scale))), direction.response, parts)
+    return slide_of(run, direction.response, steps=s.steps, cut=on.step_at, decode=s.model.decode)
 
 
 def asyrp_latents(

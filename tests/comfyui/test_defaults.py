@@ -54,9 +54,9 @@ WIDGETS = {
         "source_spectrum_weight": ATTRIBUTE.weights.source_spectrum,
         "focus": ATTRIBUTE.focus,
     },
-    "LatentSVDEdit": {"strength": defaults.SVD_STRENGTH},
-    "LatentSVDOperation": {"strength": defaults.SVD_STRENGTH},
-    "SVDSampler": {"strength": defaults.SVD_STRENGTH, "start_percent": defaults.T_X_STEP / defaults.STEPS},
+    "LatentSVDEdit": {"strength": defaults.THERE},
+    "LatentSVDOperation": {"strength": defaults.THERE},
+    "SVDSampler": {"strength": defaults.THERE, "start_percent": defaults.T_X_STEP / defaults.STEPS},
 }
 
 
