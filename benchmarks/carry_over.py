@@ -4,7 +4,8 @@
 
 Every edit starts from the picture's trace. Printed are success / others / PSNR in dB for each way of editing, number of
 steps and guidance, as docs/results.md defines them. What is learned is learned by the shipped settings and kept in
-``--learned``, so that the next run finds it there; readouts of the embedded U-Net are those that ship.
+``--learned``, so that the next run finds it there; readouts of the embedded U-Net are those that ship. Directions that
+move h are measured where ``--ways`` names them: they take a quarter of an hour an attribute to learn.
 
 ``--first`` is the seed of the first picture: what is reported is of 50000 and up, defaults are chosen on 60000 and up.
 The recorded output is in benchmarks/results/carry_over.txt.
@@ -30,20 +31,21 @@ from torch import Tensor
 
 PICTURES_AT_ONCE = 40  # a batch of a session
 
+DIRECTION = "direction that moves h"
 OWN_PAIR = "Latent SVD, own pair"
 MEAN_PAIR = f"Latent SVD, mean of {defaults.PAIRS} pairs"
 ONE_PAIR = "Latent SVD, one foreign pair"
-WAYS = ("unedited", "prompt swap from T", "prompt swap later", READOUT, OWN_PAIR, MEAN_PAIR, ONE_PAIR)
+WAYS = ("unedited", "prompt swap from T", "prompt swap later", READOUT, OWN_PAIR, MEAN_PAIR, ONE_PAIR, DIRECTION)
 
 Edit = Callable[[Session], Tensor]
 
 
 def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> Edit:
-    """Return a way of editing by its label; a readout edits until the progress ``end``."""
-    if way == READOUT:
-        readout = learned.readout(name)
-        settings = replace(edits.there(readout), edit_percent=end)
-        return lambda s: edits.asyrp(s, readout, settings)
+    """Return a way of editing by its label; in h-space it edits until the progress ``end``."""
+    if way in (READOUT, DIRECTION):
+        direction = learned.readout(name) if way == READOUT else learned.directions(name)[0]
+        settings = replace(edits.there(direction), edit_percent=end)
+        return lambda s: edits.asyrp(s, direction, settings)
     if way == MEAN_PAIR:
         mean = learned.svd(name)
         return lambda s: edits.svd_apply(s, mean)
@@ -83,11 +85,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=UNET.name, help="an embedded model, or a folder as evaluate takes it")
     parser.add_argument("--attributes", nargs="+", help="all, if left out")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[way for way in WAYS if way != DIRECTION])
     parser.add_argument("--steps", type=int, nargs="+", default=[defaults.STEPS])
     parser.add_argument("--guidance", type=float, nargs="+", default=[defaults.EDIT_GUIDANCE])
     parser.add_argument("--count", type=int, default=48, help="pictures an attribute")
-    parser.add_argument("--end", type=float, default=defaults.END_PERCENT, help="progress until which readouts edit")
+    parser.add_argument(
+        "--end", type=float, default=defaults.END_PERCENT, help="progress at which edits in h-space end"
+    )
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first picture")
     parser.add_argument("--learned", type=Path, help="folder for what is learned; output/learned/MODEL, if left out")
     args = parser.parse_args()

@@ -181,6 +181,7 @@ class Variant:
     learning: AttributeSettings = field(default_factory=AttributeSettings)
     strength: float = defaults.THERE
     apply: edits.Apply = apply_attribute
+    mean_applied: int | None = None
 
     def own_pair(self, s: Session) -> Tensor:
         """Edit each picture from its own pair."""
@@ -197,8 +198,9 @@ class Variant:
     def foreign_mean(self, s: Session) -> Tensor:
         """Edit every picture with the mean of foreign pairs."""
         sources, targets = foreign_pairs(s, self.pair, PAIR_SEED)
-        attribute = learn_attribute(sources, targets, self.learning)
-        return edits.svd_apply(s, attribute, self.strength, step=self.pair.step, apply=self.apply)
+        sigma = float(s.model.sigmas(defaults.STEPS)[self.pair.step])
+        attribute = learn_attribute(sources, targets, self.learning, sigma=sigma)
+        return edits.svd_apply(s, attribute, self.strength, step=self.mean_applied, apply=self.apply)
 
 
 def foreign_pairs(s: Session, pair: PairSettings, seed: int) -> tuple[Tensor, Tensor]:
@@ -236,6 +238,7 @@ def variants(atoms: int) -> dict[str, Variant]:
     rows |= {label: Variant(learning=replace(default, weights=value)) for label, value in weights.items()}
     rows |= {f"focus {value:g}": Variant(learning=replace(default, focus=value)) for value in (0.0, 0.3, 3.0)}
     rows |= {f"covering {value:g}": Variant(learning=replace(default, covering=value)) for value in (0.0, 2.5, 10.0)}
+    rows |= {f"mean applied at step {step}": Variant(mean_applied=step) for step in (14, 15, 17)}
     rows |= {f"k {atoms // n}": Variant(learning=replace(default, rank=atoms // n)) for n in (8, 4, 2, 1)}
     for step in (11, 14, 15, 19, 21):
         earlier = tuple(branch for branch in defaults.BRANCH_STEPS if branch < step)

@@ -6,6 +6,7 @@ no slope, and no inverse: the noise they drew is not in the picture. Every tenso
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,6 +41,10 @@ class Schedule(NamedTuple):
     def sigma_at(self, percent: float) -> float:
         """Return sigma at a sampling progress."""
         return float(self.percent_to_sigma(percent))
+
+    def percent_at(self, sigma: float) -> float:
+        """Return the sampling progress at which a noise level is reached, 0 to 1, to a ten thousandth."""
+        return bisect_left(range(10_000), -sigma, key=lambda i: -self.sigma_at(i / 10_000)) / 10_000
 
     def part(self, first: int, last: int) -> Schedule:
         """Return the schedule from one step to another."""

@@ -118,8 +118,7 @@ class SVDSampler(io.ComfyNode):
         if trace is not None:
             wrapped = _following(trace_of(trace, "trace"), wrapped)
         attribute = attribute_of(attribute, "attribute")
-        at_sigma = attribute.sigma if where_learned else 0.0
-        edit = Edit(attribute, strength, start_percent, end_percent, rank, band, mask, at_sigma)
+        edit = Edit(attribute, strength, start_percent, end_percent, rank, band, mask, at_own_sigma=where_learned)
         sampler = comfy.samplers.KSAMPLER(
             sample_svd_comfy,
             extra_options=dict(sampler=wrapped, edit=edit),

@@ -14,7 +14,8 @@ from ...core.latent_svd.apply import apply_attribute
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.latent_svd.transfer_gain import foreign_note
 from ...core.recipes.defaults import T_X_PERCENT
-from ...core.recipes.latent_svd import step_at_sigma
+from ...core.recipes.latent_svd import edited_step
+from ...core.samplers import Schedule
 from .family import check_fits
 from .latents import latent_mask
 from .noise import is_flow_model
@@ -33,7 +34,8 @@ class Edit:
         rank: Leading atoms that are used, 0 for all.
         band: Which third of the atoms; one of BANDS.
         mask: A MASK that says where to edit, or None.
-        at_sigma: The one noise level where it is applied, in place of the two percents; 0 for none.
+        at_own_sigma: Whether it is applied once, at the noise level that its file says, in place of the two percents.
+            Of a file that says none the percents are read.
     """
 
     attribute: SVDAttribute
@@ -43,13 +45,13 @@ class Edit:
     rank: int
     band: str
     mask: Tensor | None
-    at_sigma: float = 0.0
+    at_own_sigma: bool = False
 
     @classmethod
     def where_learned(cls, attribute: SVDAttribute, strength: float) -> Edit:
         """Return the whole attribute where it was learned; at the default progress where its file does not say."""
         percent = T_X_PERCENT
-        return cls(attribute, strength, percent, percent, rank=0, band="all", mask=None, at_sigma=attribute.sigma)
+        return cls(attribute, strength, percent, percent, rank=0, band="all", mask=None, at_own_sigma=True)
 
     def steps(self, sigmas: Tensor, sampling: Any) -> list[int]:
         """Return the steps that are edited.
@@ -60,8 +62,7 @@ class Edit:
 
         Returns:
             The steps whose sigma lies in the window. If there is none, the first one below it, or no step at all after
-            the last one or at strength 0. With at_sigma, the one step that starts nearest to it; none if sampling
-            starts below it.
+            the last one or at strength 0. With at_own_sigma, the one step that edited_step finds, or none.
 
         Raises:
             EditError: A flow model's first step is among them.
@@ -69,9 +70,9 @@ class Edit:
         if self.strength == 0:
             return []
         levels = sigmas[:-1].tolist()
-        if self.at_sigma > 0:
-            nearest = step_at_sigma(sigmas, self.at_sigma)
-            steps = [] if nearest is None else [nearest]
+        if self.at_own_sigma and self.attribute.sigma > 0:
+            step = edited_step(self.attribute, Schedule(sigmas, sampling.percent_to_sigma))
+            steps = [] if step is None else [step]
         else:
             highest = float(sampling.percent_to_sigma(self.start_percent))
             lowest = float(sampling.percent_to_sigma(self.end_percent))

@@ -20,6 +20,10 @@ LEARN_GUIDANCE = 2.0
 # number of steps, spacing and shift:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "T_x step"
 T_X_PERCENT = 0.68
+# An attribute that replaces what it covers is applied at this share of the progress that it was learned at: the model
+# then has more steps to complete it, and glasses and hats come to more faces:
+# python benchmarks/latent_svd.py ablation --first 60000 --variants default "mean applied"
+COVER_APPLIED_AT = 0.94
 # Where two prompts may branch, likewise; each picture takes the latest that will do. From 0 on, because how early an
 # attribute is decided depends on the model:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "pairs branch at step"

@@ -98,11 +98,15 @@ def edited_step(attribute: SVDAttribute, schedule: Schedule) -> int | None:
         schedule: The sampler's own.
 
     Returns:
-        The step nearest to the attribute's own noise level; where its file does not say one, the first step at the
-        default progress. None if sampling starts below that level.
+        The step nearest to the attribute's own noise level, or, if it replaces what it covers, to a little before it;
+        where its file does not say one, the first step at the default progress. None if sampling starts below that
+        level.
     """
     if attribute.sigma > 0:
-        return step_at_sigma(schedule.sigmas, attribute.sigma)
+        sigma = attribute.sigma
+        if attribute.cover is not None:
+            sigma = schedule.sigma_at(defaults.COVER_APPLIED_AT * schedule.percent_at(sigma))
+        return step_at_sigma(schedule.sigmas, sigma)
     step = schedule.step_at(defaults.T_X_PERCENT)
     return step if step < len(schedule.sigmas) - 1 else None
 

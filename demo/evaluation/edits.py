@@ -163,8 +163,10 @@ def svd_apply(
     step: int | None = None,
     apply: Apply = apply_attribute,
 ) -> Tensor:
-    """Edit every picture with one learned attribute."""
-    step = pair_settings(s).step if step is None else step
+    """Edit every picture with one learned attribute, where its file says or at a step."""
+    if step is None:
+        step = latent_svd.edited_step(attribute, schedule(s.model, s.steps))
+        assert step is not None  # sampling starts at pure noise
     return s.finish(apply(s.source_code(step), attribute, strength), step)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from helpers.tensors import noise, relative
-from singular_edit.core import EditError, bind_edit, sample_euler
+from singular_edit.backends import diffusers, diffusers_transformer
+from singular_edit.core import EditError, bind_edit, learn_attribute, sample_euler
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.hspace.window import EditWindow
 from singular_edit.core.recipes import hspace, latent_svd
@@ -16,6 +20,7 @@ from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.recipes.together import together
 from singular_edit.core.samplers import Schedule
 from singular_edit.demo.attributes import readout_path, svd_path
+from singular_edit.demo.networks import FLOW_SHIFT, alphas_cumprod
 
 SIGMAS = torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5, 0.0])
 SCHEDULE = Schedule(SIGMAS, lambda percent: 10.0 * (1 - percent))
@@ -106,3 +111,34 @@ def test_pure_noise_of_a_flow_has_no_latent():
 
 def test_the_step_of_a_level():
     assert [step_at_sigma(SIGMAS, sigma) for sigma in (100.0, 14.0, 9.0, 1.9, 0.01)] == [None, 0, 0, 2, 4]
+
+
+SCHEDULES = {
+    "eps": lambda steps: Schedule(
+        diffusers.normal_sigmas(alphas_cumprod(), steps), partial(diffusers.percent_to_sigma, alphas_cumprod())
+    ),
+    "flow": lambda steps: Schedule(
+        diffusers_transformer.normal_sigmas(FLOW_SHIFT, steps),
+        partial(diffusers_transformer.percent_to_sigma, FLOW_SHIFT),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_what_replaces_what_it_covers_is_applied_a_little_before_the_step_it_was_learned_at(kind):
+    learned_on = SCHEDULES[kind](25)
+    covers = learn_attribute(noise((8, 4, 8, 8), 1), noise((8, 4, 8, 8), 2), sigma=float(learned_on.sigmas[17]))
+    adds = replace(covers, cover=None)
+    for steps, added_at, covered_at in ((10, 6, 6), (25, 17, 16), (50, 35, 33)):
+        schedule = SCHEDULES[kind](steps)
+        assert (edited_step(adds, schedule), edited_step(covers, schedule)) == (added_at, covered_at)
+    # A first step after pure noise stays the one that it is.
+    first = replace(covers, sigma=float(learned_on.sigmas[1]))
+    assert edited_step(first, learned_on) == 1
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_the_progress_of_a_noise_level_is_where_it_is_reached(kind):
+    schedule = SCHEDULES[kind](25)
+    for percent in (0.02, 0.3, 0.68, 0.97):
+        assert schedule.percent_at(schedule.sigma_at(percent)) == pytest.approx(percent, abs=2e-3)
