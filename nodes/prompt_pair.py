@@ -13,7 +13,7 @@ from ..backends.comfyui.latents import latent_from_code, latent_of
 from ..backends.comfyui.noise import check_start, is_max_denoise
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
-from ..core.inversion.traced import Trace, follow_trace
+from ..core.inversion.traced import Trace, follow_trace, retraced
 from ..core.latent_svd.prompt_pairs import PromptPair, pair_calls, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
 from .inputs import ADVANCED, cfg_input, trace_input, trace_of, with_advanced, with_search_words
@@ -164,7 +164,8 @@ class LatentPair(io.ComfyNode):
         tried = branch_steps(first_parting, last_parting)
         trace = None if trace is None else trace_of(trace, "trace")
         drawn = noise.generate_noise({**latent_image, "samples": samples}).float()
-        bar = comfy.utils.ProgressBar(pair_calls(at_step, tried))
+        retraces = trace is not None and target_cfg != trace.guidance
+        bar = comfy.utils.ProgressBar(pair_calls(at_step, tried) + (at_step if retraces else 0))
 
         def advance() -> None:
             bar.update(1)
@@ -177,9 +178,13 @@ class LatentPair(io.ComfyNode):
                 check_start(trace, start, schedule, drawn)
             source_denoiser = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, cfg=cfg)
             target_denoiser = ComfyDenoiser(wrapped, extra_args, prompt=TARGET, cfg=target_cfg)
+            target_trace = trace
+            if retraces:
+                same_guidance = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, cfg=target_cfg)
+                target_trace = retraced(same_guidance, trace, start, schedule[:at_step], lambda *_: advance())
             return sample_prompt_pair(
                 follow_trace(source_denoiser, trace, start, schedule),
-                follow_trace(target_denoiser, trace, start, schedule),
+                follow_trace(target_denoiser, target_trace, start, schedule),
                 start,
                 schedule,
                 at_step,

@@ -226,10 +226,7 @@ def traced_inversion(
         denoised = denoise(state, sigmas[i])
         report.calls += 1
         if i < n:
-            # In float64: at a large sigma, D* is a small difference of large states.
-            levels = sigmas.double().cpu()
-            step = (states[i].double() - states[i + 1].double()) / (levels[i] - levels[i + 1])
-            corrections[i] = states[i].double() - levels[i] * step - denoised.double().cpu()
+            corrections[i] = _correction(states, sigmas, i, denoised)
         return to_d(state, sigmas[i], denoised)
 
     # At sigma 0, x = (1 - s) * x0 + s * noise has the slope noise - x0, and x = x0 + s * noise has the slope noise.
@@ -242,6 +239,43 @@ def traced_inversion(
         if callback is not None:
             callback(stop_at_step + i, states[i])
     return Trace(states, corrections, sigmas.float().cpu(), guidance_of(denoise)), report
+
+
+def _correction(states: Tensor, sigmas: Tensor, i: int, denoised: Tensor) -> Tensor:
+    """Return what leads from state i to the next, added to the prediction at state i."""
+    # In float64: at a large sigma, D* is a small difference of large states.
+    levels = sigmas.double().cpu()
+    step = (states[i].double() - states[i + 1].double()) / (levels[i] - levels[i + 1])
+    return (states[i].double() - levels[i] * step - denoised.double().cpu()).float()
+
+
+@torch.no_grad()
+def retraced(
+    denoise: Denoiser, trace: Trace, x: Tensor, sigmas: Tensor, callback: OnInvertedStep | None = None
+) -> Trace:
+    """Return a trace with the corrections that lead another denoiser along it.
+
+    Corrections are of one guidance. Under another one a prompt needs those of the source prompt at that guidance, or
+    the difference of the two guidances would count as the prompt's change.
+
+    Args:
+        denoise: The model under the inversion's prompt, at the other guidance.
+        trace: The trace.
+        x: The sampler's state at sigmas[0], whose device and dtype the model is asked in.
+        sigmas: Noise levels of the trace at which corrections are needed; it takes one model call at each.
+        callback: Called with (step of the trace, state) for each.
+
+    Returns:
+        The same states; corrections at other noise levels are left as they were.
+    """
+    corrections = trace.corrections.clone()
+    for sigma in sigmas:
+        i = trace.step_at(sigma)
+        state = trace.states[i].to(x)
+        corrections[i] = _correction(trace.states, trace.sigmas, i, denoise(state, sigma))
+        if callback is not None:
+            callback(i, state)
+    return Trace(trace.states, corrections, trace.sigmas, guidance_of(denoise))
 
 
 def sample_traced(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core import Denoiser, sample_euler, sample_prompt_pair
 from ...core.inversion.report import Quality
-from ...core.inversion.traced import Trace, TracedDenoiser
+from ...core.inversion.traced import Trace, TracedDenoiser, retraced
 from ...core.layers import AUTO
 from ...core.recipes import defaults
 from ...core.recipes.inversion import FIXED_POINT, TRACED, Inverted, invert
@@ -98,7 +98,7 @@ class Session:
         """Return the target of each picture's own pair at step + delta, [B, *latent_shape]."""
         key = ("target", settings)
         if key not in self.cache:
-            target = self.denoiser(self.target, cfg=defaults.LEARN_GUIDANCE)
+            target = self._learning_denoiser(settings.step + settings.delta)
             pair = sample_prompt_pair(
                 self.denoiser(),
                 target,
@@ -112,6 +112,15 @@ class Session:
             self.cache[key] = pair.target
             self.cache["source", settings.step] = pair.source
         return self.cache[key]
+
+    def _learning_denoiser(self, steps: int) -> Denoiser:
+        """Return the model under the target prompt at the guidance of learning, for so many steps from the code on."""
+        source, target = (
+            self.model.denoiser(prompt, cfg=defaults.LEARN_GUIDANCE) for prompt in (self.model.source, self.target)
+        )
+        if self.trace is None:
+            return target
+        return TracedDenoiser(target, retraced(source, self.trace, self.code, self.sigmas[:steps]))
 
     def finish(self, x: Tensor, step: int) -> Tensor:
         """Sample from a code at a step to pictures under the source prompt, [B, 3, side, side] in [0, 1]."""

@@ -189,6 +189,15 @@ def test_latent_pair_follows_the_trace(graph, faces, sigmas):
     assert relative(graph.pair(**inputs)[0]["samples"], state) > 1e-4
 
 
+def test_a_pair_at_another_target_cfg_differs_by_its_prompts_alone(graph, faces, sigmas):
+    _, noise, _, matched, trace = graph.trace(faces, sigmas=sigmas, cfg=5.0)
+    inputs = dict(noise=noise, latent_image=faces, sigmas=matched, at_step=6, first_parting=2, last_parting=4, cfg=5.0)
+    state = graph.model.model.process_latent_out(trace.states[6])
+    same_prompt = graph.pair(**inputs, target=graph.source, target_cfg=2.0, trace=trace)[1]["samples"]
+    assert relative(same_prompt, state) < 1e-5
+    assert relative(graph.pair(**inputs, target_cfg=2.0, trace=trace)[1]["samples"], state) > 1e-2
+
+
 def test_a_trace_that_does_not_fit_is_said_in_a_sentence(graph, faces, traced, sigmas):
     follow = traced_sampler(graph, traced[4])
     with pytest.raises(EditError, match=r"10 steps from sigma .* is no part of the trace's"):

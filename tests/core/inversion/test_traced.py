@@ -13,6 +13,7 @@ from singular_edit.core.inversion.traced import (
     Trace,
     TracedDenoiser,
     follow_trace,
+    retraced,
     sample_traced,
     traced_inversion,
 )
@@ -145,6 +146,38 @@ def test_another_prompt_moves_the_picture_towards_its_own():
     trace, _ = traced_inversion(GaussianDenoiser(mean=0.0), x, karras(20))
     moved = sample_traced(GaussianDenoiser(mean=1.0), trace, trace.code, karras(20)) - x
     assert float(moved.mean()) == pytest.approx(1.0, abs=0.2)
+
+
+def guided(prompt, cfg):
+    """A denoiser whose prompts differ by a number, at a guidance."""
+
+    def denoise(x, sigma, h_edit=None):
+        return torch.sin(3 * x + sigma) + cfg * prompt * torch.cos(x)
+
+    denoise.guidance = cfg
+    return denoise
+
+
+def test_another_guidance_is_no_change_of_the_prompt():
+    x = noise((2, 3, 4, 4))
+    trace, _ = traced_inversion(guided(0.2, 5.0), x, FLOW)
+    weaker = retraced(guided(0.2, 2.0), trace, trace.code, FLOW[:-1])
+    assert weaker.guidance == 2.0
+    assert relative(sample_traced(guided(0.2, 2.0), weaker, trace.code, FLOW), x) < 1e-5
+    assert relative(sample_traced(guided(0.2, 2.0), trace, trace.code, FLOW), x) > 1e-2
+    # Another prompt then changes what it changes at that guidance.
+    moved = sample_traced(guided(0.5, 2.0), weaker, trace.code, FLOW[:2]) - trace.states[1]
+    change = 2.0 * 0.3 * torch.cos(trace.code)
+    assert relative(moved, change * (FLOW[0] - FLOW[1]) / FLOW[0]) < 1e-5
+
+
+def test_only_steps_that_are_asked_for_get_other_corrections():
+    trace, _ = traced_inversion(guided(0.2, 5.0), noise((1, 3, 4, 4)), FLOW)
+    seen = []
+    part = retraced(guided(0.2, 2.0), trace, trace.code, FLOW[1:3], lambda i, state: seen.append(i))
+    assert seen == [1, 2]
+    changed = [not torch.equal(a, b) for a, b in zip(part.corrections, trace.corrections, strict=True)]
+    assert changed == [False, True, True, False, False]
 
 
 def test_one_trace_serves_several_strengths_at_once():
