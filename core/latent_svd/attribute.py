@@ -23,7 +23,7 @@ from ..response import LIMITS as RESPONSE_LIMITS
 from .cover import Cover
 from .predictor import Predictor
 from .svd import ChannelSVD
-from .transfer_gain import FOREIGN_EFFECT
+from .transfer_gain import FOREIGN_EFFECT, common_note
 
 KIND = "svd_attribute"
 # What is divided by is at least this.
@@ -101,7 +101,7 @@ class SVDAttribute:
         return self.edit.s.shape[0]
 
     def report(self) -> str:
-        """Return in a few lines what was learned: rank, noise level, size of the edit, share of its atoms, cover."""
+        """Return in a few lines what was learned: rank, noise level, size, atoms, pairs, cover."""
         energy = self.edit.s.double().square().sum(dim=0)
         size = float((energy.sum() / self.source_spectrum.double().square().sum().clamp(min=TINY)).sqrt())
         shares = [f"{n}: {energy[:n].sum() / energy.sum().clamp(min=TINY):.0%}" for n in (1, 2, 4, 8) if n <= self.rank]
@@ -113,6 +113,9 @@ class SVDAttribute:
         ]
         if self.source is not None:
             lines.append(f"learned from one pair; on any other picture {FOREIGN_EFFECT}")
+        in_common = common_note(self.info)
+        if in_common is not None:
+            lines.append(in_common)
         if self.cover is not None:
             lines.append(f"replaces what it covers: up to {float(self.cover.share.max()):.0%} of what lies at a place")
         return "\n".join(lines)

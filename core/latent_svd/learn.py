@@ -23,7 +23,7 @@ from .avi import Integration, LossWeights, QuadraticLoss, integrate
 from .cover import COVERING, measure_cover
 from .predictor import Predictor, train_predictor
 from .svd import ChannelSVD, channel_svd, standardise, trim
-from .transfer_gain import mean_edit_gain
+from .transfer_gain import COMMON_SHARE, common_share, mean_edit_gain
 
 # An edit or a difference below this, in units of the code's standard deviation, is rounding.
 MIN_EDIT = 1e-6
@@ -93,7 +93,7 @@ def learn_attribute(
         settings: How the attribute is learned.
         sigma: Noise level of the source codes, to keep in the file; 0 where it is unknown.
         target_sigma: Noise level of the target codes, likewise.
-        info: Free text by key, to keep in the file.
+        info: Free text by key, to keep in the file; of several pairs, what they have in common is added.
         callback: Called with (training step, loss) where a network is trained.
 
     Returns:
@@ -115,8 +115,10 @@ def learn_attribute(
     mean_edit = edits.mean(dim=0)
     weight = saliency_weight(mean_edit, settings.focus)
     cover = measure_cover(x, z, weight, settings.covering)
+    info = dict(info or {})
     if len(edits) > 1:
         gain = mean_edit_gain(weight * edits)
+        info[COMMON_SHARE] = f"{common_share(weight * edits):.3f}"
         own_code = None
     else:
         gain = 1.0
@@ -127,7 +129,7 @@ def learn_attribute(
         target_spectrum=result.target.s.mean(dim=0).float(),
         sigma=sigma,
         target_sigma=target_sigma,
-        info=dict(info or {}),
+        info=info,
         predictor=predictor,
         source=own_code,
         cover=cover,

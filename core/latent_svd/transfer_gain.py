@@ -20,6 +20,9 @@ is applied (transfer_gain). All of this is ours, not the paper's.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from .svd import ChannelSVD, compose, resize_atoms, standardise
@@ -43,25 +46,51 @@ FOREIGN_EFFECT = (
     f"it is {FOREIGN_GAIN:g} times as strong, and it changes what the pair changed, where the pair changed it; "
     "for other pictures learn from several pairs, or a readout"
 )
+# Key of an attribute's info: the share that its pairs have in common.
+COMMON_SHARE = "common_share"
+# What is said of pairs that reach MAX_GAIN.
+LITTLE_IN_COMMON = (
+    "too little for other pictures: where an attribute lies elsewhere in each of them, a mean of pairs does not bring "
+    "it; learn a readout, or from a pair of the picture itself"
+)
+
+
+def common_share(edits: Tensor) -> float:
+    """Return the share of a pair's energy that pairs have in common, at most 1; assumed where there is one pair.
+
+    Args:
+        edits: The edit of each pair, [B, C, H, W] at unit variance of the codes.
+    """
+    energy = edits.flatten(1).square().sum(1).mean().clamp(min=1e-12)
+    mean_energy = edits.mean(dim=0).square().sum()
+    # The share of one pair's energy that is common, as FOREIGN_GAIN has it.
+    assumed_share = (FOREIGN_MARGIN / FOREIGN_GAIN) ** 2
+    # ((B - 1) * <e_i, e_j> + assumed_share * energy) / B, with <e_i, e_j> the mean over i != j
+    return float((mean_energy / energy - (1 - assumed_share) / len(edits)).clamp(0, 1))
+
+
+def common_note(info: Mapping[str, str]) -> str | None:
+    """Return what to say of the share that pairs have in common; None where an attribute's info does not say one."""
+    try:
+        share = float(info.get(COMMON_SHARE, "nan"))
+    except ValueError:
+        return None
+    if not 0 <= share <= 1:
+        return None
+    text = f"the pairs have {share:.0%} of their edits in common"
+    return text if share > (FOREIGN_MARGIN / MAX_GAIN) ** 2 else f"{text}, {LITTLE_IN_COMMON}"
 
 
 def mean_edit_gain(edits: Tensor) -> float:
     """Return by how much the mean edit of several pairs is multiplied, for codes of other pictures.
 
     Args:
-        edits: The edit of each pair, [B, C, H, W] at unit variance of the codes.
+        edits: As common_share takes them.
 
     Returns:
         FOREIGN_MARGIN * |e| / |common|, from 1 to MAX_GAIN; FOREIGN_GAIN where B is 1.
     """
-    energy = edits.flatten(1).square().sum(1).mean()
-    mean_energy = edits.mean(dim=0).square().sum()
-    # The share of one pair's energy that is common, as FOREIGN_GAIN has it.
-    assumed_share = (FOREIGN_MARGIN / FOREIGN_GAIN) ** 2
-    # ((B - 1) * <e_i, e_j> + assumed_share * energy) / B, with <e_i, e_j> the mean over i != j
-    common_energy = mean_energy - (1 - assumed_share) * energy / len(edits)
-    gain = FOREIGN_MARGIN * (energy / common_energy.clamp(min=1e-12)).sqrt()
-    return float(gain.clamp(1, MAX_GAIN))
+    return min(max(FOREIGN_MARGIN / math.sqrt(max(common_share(edits), 1e-12)), 1.0), MAX_GAIN)
 
 
 def source_similarity(x: Tensor, source: ChannelSVD) -> Tensor:

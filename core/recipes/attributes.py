@@ -9,6 +9,8 @@ Keys of an attribute's info that are written here and in core/model_family.py:
     creator, licence                free text
     preview                         a small JPEG before and after, in base64
     question                        the hash of everything that it was learned from
+
+common_share, what several pairs have in common, is written by latent_svd/learn.py.
 """
 
 from __future__ import annotations

@@ -11,9 +11,11 @@ from singular_edit.core import LossWeights, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.latent_svd.svd import compose
 from singular_edit.core.latent_svd.transfer_gain import (
+    COMMON_SHARE,
     FOREIGN_EFFECT,
     FOREIGN_GAIN,
     FOREIGN_MARGIN,
+    LITTLE_IN_COMMON,
     MAX_GAIN,
     foreign_note,
     mean_edit_gain,
@@ -123,3 +125,29 @@ def test_an_attribute_of_one_pair_says_so_on_another_picture_alone():
     assert foreign_note(3 * x, attribute.source, attribute.name) is None
     several = learn(torch.cat([x, other]))
     assert foreign_note(x, several.source, several.name) is None
+
+
+def pairs_of_blocks(moves: bool):
+    """Return sixteen pairs that add one block, at one place or each at a place of its own."""
+    x = noise((16, 4, 16, 16), 5)
+    z = x.clone()
+    for i, code in enumerate(z):
+        row, column = (4 * (i // 4), 4 * (i % 4)) if moves else (4, 8)
+        code[:, row : row + 4, column : column + 4] += 4.0
+    return x, z
+
+
+def test_pairs_whose_attribute_lies_elsewhere_in_each_are_said_to_have_little_in_common():
+    same, elsewhere = (learn_attribute(*pairs_of_blocks(moves)) for moves in (False, True))
+    assert float(same.info[COMMON_SHARE]) > 0.5
+    assert "of their edits in common" in same.report()
+    assert LITTLE_IN_COMMON not in same.report()
+    assert float(elsewhere.info[COMMON_SHARE]) < 0.05
+    assert LITTLE_IN_COMMON in elsewhere.report()
+    assert COMMON_SHARE not in learn(noise(SHAPE)).info
+
+
+@pytest.mark.parametrize("said", ["nan", "-1", "1e9", "many", ""])
+def test_what_a_stranger_wrote_of_the_share_is_not_repeated(said):
+    attribute = learn_attribute(*pairs_of_blocks(False))
+    assert "in common" not in replace(attribute, info={COMMON_SHARE: said}).report()
