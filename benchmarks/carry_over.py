@@ -5,7 +5,7 @@
 Every edit starts from the picture's trace. Printed are success / others / PSNR in dB for each way of editing, number of
 steps and guidance, as docs/results.md defines them. What is learned is learned by the shipped settings and kept in
 ``--learned``, so that the next run finds it there; readouts of the embedded U-Net are those that ship. Directions that
-move h are measured where ``--ways`` names them: they take a quarter of an hour an attribute to learn.
+move h are measured where ``--ways`` names them, because they take long to learn.
 
 ``--first`` is the seed of the first picture: what is reported is of 50000 and up, defaults are chosen on 60000 and up.
 The recorded output is in benchmarks/results/carry_over.txt.

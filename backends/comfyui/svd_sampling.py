@@ -49,7 +49,7 @@ class Edit:
 
     @classmethod
     def where_learned(cls, attribute: SVDAttribute, strength: float) -> Edit:
-        """Return the whole attribute where it was learned; at the default progress where its file does not say."""
+        """Return the whole attribute at the step that edited_step finds; at the default progress without a sigma."""
         percent = T_X_PERCENT
         return cls(attribute, strength, percent, percent, rank=0, band="all", mask=None, at_own_sigma=True)
 

@@ -117,8 +117,9 @@ def learn_attribute(
     cover = measure_cover(x, z, weight, settings.covering)
     info = dict(info or {})
     if len(edits) > 1:
-        gain = mean_edit_gain(weight * edits)
-        info[COMMON_SHARE] = f"{common_share(weight * edits):.3f}"
+        weighted = weight * edits
+        gain = mean_edit_gain(weighted)
+        info[COMMON_SHARE] = f"{common_share(weighted):.3f}"
         own_code = None
     else:
         gain = 1.0

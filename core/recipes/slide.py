@@ -24,7 +24,7 @@ Ours, not the papers'.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -248,7 +248,7 @@ def sampled_steps(
     cut: Callable[[float], int],
     absolute: bool = False,
     fade: float = 0.0,
-    known: Container[float] = (),
+    known: Iterable[float] = (),
     traced: bool = False,
 ) -> int:
     """Return how many sampling steps Slide makes for these strengths.
@@ -265,19 +265,12 @@ def sampled_steps(
     """
     made: list[int] = []
 
-    def sample(scale: float) -> Tensor:
-        made.append(0 if scale in known else steps)
+    def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
+        is_there = traced and state is None and scale == 0 and last < steps
+        made.append(0 if is_there else last - first)
         return torch.zeros(1, 1)
 
-    def state(scale: float, place: float) -> Tensor:
-        made.append(0 if traced and scale == 0 else cut(place))
-        return torch.zeros(1, 1)
-
-    def finish(mixture: Tensor, place: float, scale: float) -> Tensor:
-        made.append(steps - cut(place))
-        return mixture
-
-    slide = Slide(sample, response, Parts(state, finish))
+    slide = slide_of(run, response, steps=steps, cut=cut, known={scale: torch.zeros(1, 1) for scale in known})
     for strength in strengths:
         slide.at(strength, absolute=absolute, fade=fade)
     return sum(made)
