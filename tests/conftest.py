@@ -13,12 +13,16 @@ import torch
 from singular_edit.backends.find_comfyui import find_comfyui
 
 LONGEST = (
-    "comfyui/test_server",
-    "comfyui/test_artist_workflows",
-    "browser/test_page",
     "demo/test_edits",
+    "demo/test_model",
+    "comfyui/test_artist_workflows",
     "demo/test_commands",
+    "comfyui/test_server",
+    "browser/test_page",
+    "comfyui/test_invert",
+    "comfyui/test_families_hspace",
     "comfyui/test_edit",
+    "docs/test_library_page",
 )
 HOW_TO = "no ComfyUI found: set COMFYUI_PATH, or install one with 'pip install comfy-cli && comfy install'"
 REQUIRED = ("torchsde", "einops", "transformers", "aiohttp", "torchvision", "torchaudio")

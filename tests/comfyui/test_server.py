@@ -16,7 +16,7 @@ from helpers.server import PACK, Server, comfy_cli, copied_pack
 API = PACK / "workflows" / "advanced" / "api"
 WORKFLOWS = sorted(API.glob("*.json"))
 TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
-FEW = {"samples": 64, "steps": 300}  # what a readout learns in here; the workflows take 128 and 256 noises
+FEW = {"samples": 48, "steps": 200}  # what a readout learns in here; the workflows take 128 and 256 noises
 FOLDER = "ComfyUI-any.name"  # a folder of any name
 
 

@@ -1,10 +1,12 @@
 """``singular-edit demo`` and ``singular-edit evaluate``, on less than they ship with."""
 
+import shutil
+
 import pytest
 from singular_edit import cli
 from singular_edit.core import SVDAttribute, load_hdirection
 from singular_edit.core.recipes import defaults
-from singular_edit.demo import faces, showcase
+from singular_edit.demo import attributes, faces, showcase
 from singular_edit.demo.evaluation import edits, run
 from singular_edit.demo.evaluation.evaluated import open_model
 
@@ -39,6 +41,7 @@ def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys
 def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(no_loading, tmp_path, capsys, monkeypatch):
     command = ["evaluate", "--output", str(tmp_path), "--count", "1", "--share", "0.01", "--attributes", "glasses"]
     monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.5,))
+    shutil.copy(attributes.svd_path("glasses"), tmp_path)  # what is there already is not learned
     prompt_swap, pair_noise = edits.prompt_swap, edits.pair_noise
     monkeypatch.setattr(edits, "pair_noise", lambda model, count, seed: pair_noise(model, count, seed)[:4])
     monkeypatch.setattr(edits, "prompt_swap", interrupted)

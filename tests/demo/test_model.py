@@ -12,6 +12,7 @@ from singular_edit.demo.networks import position_table, transformer
 from singular_edit.demo.words import caption
 
 STEPS = 25
+FEW_STEPS = 12  # in which prompts are heard as well
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -37,12 +38,12 @@ def latents(demo, renders):
 
 @pytest.fixture(scope="module")
 def noise(demo):
-    return starting_noise(demo, 32, 7, demo.sigmas(STEPS))
+    return starting_noise(demo, 32, 7, demo.sigmas(FEW_STEPS))
 
 
 def share_seen(demo, prompt, noise):
     """Draw a picture from each noise at guidance 2; the share in which the judge sees each attribute, [4]."""
-    sampled = sample_euler(demo.denoiser(prompt, cfg=2.0), noise, demo.sigmas(STEPS))
+    sampled = sample_euler(demo.denoiser(prompt, cfg=2.0), noise, demo.sigmas(FEW_STEPS))
     return demo.judged(demo.decode(sampled)).float().mean(0)
 
 
