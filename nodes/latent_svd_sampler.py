@@ -80,8 +80,8 @@ class SVDSampler(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip=(
-                        "Edit at the noise level that the attribute's file names, where it names one, "
-                        "in place of start_percent and end_percent."
+                        "Edit at the noise level that the attribute's file names, where it names one, or a little "
+                        "before it for several pairs, in place of start_percent and end_percent."
                     ),
                 ),
             ],
