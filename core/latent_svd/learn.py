@@ -117,9 +117,9 @@ def learn_attribute(
     cover = measure_cover(x, z, weight, settings.covering)
     info = dict(info or {})
     if len(edits) > 1:
-        weighted = weight * edits
-        gain = mean_edit_gain(weighted)
-        info[COMMON_SHARE] = f"{common_share(weighted):.3f}"
+        share = common_share(weight * edits)
+        gain = mean_edit_gain(share)
+        info[COMMON_SHARE] = f"{share:.3f}"
         own_code = None
     else:
         gain = 1.0

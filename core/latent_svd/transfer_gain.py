@@ -81,16 +81,16 @@ def common_note(info: Mapping[str, str]) -> str | None:
     return text if share > (FOREIGN_MARGIN / MAX_GAIN) ** 2 else f"{text}, {LITTLE_IN_COMMON}"
 
 
-def mean_edit_gain(edits: Tensor) -> float:
+def mean_edit_gain(share: float) -> float:
     """Return by how much the mean edit of several pairs is multiplied, for codes of other pictures.
 
     Args:
-        edits: As common_share takes them.
+        share: What the pairs have in common, as common_share returns it.
 
     Returns:
-        FOREIGN_MARGIN * |e| / |common|, from 1 to MAX_GAIN; FOREIGN_GAIN where B is 1.
+        FOREIGN_MARGIN * |e| / |common|, from 1 to MAX_GAIN; FOREIGN_GAIN for the share of one pair.
     """
-    return min(max(FOREIGN_MARGIN / math.sqrt(max(common_share(edits), 1e-12)), 1.0), MAX_GAIN)
+    return min(max(FOREIGN_MARGIN / math.sqrt(max(share, 1e-12)), 1.0), MAX_GAIN)
 
 
 def source_similarity(x: Tensor, source: ChannelSVD) -> Tensor:

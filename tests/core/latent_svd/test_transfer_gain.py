@@ -17,6 +17,7 @@ from singular_edit.core.latent_svd.transfer_gain import (
     FOREIGN_MARGIN,
     LITTLE_IN_COMMON,
     MAX_GAIN,
+    common_share,
     foreign_note,
     mean_edit_gain,
     source_similarity,
@@ -87,15 +88,15 @@ def test_what_many_pairs_share_is_brought_to_the_size_of_one(size, count):
     common = noise(SHAPE, 0)
     specific = size * noise((count, 4, 16, 16), 1)
     wanted = FOREIGN_MARGIN * (1 + size**2) ** 0.5
-    assert mean_edit_gain(common + specific) == pytest.approx(wanted, rel=0.08 if count == 8 else 0.03)
+    assert mean_edit_gain(common_share(common + specific)) == pytest.approx(wanted, rel=0.08 if count == 8 else 0.03)
 
 
 def test_one_pair_or_pairs_with_nothing_in_common_have_a_gain_too():
     e = noise(SHAPE, 0)
-    assert mean_edit_gain(e) == pytest.approx(FOREIGN_GAIN, rel=1e-5)
-    assert mean_edit_gain(torch.cat([e, -e])) == pytest.approx(MAX_GAIN)
-    assert FOREIGN_MARGIN < mean_edit_gain(torch.cat([e, e])) < FOREIGN_GAIN
-    assert mean_edit_gain(e.expand(100, -1, -1, -1)) == pytest.approx(FOREIGN_MARGIN, abs=0.01)
+    assert mean_edit_gain(common_share(e)) == pytest.approx(FOREIGN_GAIN, rel=1e-5)
+    assert mean_edit_gain(common_share(torch.cat([e, -e]))) == pytest.approx(MAX_GAIN)
+    assert FOREIGN_MARGIN < mean_edit_gain(common_share(torch.cat([e, e]))) < FOREIGN_GAIN
+    assert mean_edit_gain(common_share(e.expand(100, -1, -1, -1))) == pytest.approx(FOREIGN_MARGIN, abs=0.01)
 
 
 def test_the_mean_of_pairs_has_no_code_of_its_own_and_the_size_of_one():
