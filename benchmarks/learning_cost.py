@@ -192,7 +192,8 @@ def main() -> None:
     batches.set_defaults(run=learning_studies.run_batches)
 
     unit = commands.add_parser("unit")
-    unit.add_argument("--times", type=float, nargs="+", default=[1.4, 1.6, 1.8, 2.1])
+    unit.add_argument("--model", default="unet", help="the name of an embedded model, or a folder")
+    unit.add_argument("--times", type=float, nargs="+", default=[1.1, 1.3, 1.5, 1.7])
     unit.set_defaults(run=learning_studies.run_unit)
 
     start = commands.add_parser("start")

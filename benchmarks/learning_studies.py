@@ -13,10 +13,10 @@ import torch
 from singular_edit.core import EditWindow, Run, sample_endpoints
 from singular_edit.core.fitting import EarlyStop, fit
 from singular_edit.core.hspace import prediction_changes
-from singular_edit.core.hspace.calibration import READOUT_UNIT, edited_pictures, measured_sigmas
+from singular_edit.core.hspace.calibration import READOUT_UNIT
 from singular_edit.core.hspace.learn_readout import HELD_OUT, WEIGHT_DECAY, learn_readout
 from singular_edit.core.hspace.prediction_changes import PredictionChanges, learned_steps, record_prediction_changes
-from singular_edit.core.hspace.readout import Readout
+from singular_edit.core.hspace.readout import Readout, edited_pictures, measured_sigmas
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.core.recipes.start import start_shares
@@ -53,16 +53,21 @@ def run_quality(args: argparse.Namespace) -> None:
 
 
 def run_unit(args: argparse.Namespace) -> None:
-    """Print the quality of edits by what the measured scale of a readout is multiplied by (READOUT_UNIT.times)."""
-    model = loader.load()
-    print(f"{args.count} faces from seed {args.first_seed}")
+    """Print the quality of edits by what the measured scale of a readout is multiplied by (READOUT_UNIT.times).
+
+    Each readout is also measured where it lifts nothing (core/hspace/readout.py), at the same scales.
+    """
+    model = open_model(args.model)
+    print(f"{args.count} faces from seed {args.first_seed}, traced")
     for name in args.attributes:
-        s = Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), name)
+        s = Session(model, model.sample(range(args.first_seed, args.first_seed + args.count)), name, traced=True)
         print(f"{name:<34s}" + HEADER[34:])
         shipped = edits.readout(model, name)
-        for times in args.times:
-            edited = edits.asyrp(s, shipped.scaled(times / READOUT_UNIT.times))
-            print(score(s, edited).row(f"scale times {times:g}"), flush=True)
+        assert isinstance(shipped, Readout)
+        for label, readout in (("", shipped), (", nothing lifted", shipped.with_peak(None))):
+            for times in args.times:
+                edited = edits.asyrp(s, readout.scaled(times / READOUT_UNIT.times))
+                print(score(s, edited).row(f"scale times {times:g}{label}"), flush=True)
 
 
 def run_batches(args: argparse.Namespace) -> None:

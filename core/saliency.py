@@ -52,6 +52,18 @@ def saliency_weight(change: Tensor, focus: float = FOCUS) -> Tensor:
     return (1 + focus) * energy / (energy + focus * mean).clamp(min=1e-12)
 
 
+def peak(change: Tensor) -> Tensor:
+    """Return how large a change is where it is largest, whatever part of the picture it takes.
+
+    Args:
+        change: A difference of latents, in any space, [..., C, H, W].
+
+    Returns:
+        The root mean square over channels and a window, at the place where it is largest, [...].
+    """
+    return local_mean(change.square().mean(dim=-3, keepdim=True)).amax((-3, -2, -1)).sqrt()
+
+
 def local_mean(x: Tensor) -> Tensor:
     """Return the mean over the window around each place.
 

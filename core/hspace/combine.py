@@ -90,10 +90,11 @@ class SumDirection(HDirection):
         info = read_info(path, cls.kind)
         members = _members_of(info.pop("members", ""), path)
         layout = dict(cls.layout)
+        groups = [LAYOUT]
         for i, (kind, _) in enumerate(members):
-            for name, axes in kind.layout.items():
-                layout[f"{i}.{name}"] = _own_axes(axes, i)
-        tensors, _, _ = read(path, cls.kind, layout, (), LAYOUT, limits=_own_limits(len(members)))
+            layout |= _own_layout(kind.layout, i)
+            groups.append(_own_layout(kind.optional, i))
+        tensors, _, _ = read(path, cls.kind, layout, (), *groups, limits=_own_limits(len(members)))
         weights = tensors.pop("weights")
         if not members or len(weights) != len(members):
             raise EditError(
@@ -102,15 +103,22 @@ class SumDirection(HDirection):
             )
         weighted: list[tuple[float, HDirection]] = []
         for i, (kind, own_info) in enumerate(members):
-            own_tensors = {name: tensors[f"{i}.{name}"] for name in kind.layout}
+            names = (*kind.layout, *kind.optional)
+            own_tensors = {name: tensors[f"{i}.{name}"] for name in names if f"{i}.{name}" in tensors}
             weighted.append((float(weights[i]), kind.of(own_tensors, own_info, path)))
         whole = combine_directions(weighted)
         return cls(whole.sigmas, whole.tensors, info, whole.members).with_response(Response.of(tensors))
 
 
-def _own_axes(axes: str, member: int) -> str:
-    """Return the axes of a member's tensor in letters that no other member has, so that their lengths may differ."""
-    return "".join(chr(ord(axis) + ASCII_SIZE * (member + 1)) for axis in axes)
+def _own_layout(layout: dict[str, str], member: int) -> dict[str, str]:
+    """Return the layout of a member's tensors in a file of the sum.
+
+    Its axes are letters that no other member has, so that their lengths may differ.
+    """
+    return {
+        f"{member}.{name}": "".join(chr(ord(axis) + ASCII_SIZE * (member + 1)) for axis in axes)
+        for name, axes in layout.items()
+    }
 
 
 def _members_of(text: str, path: str | Path) -> list[tuple[type[HDirection], dict[str, str]]]:

@@ -55,6 +55,7 @@ class HDirection(ABC):
         info: Free text by key, such as "name" and "method".
         kind: The kind of its files.
         layout: The tensors of its files and their axes, as files.read takes them.
+        optional: More tensors, which older files lack.
         linear: The tensors that its effect is proportional to, together.
     """
 
@@ -64,6 +65,7 @@ class HDirection(ABC):
 
     kind: ClassVar[str]
     layout: ClassVar[dict[str, str]]
+    optional: ClassVar[dict[str, str]] = {}
     linear: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, saved: bool = True) -> None:
@@ -143,7 +145,7 @@ class HDirection(ABC):
         Raises:
             EditError: The file is not a whole direction of this kind.
         """
-        tensors, info, _ = read(path, cls.kind, cls.layout, (), LAYOUT, limits=LIMITS)
+        tensors, info, _ = read(path, cls.kind, cls.layout, (), LAYOUT, cls.optional, limits=LIMITS)
         return cls.of(tensors, info, path)
 
     @classmethod
@@ -218,7 +220,7 @@ class TableDirection(DeltaDirection):
         return self.tensors["table"].shape[1]
 
     def _delta(self, h: Tensor, sigma: Tensor) -> Tensor:
-        return resize_map(_lookup(self.tensors["table"], self.sigmas, float(sigma)), h)
+        return resize_map(look_up(self.tensors["table"], self.sigmas, float(sigma)), h)
 
 
 def resize_map(dh: Tensor, h: Tensor) -> Tensor:
@@ -237,8 +239,17 @@ def resize_map(dh: Tensor, h: Tensor) -> Tensor:
     return dh
 
 
-def _lookup(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
-    """Return the map at sigma, [Ch, h, w]: linear in log sigma between neighbours, constant beyond the ends."""
+def look_up(table: Tensor, sigmas: Tensor, sigma: float) -> Tensor:
+    """Return what a table holds at a noise level: linear in log sigma between neighbours, constant beyond the ends.
+
+    Args:
+        table: One entry for each of ``sigmas``, [S, ...], or one for all of them.
+        sigmas: Noise levels, descending, [S].
+        sigma: The noise level.
+
+    Returns:
+        The entry, [...].
+    """
     if len(table) == 1:
         return table[0]
     logs = sigmas.clamp(min=MIN_SIGMA).log().flip(0)

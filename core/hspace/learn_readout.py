@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import EditError
 from ..fitting import EarlyStop, OnTrainingStep, Training, fit
+from ..saliency import peak
 from .prediction_changes import PredictionChanges, root_mean_square, standard_deviation
 from .readout import Readout
 
@@ -107,14 +108,32 @@ def learn_readout(
         rows = learned_rows[torch.randint(len(learned_rows), (min(batch, len(learned_rows)),), generator=generator)]
         return error(rows, generator)
 
+    states = held_out_states(batch, c.h.shape[-2] * c.h.shape[-1])
+
     def held_out_loss() -> float:
-        parts = held_out_rows.split(held_out_states(batch, c.h.shape[-2] * c.h.shape[-1]))
+        parts = held_out_rows.split(states)
         return sum(float(error(rows, None)) * len(rows) for rows in parts) / len(held_out_rows)
 
     stop = EarlyStop(held_out_loss) if len(held_out_rows) else None
     trained = {name: tensor for name, tensor in readout.tensors.items() if name != "scale"}
     losses = fit(trained, loss, training, callback, stop=stop, weight_decay=WEIGHT_DECAY)
-    return readout.scaled(rms), losses
+    return readout.with_peak(_usual_peak(readout, c, states, device)).scaled(rms), losses
+
+
+@torch.no_grad()
+def _usual_peak(readout: Readout, c: PredictionChanges, states: int, device: torch.device | str) -> Tensor:
+    """Return the mean peak of what is read off the recorded states, [S]; so many states are looked at once.
+
+    Few noises leave some steps without a state; these take the mean of the others.
+    """
+    size = (c.change.shape[-2], c.change.shape[-1])
+    means = torch.full(c.sigmas.shape, torch.nan)
+    for i, sigma in enumerate(c.sigmas):
+        rows = (c.sigma == sigma).nonzero().flatten()
+        peaks = [peak(readout.read(c.h[part].to(device), sigma, size)) for part in rows.split(states)]
+        if len(rows):
+            means[i] = torch.cat(peaks).mean()
+    return means.nan_to_num(float(means.nanmean()))
 
 
 def _held_out(noise: Tensor) -> Tensor:

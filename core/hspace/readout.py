@@ -10,11 +10,19 @@ The bottleneck is Asyrp's, and so is the sampler; the decoder is not asked. An e
 learning needs no gradient through the model (learn_readout.py). R is a regression. Where h leaves the change open, R
 answers with the mean, which is why its unit of strength is measured (calibration.py). R also answers a little
 everywhere, which w leaves out (core/saliency.py).
+
+Such a mean is small, and the picture would come out without the attribute. What the target prompt changes is about as
+large in every picture. So where w R is weaker than it usually is at this noise level, it is *lifted* to that size:
+
+    w R * min(MAX_LIFT, max(1, usual peak / peak))        peak: its size where it is largest (core/saliency.py)
+
+The usual peak is the mean over the states that R was learned from. A readout of an older file lifts nothing.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import torch
@@ -22,20 +30,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import EditError
-from ..saliency import FOCUS, saliency_weight
-from .direction import HDirection
+from ..saliency import FOCUS, peak, saliency_weight
+from .direction import HDirection, look_up
 from .networks import time_embedding
 from .tensor_limits import KERNEL, TIME_WIDTH
 
 # Chosen on the embedded model.
 WIDTH = 128
 DROPOUT = 0.1
+# A smaller peak is taken for this where it is divided by.
+TINY = 1e-12
+# A change is lifted to no more than so many times its size: where there is nothing to change, little stays little.
+MAX_LIFT = 2.0
 
 
 class Readout(HDirection):
     """R(h, sigma), a change of the predicted picture.
 
     ``scale`` [1] is what h is divided by. ``out.weight`` is [C, r, r, W]: r x r latent pixels for each place of h.
+    ``peak`` [S] is the usual peak at each of ``sigmas``.
     """
 
     kind = "h_direction_readout"
@@ -53,7 +66,8 @@ class Readout(HDirection):
         "out.weight": "CrrW",
         "out.bias": "Crr",
     }
-    linear = ("out.weight", "out.bias")
+    optional: ClassVar[dict[str, str]] = {"peak": "S"}
+    linear = ("out.weight", "out.bias", "peak")
 
     @classmethod
     def fresh(
@@ -116,7 +130,7 @@ class Readout(HDirection):
         return self.tensors["out.weight"].shape[1]
 
     def read(self, h: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return w R(h, sigma), what a sampler adds at strength 1 and guidance 1.
+        """Return w R(h, sigma), lifted where it is weak: what a sampler adds at strength 1 and guidance 1.
 
         Args:
             h: Bottleneck, [R, Ch, h, w].
@@ -137,7 +151,21 @@ class Readout(HDirection):
                 f"of the bottleneck, which makes {change.shape[-2]} x {change.shape[-1]} and not {size[0]} x "
                 f"{size[1]}; use the model family it was learned on."
             )
-        return saliency_weight(change) / (1 + FOCUS) * change
+        weighted = saliency_weight(change) / (1 + FOCUS) * change
+        if "peak" not in self.tensors:
+            return weighted
+        usual = torch.stack([look_up(self.tensors["peak"], self.sigmas, one) for one in sigma.reshape(-1).tolist()])
+        lift = usual.to(weighted.device) / peak(weighted).clamp(min=TINY)
+        return lift.clamp(1.0, MAX_LIFT)[:, None, None, None] * weighted
+
+    def with_peak(self, usual: Tensor | None) -> Self:
+        """Return the readout that lifts changes to a usual peak.
+
+        Args:
+            usual: The mean of peak(w R) at each of ``sigmas``, [S]; None lifts nothing.
+        """
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != "peak"}
+        return replace(self, tensors=tensors if usual is None else {**tensors, "peak": usual})
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:
         """Return R(h, sigma), without its saliency weight.

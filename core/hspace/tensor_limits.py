@@ -24,6 +24,7 @@ LIMITS = {
     "norm.weight": Limits(multiple=GROUPS),
     "conv1.weight": Limits(length=KERNEL),
     "conv2.weight": Limits(length=KERNEL),
+    "peak": Limits(low=0.0),
     "weights": Limits(low=-MAX_WEIGHT, high=MAX_WEIGHT),
     **response.LIMITS,
 }

@@ -1,7 +1,7 @@
 """Write into the attribute files that ship with the embedded model what they say of themselves.
 
-    python -m singular_edit.demo.evaluation.attribute_info            their tensors stay as they are, bit for bit
-    python -m singular_edit.demo.evaluation.attribute_info --learn    readouts are learned anew first
+    python -m singular_edit.demo.evaluation.attribute_info                        tensors stay as they are, bit for bit
+    python -m singular_edit.demo.evaluation.attribute_info --learn readout svd    those are learned anew first
 
 The preview is one held-out face, before and after.
 """
@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from ...backends.previews import preview_text
 from ...core.files import read_kind, write
 from ...core.latent_svd.attribute import SVDAttribute
+from ...core.latent_svd.transfer_gain import common_note
 from ...core.model_family import ModelFamily
 from ...core.recipes import defaults
 from ...core.recipes.attributes import Attribute, advice, load_attribute
-from ...core.recipes.settings import READOUT, LearnSettings
+from ...core.recipes.settings import READOUT, LearnSettings, PairSettings
 from .. import faces, loader
-from ..attributes import FOLDER, readout_path
+from ..attributes import FOLDER, readout_path, svd_path
 from ..enlarge import SHOWN_SIDE
 from ..words import caption
 from . import edits
@@ -85,14 +86,25 @@ def learn_readouts(model: loader.DemoModel) -> None:
         print(f"{name}: {learned.start.text() if learned.start else ''} Strength 1 makes {learned.progress:.0%}.")
 
 
+def learn_svd(model: loader.DemoModel) -> None:
+    """Learn the mean of several pairs of every attribute at the shipped settings."""
+    for name in faces.ATTRIBUTES:
+        learned = edits.svd_attribute(model, name, seed=0, pair=PairSettings(count=defaults.PAIRS))
+        learned.save(svd_path(name))
+        print(f"{name}: {common_note(learned.info)}.")
+
+
+LEARN = {READOUT: learn_readouts, "svd": learn_svd}
+
+
 def main() -> None:
-    """Rewrite the info of every file that ships, and with --learn the readouts too."""
+    """Rewrite the info of every file that ships, and learn those that --learn names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--learn", action="store_true", help="learn the readouts anew")
+    parser.add_argument("--learn", nargs="+", choices=LEARN, default=[], help="learn the files of this kind anew")
     arguments = parser.parse_args()
     model = loader.load()
-    if arguments.learn:
-        learn_readouts(model)
+    for kind in arguments.learn:
+        LEARN[kind](model)
     for path in sorted(FOLDER.glob("*.safetensors")):
         rewrite(path, model)
         print(path.name, path.stat().st_size)

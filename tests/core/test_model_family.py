@@ -82,12 +82,10 @@ def test_each_part_of_a_sum_is_checked():
         check_model(total, SD15)
 
 
-@pytest.mark.parametrize(
-    ("path", "span"), [(readout_path("glasses"), "-1 to 1.4"), (svd_path("hat"), "-2 to 3")], ids=["readout", "svd"]
-)
-def test_a_file_says_what_it_is(path, span):
+@pytest.mark.parametrize("path", [readout_path("glasses"), svd_path("hat")], ids=["readout", "svd"])
+def test_a_file_says_what_it_is(path):
     text = describe(load_attribute(path))
-    for words in ("DemoConfig", "'a face'", "with strength 1", span, "Licence: MIT"):
+    for words in ("DemoConfig", "'a face'", "with strength 1", "-1 to 1.4", "Licence: MIT"):
         assert words in text
 
 
