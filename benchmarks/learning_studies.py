@@ -13,10 +13,10 @@ import torch
 from singular_edit.core import EditWindow, Run, sample_endpoints
 from singular_edit.core.fitting import EarlyStop, fit
 from singular_edit.core.hspace import prediction_changes
-from singular_edit.core.hspace.calibration import READOUT_UNIT
+from singular_edit.core.hspace.calibration import READOUT_UNIT, edited_pictures, measured_sigmas
 from singular_edit.core.hspace.learn_readout import HELD_OUT, WEIGHT_DECAY, learn_readout
 from singular_edit.core.hspace.prediction_changes import PredictionChanges, learned_steps, record_prediction_changes
-from singular_edit.core.hspace.readout import Readout, edited_pictures, measured_sigmas
+from singular_edit.core.hspace.readout import Readout
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.core.recipes.start import start_shares
