@@ -21,7 +21,7 @@ python benchmarks/learning_cost.py calibration
 UNIT asks for 0.9 of the way. Some pictures always respond weakly, and bringing them all the way would push the others
 too far: the last tenth costs more identity than it brings.
 
-A readout saturates: beyond some scale it changes little. Its scale is measured at 80 % progress and multiplied by 1.3
+A readout saturates: beyond some scale it changes little. Its scale is measured at 80 % progress and multiplied by 1.4
 (READOUT_UNIT). A readout answers with a mean, so that going further costs little.
 
 Where the full scale is known, a last round measures it, and what all rounds found is kept with the direction as its
@@ -82,7 +82,7 @@ class StrengthUnit(NamedTuple):
 # Chosen on the embedded model.
 UNIT = StrengthUnit(progress=0.9, times=1.0)
 # times: python benchmarks/learning_cost.py unit
-READOUT_UNIT = StrengthUnit(progress=0.8, times=1.3)
+READOUT_UNIT = StrengthUnit(progress=0.8, times=1.4)
 
 
 class Calibration(NamedTuple):

@@ -14,9 +14,11 @@ everywhere, which w leaves out (core/saliency.py).
 Such a mean is small, and the picture would come out without the attribute. What the target prompt changes is about as
 large in every picture. So where w R is weaker than it usually is at this noise level, it is *lifted* to that size:
 
-    w R * min(MAX_LIFT, max(1, usual peak / peak))        peak: its size where it is largest (core/saliency.py)
+    lift * w R,    lift = max(1, min(1 / p, 1 + 4 p^2)),    p = peak / usual peak
 
-The usual peak is the mean over the states that R was learned from. A readout of an older file lifts nothing.
+The peak is its size where it is largest (core/saliency.py); the usual one is the mean over the states that R was
+learned from. The lift is 2 at most, at half of the usual size. Below, it falls to 1 again, because a picture that wears
+the attribute already has next to nothing to change. A readout of an older file lifts nothing.
 """
 
 from __future__ import annotations
@@ -38,10 +40,8 @@ from .tensor_limits import KERNEL, TIME_WIDTH
 # Chosen on the embedded model.
 WIDTH = 128
 DROPOUT = 0.1
-# A smaller peak is taken for this where it is divided by.
-TINY = 1e-12
-# A change is lifted to no more than so many times its size: where there is nothing to change, little stays little.
-MAX_LIFT = 2.0
+# A smaller share of the usual peak is taken for this where it is divided by.
+MIN_SHARE = 1e-6
 
 
 class Readout(HDirection):
@@ -155,8 +155,9 @@ class Readout(HDirection):
         if "peak" not in self.tensors:
             return weighted
         usual = torch.stack([look_up(self.tensors["peak"], self.sigmas, one) for one in sigma.reshape(-1).tolist()])
-        lift = usual.to(weighted.device) / peak(weighted).clamp(min=TINY)
-        return lift.clamp(1.0, MAX_LIFT)[:, None, None, None] * weighted
+        share = (peak(weighted) / usual.to(weighted.device).clamp(min=MIN_SHARE)).clamp(min=MIN_SHARE)
+        lift = torch.minimum(1 / share, 1 + 4 * share.square()).clamp(min=1.0)
+        return lift[:, None, None, None] * weighted
 
     def with_peak(self, usual: Tensor | None) -> Self:
         """Return the readout that lifts changes to a usual peak.

@@ -163,7 +163,7 @@ def lifting(readout, usual):
     return lifted
 
 
-def test_what_is_weaker_than_usual_is_lifted_to_the_usual_size_and_no_more_than_doubled():
+def test_what_is_weaker_than_usual_is_lifted_to_the_usual_size_and_what_is_next_to_nothing_stays():
     readout = echo()
     h = torch.zeros(3, 4, 16, 16)
     for row, size in zip(h, (1.0, 0.7, 0.1), strict=True):
@@ -173,7 +173,7 @@ def test_what_is_weaker_than_usual_is_lifted_to_the_usual_size_and_no_more_than_
     read = lifting(readout, [usual, 2 * usual]).read(h, SIGMAS[2], (16, 16))
     assert torch.equal(read[0], plain[0])
     assert torch.allclose(read[1], plain[1] / 0.7, atol=1e-6)
-    assert torch.allclose(read[2], 2 * plain[2], atol=1e-6)
+    assert torch.allclose(read[2], 1.04 * plain[2], atol=1e-6)
     later = lifting(readout, [usual, 2 * usual]).read(h, SIGMAS[3], (16, 16))
     assert torch.allclose(later[0], 2 * plain[0], atol=1e-6)
     weak = lifting(readout, [usual / 2, usual / 2]).read(-h, SIGMAS[2], (16, 16))
@@ -214,7 +214,7 @@ def test_a_file_without_a_usual_size_lifts_nothing_alone_and_in_a_sum(learned, t
     h = 0.01 * torch.randn(2, 4, 2, 2)
     plain = old.read(h, SIGMAS[3], (8, 8))
     assert torch.equal(lacks.read(h, SIGMAS[3], (8, 8)), plain)
-    assert (peak(lifts.read(h, SIGMAS[3], (8, 8))) > 1.2 * peak(plain)).all()
+    assert (peak(lifts.read(h, SIGMAS[3], (8, 8))) > 1.01 * peak(plain)).all()
 
 
 @pytest.mark.parametrize("steps", [6, 9, 24])
