@@ -4,7 +4,7 @@ With a strength s, the bottleneck h becomes h' and the prediction D becomes D_ed
 
     a direction that moves h, -1 <= s <= 1    h' = h + s * (S / S') * dh           D_edit = D(h')
                               beyond          h' = h + sign(s) * (S / S') * dh     D_edit = D + |s| * (D(h') - D)
-    a readout,                s > 0           h' = h                               D_edit = D + s * guidance * w R
+    a readout,                s > 0           h' = h                               D_edit = D + s * guidance * lift * w R
                               s < 0           h' = h                               as above, s * READOUT_REMOVAL_SCALE
     either,                   s = 0           the stock sampler, bit for bit
 

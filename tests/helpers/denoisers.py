@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class GaussianDenoiser:
@@ -50,3 +51,15 @@ def karras(n: int = 20, low: float = 0.03, high: float = 14.6, rho: float = 7.0)
     ramp = torch.linspace(0, 1, n)
     sigmas = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     return torch.cat([sigmas, torch.zeros(1)])
+
+
+class Bright(LinearBottleneck):
+    """A prompt that brightens every place by how bright it is: the change, rise*tanh(h), can be read off h."""
+
+    def __init__(self, rise: float = 0.0, **arguments):
+        super().__init__(**arguments)
+        self.rise = rise
+
+    def __call__(self, x, sigma, h_edit=None):
+        h = F.adaptive_avg_pool2d(x, 2)
+        return super().__call__(x, sigma, h_edit) + self.rise * F.interpolate(h.tanh(), size=x.shape[-2:])
