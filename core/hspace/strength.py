@@ -4,7 +4,7 @@ With a strength s, the bottleneck h becomes h' and the prediction D becomes D_ed
 
     a direction that moves h, -1 <= s <= 1    h' = h + s * (S / S') * dh           D_edit = D(h')
                               beyond          h' = h + sign(s) * (S / S') * dh     D_edit = D + |s| * (D(h') - D)
-    a readout,                s > 0           h' = h                               D_edit = D + s * guidance * lift * w R
+    a readout,                s > 0           h' = h                               D_edit = D + s * guidance * w R
                               s < 0           h' = h                               as above, s * READOUT_REMOVAL_SCALE
     either,                   s = 0           the stock sampler, bit for bit
 
@@ -13,7 +13,7 @@ its *effect* D(h') - D is multiplied: a bottleneck that is pushed further than i
 nobody asked for (python benchmarks/hspace.py strengths). That is ours, and so are readouts. S and S' count the steps
 inside the window in training and here: fewer steps must each do more (section 5.2).
 
-A readout has no dh, so that its strength multiplies its change throughout. Of that change each step makes the fraction
+A readout has no dh, so that its strength multiplies its change w R, lifted where it is weak (readout.py), throughout. Of that change each step makes the fraction
 that a stock step makes of a change of D (samplers.euler_fraction), not the whole of it as of D(h') - D. Strength 1 is
 set above the mean effect so that faces which respond weakly also change (calibration.py). Removal needs less; past the
 point where the attribute is gone, more strength only damages the picture.
