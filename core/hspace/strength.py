@@ -13,10 +13,11 @@ its *effect* D(h') - D is multiplied: a bottleneck that is pushed further than i
 nobody asked for (python benchmarks/hspace.py strengths). That is ours, and so are readouts. S and S' count the steps
 inside the window in training and here: fewer steps must each do more (section 5.2).
 
-A readout has no dh, so that its strength multiplies its change w R, lifted where it is weak (readout.py), throughout. Of that change each step makes the fraction
-that a stock step makes of a change of D (samplers.euler_fraction), not the whole of it as of D(h') - D. Strength 1 is
-set above the mean effect so that faces which respond weakly also change (calibration.py). Removal needs less; past the
-point where the attribute is gone, more strength only damages the picture.
+A readout has no dh, so that its strength multiplies its change w R throughout, which readout.py lifts where it is weak.
+Of that change each step makes the fraction that a stock step makes of a change of D (samplers.euler_fraction), not the
+whole of it as of D(h') - D. Strength 1 is set above the mean effect so that faces which respond weakly also change
+(calibration.py). Removal needs less; past the point where the attribute is gone, more strength only damages the
+picture.
 
 A direction that carries a response takes a share of the way, of which core/response.py makes s: at 1 each of them is
 there. One of an older file takes s itself.
