@@ -47,7 +47,7 @@ def saliency_weight(change: Tensor, focus: float = FOCUS) -> Tensor:
     Returns:
         The weight w, [..., 1, H, W]; it does not depend on the scale of the change.
     """
-    energy = local_mean(change.square().mean(dim=-3, keepdim=True))
+    energy = local_energy(change)
     mean = energy.mean(dim=(-2, -1), keepdim=True)
     return (1 + focus) * energy / (energy + focus * mean).clamp(min=1e-12)
 
@@ -61,7 +61,12 @@ def peak(change: Tensor) -> Tensor:
     Returns:
         The root mean square over channels and a window, at the place where it is largest, [...].
     """
-    return local_mean(change.square().mean(dim=-3, keepdim=True)).amax((-3, -2, -1)).sqrt()
+    return local_energy(change).amax((-3, -2, -1)).sqrt()
+
+
+def local_energy(change: Tensor) -> Tensor:
+    """Return e2, the mean square of a change over channels and the window around each place, [..., 1, H, W]."""
+    return local_mean(change.square().mean(dim=-3, keepdim=True))
 
 
 def local_mean(x: Tensor) -> Tensor:

@@ -130,8 +130,8 @@ def _usual_peak(readout: Readout, c: PredictionChanges, states: int, device: tor
     means = torch.full(c.sigmas.shape, torch.nan)
     for i, sigma in enumerate(c.sigmas):
         rows = (c.sigma == sigma).nonzero().flatten()
-        peaks = [peak(readout.read(c.h[part].to(device), sigma, size)) for part in rows.split(states)]
         if len(rows):
+            peaks = [peak(readout.read(c.h[part].to(device), sigma, size)) for part in rows.split(states)]
             means[i] = torch.cat(peaks).mean()
     return means.nan_to_num(float(means.nanmean()))
 

@@ -40,7 +40,7 @@ from .tensor_limits import KERNEL, TIME_WIDTH
 # Chosen on the embedded model.
 WIDTH = 128
 DROPOUT = 0.1
-# A smaller share of the usual peak is taken for this where it is divided by.
+# A smaller usual peak, or share of it, is taken for this where it is divided by.
 MIN_SHARE = 1e-6
 
 

@@ -5,6 +5,7 @@ import torch
 from helpers.denoisers import Bright, karras
 from helpers.tensors import noise
 from singular_edit.core import (
+    PredictionChanges,
     Training,
     combine_directions,
     learn_readout,
@@ -77,6 +78,18 @@ def test_the_usual_size_is_the_mean_over_what_it_was_learned_from(learned):
     scaled = readout.scaled(3.0)
     x = torch.randn(2, 4, 2, 2)
     assert torch.allclose(scaled.read(x, SIGMAS[3], (8, 8)), 3 * readout.read(x, SIGMAS[3], (8, 8)), atol=1e-5)
+
+
+def test_steps_that_few_noises_left_out_take_the_mean_of_the_others(learned):
+    changes = learned[0]
+    kept = changes.sigma != changes.sigmas[1]
+    few = PredictionChanges(
+        changes.sigmas, *(rows[kept] for rows in (changes.h, changes.change, changes.sigma, changes.noise))
+    )
+    usual = learn_readout(few, Training(steps=20, learning_rate=0.03, batch=8))[0].tensors["peak"]
+    others = torch.cat([usual[:1], usual[2:]])
+    assert usual[1] == pytest.approx(float(others.mean()))
+    assert (others > 0).all()
 
 
 def test_a_file_without_a_usual_size_lifts_nothing_alone_and_in_a_sum(learned, tmp_path):
