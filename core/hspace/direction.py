@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -90,10 +91,12 @@ class HDirection(ABC):
 
     def with_response(self, response: Response | None) -> Self:
         """Return the direction with a response, or without one: its strength is then its scale."""
-        if response is None and self.response is None:
-            return self
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in LAYOUT}
-        return replace(self, tensors=tensors if response is None else {**tensors, **response.tensors()})
+        return self._with(LAYOUT, {} if response is None else response.tensors())
+
+    def _with(self, names: Collection[str], tensors: dict[str, Tensor]) -> Self:
+        """Return the direction with these tensors in place of those of these names."""
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in names}
+        return replace(self, tensors={**kept, **tensors})
 
     @property
     def layer(self) -> str:

@@ -24,7 +24,6 @@ the attribute already has next to nothing to change. A readout of an older file 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import ClassVar, Self
 
 import torch
@@ -165,8 +164,7 @@ class Readout(HDirection):
         Args:
             usual: The mean of peak(w R) at each of ``sigmas``, [S]; None lifts nothing.
         """
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name != "peak"}
-        return replace(self, tensors=tensors if usual is None else {**tensors, "peak": usual})
+        return self._with(("peak",), {} if usual is None else {"peak": usual})
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:
         """Return R(h, sigma), without its saliency weight.

@@ -22,7 +22,7 @@ from ...core.latent_svd.transfer_gain import common_note
 from ...core.model_family import ModelFamily
 from ...core.recipes import defaults
 from ...core.recipes.attributes import Attribute, advice, load_attribute
-from ...core.recipes.settings import READOUT, LearnSettings, PairSettings
+from ...core.recipes.settings import READOUT, LearnSettings
 from .. import faces, loader
 from ..attributes import FOLDER, readout_path, svd_path
 from ..enlarge import SHOWN_SIDE
@@ -65,9 +65,12 @@ def info_of(attribute: Attribute, name: str, model: loader.DemoModel) -> dict[st
 
 
 def rewrite(path: Path, model: loader.DemoModel) -> None:
-    """Write a file's info anew; its name begins with the attribute's."""
+    """Write a file's info anew, where it changed; its name begins with the attribute's."""
     attribute = load_attribute(path)
     info = info_of(attribute, path.name.split(".", maxsplit=1)[0], model)
+    # A header's entries are written in an order of their own, so that the same info would make another file.
+    if info == attribute.info:
+        return
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     numbers = {}
@@ -89,7 +92,7 @@ def learn_readouts(model: loader.DemoModel) -> None:
 def learn_svd(model: loader.DemoModel) -> None:
     """Learn the mean of several pairs of every attribute at the shipped settings."""
     for name in faces.ATTRIBUTES:
-        learned = edits.svd_attribute(model, name, seed=0, pair=PairSettings(count=defaults.PAIRS))
+        learned = edits.svd_attribute(model, name, seed=0)
         learned.save(svd_path(name))
         print(f"{name}: {common_note(learned.info)}.")
 
