@@ -16,12 +16,13 @@ Eleven strengths, evenly from -1 to 2, for each picture from its trace, and five
     r          Pearson's correlation of strength and progress, mean over pictures and lowest. Progress is the share of
                the way from the unedited picture to the prompt swap's,
                <edited - unedited, swap - unedited> / |swap - unedited|^2
+    r, true    the same of the share of the way to the true edited picture, of those the nearest to strength 1
     deficit    how much shorter the direct way is than the way over a strength between,
                (d_ij + d_jk - d_ik) / (d_ij + d_jk), the largest over all i < j < k, mean over pictures; 0 is straight
     spread     standard deviation of the distances from one strength to the next, over their mean; mean over pictures
     0          the largest difference of a picture at strength 0 from the stock sampler's
 
-r, deficit and spread once more of the five strengths from 0 to 1; and in the rows below, at each of the eleven: mean
+All but the last once more of the five strengths from 0 to 1; and in the rows below, at each of the eleven: mean
 progress, the share of pictures in which the judge sees the attribute, the share of other attributes that it sees
 unchanged, and PSNR to the nearest true edited picture. Where the last two fall, harm begins.
 
@@ -58,14 +59,15 @@ STRENGTHS = torch.linspace(-1, 2, 11)
 WITHIN = torch.linspace(0, 1, 5)
 SHOWN = (-1.0, 0.0, 0.25, 0.5, 0.75, 1.0, 2.0)
 STRIP_FACES = 4
+HEADER = "      r lowest r, true lowest deficit spread    0   0 to 1: r, r true, deficit, spread"
 SHAPES = ("width", "height", "eye_size", "yaw")  # what of a face changes its shape
 
 At = Callable[[float], Tensor]  # strength -> pictures, [B, 3, side, side]
 
 
-def progress(pictures: Tensor, unedited: Tensor, swap: Tensor) -> Tensor:
-    """Return each picture's share of the way to the prompt swap, [strengths, B]."""
-    way = (swap - unedited).flatten(1)
+def progress(pictures: Tensor, unedited: Tensor, end: Tensor) -> Tensor:
+    """Return each picture's share of the way from the unedited one to another, [strengths, B]."""
+    way = (end - unedited).flatten(1)
     return ((pictures - unedited).flatten(2) * way).sum(2) / way.square().sum(1)
 
 
@@ -93,10 +95,15 @@ def spread(d: Tensor) -> Tensor:
     return steps.std(0) / steps.mean(0).clamp(min=1e-9)
 
 
-def evenness(strengths: Tensor, pictures: Tensor, unedited: Tensor, swap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return r, deficit and spread of pictures [strengths, B, 3, side, side], [B] each."""
+def evenness(strengths: Tensor, pictures: Tensor, unedited: Tensor, *ends: Tensor) -> list[Tensor]:
+    """Return r of the way to each end, then deficit and spread, of pictures [strengths, B, 3, side, side]; [B] each."""
     d = distances(pictures)
-    return correlation(strengths, progress(pictures, unedited, swap)), deficit(d), spread(d)
+    return [*(correlation(strengths, progress(pictures, unedited, end)) for end in ends), deficit(d), spread(d)]
+
+
+def nearest(truth: Tensor, pictures: Tensor) -> Tensor:
+    """Return which of some true pictures [K, B, 3, side, side] is the nearest to each of others, [B, 3, side, side]."""
+    return truth[psnr(truth, pictures).argmax(0), torch.arange(len(pictures))]
 
 
 def readout_of(learned: LearnedFiles, name: str) -> HDirection:
@@ -125,11 +132,13 @@ def print_row(s: Session, label: str, at: At, ends: tuple[Tensor, Tensor], truth
     unedited, swap = ends
     pictures = torch.stack([at(strength).clamp(0, 1) for strength in STRENGTHS.tolist()])
     within = torch.stack([at(strength).clamp(0, 1) for strength in WITHIN.tolist()])
-    r, bends, steps = evenness(STRENGTHS, pictures, *ends)
+    true = nearest(truth, within[-1].cpu()).to(unedited)
+    r, r_true, bends, steps = evenness(STRENGTHS, pictures, *ends, true)
     off = float((at(0.0) - unedited).abs().max())
-    row = f"{r.mean():8.3f} {r.min():7.3f} {bends.mean():8.3f} {steps.mean():7.3f} {off:8g}"
-    inside = " ".join(f"{value.mean():7.3f}" for value in evenness(WITHIN, within, *ends))
-    print(f"{label:<38s} {row} {inside}", flush=True)
+    row = f"{r.mean():7.3f} {r.min():6.3f} {r_true.mean():7.3f} {r_true.min():6.3f}"
+    row += f" {bends.mean():7.3f} {steps.mean():6.3f} {off:4g}"
+    inside = " ".join(f"{value.mean():6.3f}" for value in evenness(WITHIN, within, *ends, true))
+    print(f"{label:<38s} {row}   {inside}", flush=True)
     seen = torch.stack([s.model.judged(edited).cpu() for edited in pictures])
     kept = (seen == s.faces.attributes)[..., others(s)]
     closest = torch.stack([psnr(truth, edited.cpu()).amax(0) for edited in pictures])
@@ -157,7 +166,7 @@ def print_shapes(count: int, first: int) -> None:
     drawn = faces.sample(range(first, first + count))
     for name in SHAPES:
         pictures = torch.stack([faces.render(drawn.with_free(name, float(u))) for u in torch.linspace(0, 1, 11)])
-        values = evenness(STRENGTHS, pictures, pictures[0], pictures[-1])
+        values = evenness(STRENGTHS, pictures, pictures[0], pictures[-1])  # r to the last of them
         print(f"{name:<38s} " + " ".join(f"{value.mean():7.3f}" for value in values))
 
 
@@ -181,8 +190,7 @@ def main() -> None:
     learned = LearnedFiles(model, args.learned, ships=args.model == UNET.name)
     print(f"{args.model}, {args.count} faces from seed {args.first}, guidance {args.guidance:g}; strengths -1 to 2")
     print("    " + " " * 27 + " ".join(f"{strength:5.1f}" for strength in STRENGTHS.tolist()) + "\n")
-    header = f"{'':<38s} {'r, mean':>8s} {'lowest':>7s} {'deficit':>8s} {'spread':>7s} {'0':>8s}"
-    print(header + "   0 to 1:  r, deficit, spread")
+    print(f"{'':<38s} {HEADER}")
     for name in args.attributes or model.attributes:
         drawn = model.sample(range(args.first, args.first + args.count))
         s = Session(model, drawn, name, cfg=args.guidance, traced=True)
