@@ -16,7 +16,7 @@ Eleven strengths, evenly from -1 to 2, for each picture from its trace, and five
     r          Pearson's correlation of strength and progress, mean over pictures and lowest. Progress is the share of
                the way from the unedited picture to the prompt swap's,
                <edited - unedited, swap - unedited> / |swap - unedited|^2
-    r, true    the same of the share of the way to the true edited picture, of those the nearest to strength 1
+    r, true    the same of the way to the true edited picture, of several the one nearest to strength 1's
     deficit    how much shorter the direct way is than the way over a strength between,
                (d_ij + d_jk - d_ik) / (d_ij + d_jk), the largest over all i < j < k, mean over pictures; 0 is straight
     spread     standard deviation of the distances from one strength to the next, over their mean; mean over pictures
