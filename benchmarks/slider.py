@@ -16,14 +16,14 @@ Eleven strengths, evenly from -1 to 2, for each picture from its trace, and five
     r          Pearson's correlation of strength and progress, mean over pictures and lowest. Progress is the share of
                the way from the unedited picture to the prompt swap's,
                <edited - unedited, swap - unedited> / |swap - unedited|^2
-    r, true    the same of the way to the true edited picture, of several the one nearest to strength 1's
+    r, true    the same of the way to the true edited picture, the one nearest to the picture at strength 1
     deficit    how much shorter the direct way is than the way over a strength between,
                (d_ij + d_jk - d_ik) / (d_ij + d_jk), the largest over all i < j < k, mean over pictures; 0 is straight
     spread     standard deviation of the distances from one strength to the next, over their mean; mean over pictures
     0          the largest difference of a picture at strength 0 from the stock sampler's
 
-All but the last once more of the five strengths from 0 to 1; and in the rows below, at each of the eleven: mean
-progress, the share of pictures in which the judge sees the attribute, the share of other attributes that it sees
+Both r, deficit and spread once more of the five strengths from 0 to 1; and in the rows below, at each of the eleven:
+mean progress, the share of pictures in which the judge sees the attribute, the share of other attributes that it sees
 unchanged, and PSNR to the nearest true edited picture. Where the last two fall, harm begins.
 
 Distances are root mean squares over pixels. Readouts are those that ship with the model; where none ship they are
@@ -51,7 +51,7 @@ from singular_edit.demo.architectures import UNET
 from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.evaluated import open_model
 from singular_edit.demo.evaluation.learned_files import LearnedFiles
-from singular_edit.demo.evaluation.score import others, psnr
+from singular_edit.demo.evaluation.score import nearest, others, psnr
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
 from torch import Tensor
 
@@ -99,11 +99,6 @@ def evenness(strengths: Tensor, pictures: Tensor, unedited: Tensor, *ends: Tenso
     """Return r of the way to each end, then deficit and spread, of pictures [strengths, B, 3, side, side]; [B] each."""
     d = distances(pictures)
     return [*(correlation(strengths, progress(pictures, unedited, end)) for end in ends), deficit(d), spread(d)]
-
-
-def nearest(truth: Tensor, pictures: Tensor) -> Tensor:
-    """Return which of some true pictures [K, B, 3, side, side] is the nearest to each of others, [B, 3, side, side]."""
-    return truth[psnr(truth, pictures).argmax(0), torch.arange(len(pictures))]
 
 
 def readout_of(learned: LearnedFiles, name: str) -> HDirection:

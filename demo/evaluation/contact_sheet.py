@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .score import psnr
+from .score import nearest
 from .session import Session
 
 DPI = 100
@@ -65,5 +65,4 @@ def _nearest_truths(row: SheetRows) -> list[Tensor]:
     """Return each face's counterfactual: of a hat of any colour the one nearest to the strongest edit."""
     s = row.session
     truths = s.model.counterfactuals(s.faces, s.attribute, not s.has_attribute)
-    nearest = psnr(truths, row.edits[-1].cpu()).argmax(dim=0)
-    return [truths[choice, face] for face, choice in enumerate(nearest)]
+    return list(nearest(truths, row.edits[-1].cpu()))

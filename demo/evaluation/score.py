@@ -40,6 +40,19 @@ def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
     return 10 * torch.log10(peak**2 / (a - b).square().mean(dim=(-3, -2, -1)).clamp(min=1e-20))
 
 
+def nearest(truth: Tensor, pictures: Tensor) -> Tensor:
+    """Return the nearest of several true pictures to each picture.
+
+    Args:
+        truth: True pictures, [K, B, 3, side, side] in [0, 1].
+        pictures: [B, 3, side, side] in [0, 1], on the same device.
+
+    Returns:
+        One true picture for each of ``pictures``, like them.
+    """
+    return truth[psnr(truth, pictures).argmax(dim=0), torch.arange(len(pictures))]
+
+
 def round_trip(method: str, denoise: Denoiser, latents: Tensor, sigmas: Tensor) -> tuple[float, float]:
     """Invert latents and rebuild them.
 
