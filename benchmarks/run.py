@@ -106,6 +106,7 @@ TABLES = (
         ("samplers.py",),
         ("--count", "2", "--steps", "4", "--ends", "0.8", "--samplers", "uni_pc"),
     ),
+    Table("retries", ("retries.py",), ("--count", "2", "--attributes", "smile")),
     Table("layers", ("layers.py",), ("--count", "2", "--blocks", "2", "--attributes", "glasses")),
     Table(
         "layers_moved",

@@ -11,6 +11,9 @@ The last of these scales is the *full* one, at which the attribute is there. A *
 was made. Beyond 1 the scale goes on in proportion. An attribute without a response, such as one of an older file, takes
 its strength as the scale.
 
+How much the full scale changes a picture is kept too, so that pictures which it changes much less can be told
+(core/recipes/retries.py).
+
 Ours, not the papers'. It holds in the mean over pictures; core/recipes/slide.py says what a single one does.
 """
 
@@ -24,13 +27,17 @@ from torch import Tensor
 
 from .limits import Limits
 
-# Tensors of a file and their axes; a file has both or neither.
+# Tensors of a file and their axes; a file has the first two or neither, and older ones lack the third.
 SCALES = "response.scale"
 PROGRESS = "response.progress"
+CHANGE = "response.change"
 LAYOUT = {SCALES: "R", PROGRESS: "R"}
+CHANGE_LAYOUT = {CHANGE: "1"}
+NAMES = (SCALES, PROGRESS, CHANGE)
 LIMITS = {
     SCALES: Limits(low=1e-4, high=1e3, ascending=True),
     PROGRESS: Limits(low=1e-6, high=1e3, ascending=True),
+    CHANGE: Limits(low=1e-6, high=1e3, length=1),
 }
 
 
@@ -40,18 +47,22 @@ class Response(NamedTuple):
     Attributes:
         scales: [n], the last of them the full scale.
         progress: [n], of finished pictures, in the mean.
+        change: Root mean square of what the full scale changes in a finished picture, in the mean over pictures, in
+            model space; None where it was not measured.
     """
 
     scales: tuple[float, ...]
     progress: tuple[float, ...]
+    change: float | None = None
 
     @classmethod
-    def measured(cls, tried: list[tuple[float, float]], full: float) -> Response | None:
+    def measured(cls, tried: list[tuple[float, float]], full: float, change: float | None = None) -> Response | None:
         """Make a response of scales that were tried.
 
         Args:
             tried: (scale, progress) of each, ``full`` among them.
             full: The full scale.
+            change: What the full scale changes, as the attribute says; one outside of LIMITS is left out.
 
         Returns:
             The response: what lies below the full scale and makes less progress than it, in order. None where the full
@@ -67,18 +78,21 @@ class Response(NamedTuple):
             if LIMITS[SCALES].low < scale < full and least < made < most:
                 scales.append(scale)
                 progress.append(made)
-        return cls((*scales, full), (*progress, most))
+        known = change is not None and LIMITS[CHANGE].low <= change <= LIMITS[CHANGE].high
+        return cls((*scales, full), (*progress, most), change if known else None)
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Response | None:
         """Return the response among the tensors of a file, which were checked against LIMITS; None without one."""
         if SCALES not in tensors:
             return None
-        return cls(tuple(tensors[SCALES].tolist()), tuple(tensors[PROGRESS].tolist()))
+        change = float(tensors[CHANGE]) if CHANGE in tensors else None
+        return cls(tuple(tensors[SCALES].tolist()), tuple(tensors[PROGRESS].tolist()), change)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of a file."""
-        return {SCALES: torch.tensor(self.scales), PROGRESS: torch.tensor(self.progress)}
+        tensors = {SCALES: torch.tensor(self.scales), PROGRESS: torch.tensor(self.progress)}
+        return tensors if self.change is None else {**tensors, CHANGE: torch.tensor([self.change])}
 
     @property
     def full(self) -> float:
@@ -112,6 +126,11 @@ class Response(NamedTuple):
             f"Finished pictures come {tried} times the edit; strength 1 is the last of these. "
             "Beyond it the attribute only grows coarser, and below 0 a picture that lacks it is damaged."
         )
+
+
+def root_mean_squares(change: Tensor) -> Tensor:
+    """Return the root mean square of each picture's change, [B]."""
+    return change.flatten(1).square().mean(dim=1).sqrt()
 
 
 def scale_of(response: Response | None, strength: float) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..backends.comfyui.progress import Progress
 from ..backends.sheets import labelled, side_by_side
 from ..core.errors import EditError
-from ..core.recipes.defaults import SHEET_STRENGTHS, SLIDER_HIGH, SLIDER_LOW
+from ..core.recipes import defaults
 from ..core.recipes.settings import EditSettings
 from .inputs import (
     ARTIST,
@@ -25,9 +25,9 @@ from .inputs import (
     slider_input,
     with_search_words,
 )
-from .prepared_picture import edited_pictures, picture_of, steps_to_sample
+from .prepared_picture import edited_pictures, picture_of, steps_to_sample, weak_answer
 
-STRENGTHS = ", ".join(f"{strength:g}" for strength in SHEET_STRENGTHS)
+STRENGTHS = ", ".join(f"{strength:g}" for strength in defaults.SHEET_STRENGTHS)
 MAX_STRENGTHS = 32
 SEARCH_WORDS = ("concept slider", "slider", "glasses", "smile", "edit face", "edit image", "attribute")
 
@@ -74,7 +74,20 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
             "Try 0.8 to 0.9. At 1 steps are even, but half way things are half transparent."
         ),
     )
-    return [picture, attribute, widget, mask, advanced(until), advanced(absolute), advanced(fade)]
+    retries = io.Int.Input(
+        "retries",
+        default=EditSettings().retries,
+        min=0,
+        max=EditSettings().retries,
+        optional=True,
+        tooltip=(
+            f"A picture that the attribute changes by less than {defaults.WEAK_CHANGE:.0%} of what is usual is tried "
+            f"again, at {' and then at '.join(f'{factor:g}' for factor in defaults.RETRY_FACTORS)} times the strength, "
+            "and edited so where the attribute comes only then. This is how often at most; 0 is off. "
+            "It is not read with a mask, or where until is earlier than usual."
+        ),
+    )
+    return [picture, attribute, widget, mask, *map(advanced, (until, absolute, fade, retries))]
 
 
 class EditPicture(io.ComfyNode):
@@ -110,15 +123,16 @@ class EditPicture(io.ComfyNode):
         until: float = EditSettings().edit_percent,
         absolute: bool = EditSettings().absolute,
         fade: float = EditSettings().fade,
+        retries: int = EditSettings().retries,
     ) -> io.NodeOutput:
         """Edit the picture."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
-        total = steps_to_sample(picture, attribute, [strength], absolute=absolute, fade=fade)
+        options = dict(until=until, absolute=absolute, fade=fade, retries=retries, mask=mask)
+        total = steps_to_sample(picture, attribute, [strength], **options)
         progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
-        options = dict(until=until, absolute=absolute, fade=fade, mask=mask, progress=progress)
-        (after,) = edited_pictures(picture, attribute, [strength], **options)
-        progress.finish(f"{attribute.name} {strength:g}: before and after")
+        (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
+        progress.finish(f"{attribute.name} {strength:g}: before and after{weak_answer(picture, attribute)}")
         shown = ui.PreviewImage(side_by_side(picture.rebuilt, after), cls=cls)
         return io.NodeOutput(after, picture.rebuilt.clone(), ui=shown)
 
@@ -161,16 +175,17 @@ class StrengthSheet(io.ComfyNode):
         until: float = EditSettings().edit_percent,
         absolute: bool = EditSettings().absolute,
         fade: float = EditSettings().fade,
+        retries: int = EditSettings().retries,
     ) -> io.NodeOutput:
         """Edit the picture at each strength."""
         picture = picture_of(picture, "picture")
         attribute = any_attribute_of(attribute, "attribute")
         values = strengths_of(strengths)
-        total = steps_to_sample(picture, attribute, values, absolute=absolute, fade=fade)
+        options = dict(until=until, absolute=absolute, fade=fade, retries=retries, mask=mask)
+        total = steps_to_sample(picture, attribute, values, **options)
         progress = Progress(f"Editing: {attribute.name}", total)
-        options = dict(until=until, absolute=absolute, fade=fade, mask=mask, progress=progress)
-        pictures = edited_pictures(picture, attribute, values, **options)
-        progress.finish(f"{attribute.name} at {len(values)} strengths")
+        pictures = edited_pictures(picture, attribute, values, **options, progress=progress)
+        progress.finish(f"{attribute.name} at {len(values)} strengths{weak_answer(picture, attribute)}")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))
 
@@ -193,9 +208,9 @@ def strengths_of(text: str) -> list[float]:
             value = float(word)
         except ValueError:
             value = float("nan")
-        if not SLIDER_LOW <= value <= SLIDER_HIGH:
+        if not defaults.SLIDER_LOW <= value <= defaults.SLIDER_HIGH:
             raise EditError(
-                f"strengths holds '{word[:20]}'; numbers from {SLIDER_LOW:g} to {SLIDER_HIGH:g} "
+                f"strengths holds '{word[:20]}'; numbers from {defaults.SLIDER_LOW:g} to {defaults.SLIDER_HIGH:g} "
                 f"with commas between them are accepted, such as '{STRENGTHS}'."
             )
         values.append(value)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.sample
 import comfy.samplers
@@ -24,7 +25,9 @@ from ..core.errors import EditError
 from ..core.inversion.traced import Trace
 from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
 from ..core.recipes.edit import cut_at, scale_after
-from ..core.recipes.slide import sampled_steps, slide_of
+from ..core.recipes.retries import retries_of
+from ..core.recipes.sampled_steps import sampled_steps
+from ..core.recipes.slide import slide_of
 from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .traced_sampler import traced_sampler
@@ -62,6 +65,16 @@ class PreparedPicture:
         return len(self.sigmas) - 1
 
 
+# What retries found for a picture and an attribute, by their number, so that moving the strength does not ask again.
+# It is kept beside the pictures, because a node changes no input, and goes with them.
+_FACTORS: WeakKeyDictionary[PreparedPicture, WeakKeyDictionary[Attribute, dict[int, Tensor]]] = WeakKeyDictionary()
+
+
+def known_factors(picture: PreparedPicture, attribute: Attribute) -> dict[int, Tensor]:
+    """Return what retries found for a picture and an attribute, [B] by the number of retries; what is added is kept."""
+    return _FACTORS.setdefault(picture, WeakKeyDictionary()).setdefault(attribute, {})
+
+
 def picture_of(value: Any, name: str) -> PreparedPicture:
     """Check that an input is a prepared picture.
 
@@ -88,6 +101,7 @@ def edited_pictures(
     until: float,
     absolute: bool = False,
     fade: float = 0.0,
+    retries: int = 0,
     mask: Tensor | None = None,
     progress: Progress,
 ) -> list[Tensor]:
@@ -100,6 +114,7 @@ def edited_pictures(
         until: Sampling progress until which the picture is edited.
         absolute: Whether strengths say how much of the attribute the picture has in the end.
         fade: The sampling progress at which runs without and with the attribute are mixed.
+        retries: How often pictures that the attribute changes too little are edited again, at most.
         mask: A MASK of where it may change; None is everywhere.
         progress: Ticks once a step.
 
@@ -111,6 +126,9 @@ def edited_pictures(
     """
     plain_attribute, factor = with_scale(attribute), guidance_factor(attribute, picture.prompts.cfg)
     check_fits(attribute, picture.model.model)
+    retries = retries_of(retries, until, mask)
+    in_model_space = picture.model.model.process_latent_in
+    factors = known_factors(picture, attribute)
 
     def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
         scale = scale_after(attribute, scale, first)
@@ -118,6 +136,7 @@ def edited_pictures(
             return _traced_state(picture, last)
         if state is not None and first == last:
             return state
+        progress.expect(last - first)
         model = with_attribute(picture.model, plain_attribute, factor * scale, end=until) if scale else picture.model
         return _sampled(picture, model, picture.sigmas[first : last + 1], state, mask=mask, progress=progress)
 
@@ -128,8 +147,12 @@ def edited_pictures(
         cut=partial(_cut, picture, attribute),
         decode=partial(decoded, picture.vae),
         known={0.0: picture.rebuilt.clone()},
+        factors=factors.get(retries),
+        comparable=in_model_space,
     )
-    edited = [slide.at(strength, absolute=absolute, fade=fade) for strength in strengths]
+    edited = [slide.at(strength, absolute=absolute, fade=fade, retries=retries) for strength in strengths]
+    if slide.factors is not None:
+        factors[retries] = slide.factors
     # What is mixed may lie beyond white; strength 0 is left bit for bit.
     return [one.clamp(0, 1) for one in edited] if fade else edited
 
@@ -139,13 +162,24 @@ def steps_to_sample(
     attribute: Attribute,
     strengths: Sequence[float],
     *,
+    until: float,
     absolute: bool = False,
     fade: float = 0.0,
+    retries: int = 0,
+    mask: Tensor | None = None,
 ) -> int:
-    """Return how often edited_pictures ticks."""
+    """Return how often edited_pictures ticks, where no picture is given more."""
     cut = partial(_cut, picture, attribute)
-    options = dict(absolute=absolute, fade=fade, known={0.0}, traced=picture.trace is not None)
-    return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, **options)
+    retries = retries_of(retries, until, mask)
+    there = dict(known={0.0}, traced=picture.trace is not None, factors=known_factors(picture, attribute).get(retries))
+    options = dict(absolute=absolute, fade=fade, retries=retries)
+    return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, **there, **options)
+
+
+def weak_answer(picture: PreparedPicture, attribute: Attribute) -> str:
+    """Return what to say of an edit whose picture was given more than the strength says, or nothing."""
+    most = max((float(found.max()) for found in known_factors(picture, attribute).values()), default=1.0)
+    return f"; the picture answers weakly and was edited at {most:g} times the strength" if most > 1 else ""
 
 
 def _cut(picture: PreparedPicture, attribute: Attribute, place: float) -> int:

@@ -60,6 +60,10 @@ class Progress:
             left = now / self.done * (self.total - self.done)
             self.say(f"{self.title}: {self.done / self.total:.0%}, {duration(left)} left")
 
+    def expect(self, ticks: int) -> None:
+        """Make room for so many more ticks, where what is to be done turned out to be more than was counted."""
+        self.total = max(self.total, self.done + ticks)
+
     def finish(self, text: str) -> None:
         """Fill the bar, because work may end before what was counted, and leave a text and a warning on the node."""
         self.done = self.total

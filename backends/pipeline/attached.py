@@ -17,8 +17,9 @@ from ...core.recipes import edit as edit_recipe
 from ...core.recipes.attributes import Attribute
 from ...core.recipes.defaults import EDIT_GUIDANCE, STEPS
 from ...core.recipes.inversion import TRACED, inversion_steps, invert
+from ...core.recipes.retries import retries_of
+from ...core.recipes.sampled_steps import sampled_steps
 from ...core.recipes.settings import EditSettings, LearnSettings, PairSettings
-from ...core.recipes.slide import sampled_steps
 from .arguments import Weighted, check_rows, check_steps, weighted_of
 from .code import Code
 from .learning import Lesson, layer_of, learn, negative_of, ticking
@@ -134,7 +135,7 @@ class AttachedPipeline(PlainCalls):
         with torch.inference_mode(False), self._resting():
             return learn(model, lesson, name)
 
-    def __call__(
+    def __call__(  # noqa: PLR0913
         self,
         code: Code,
         attributes: Weighted = None,
@@ -144,6 +145,7 @@ class AttachedPipeline(PlainCalls):
         mask: Image.Image | Tensor | None = None,
         absolute: bool = False,
         fade: float = 0.0,
+        retries: int = EditSettings().retries,
         output_type: str = "pil",
     ) -> Any:
         """Edit inverted pictures.
@@ -162,6 +164,8 @@ class AttachedPipeline(PlainCalls):
             fade: Makes every step of strength about as large as the next, for one attribute alone: the runs without and
                 with it are mixed at this sampling progress, and the model finishes the mixture. 0 is off. At 1 steps
                 are even, but half way things are half transparent. Read likewise.
+            retries: How often pictures that one attribute changes too little are edited again, more strongly. Read
+                likewise, and not with a mask.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
         Returns:
@@ -192,7 +196,8 @@ class AttachedPipeline(PlainCalls):
             values = [factor * weighted[0][1] for factor in factors] if weighted else factors
             cut = partial(edit_recipe.cut_at, weighted[0][0], code.schedule) if weighted else code.schedule.step_at
             traced = code.trace is not None
-            steps = sampled_steps(response, values, code.steps, cut=cut, absolute=absolute, fade=fade, traced=traced)
+            options = {"absolute": absolute, "fade": fade, "retries": retries_of(retries, until, fitted_mask)}
+            steps = sampled_steps(response, values, code.steps, cut=cut, traced=traced, **options)
             with ticking(model, "Editing", steps) as tick:
                 edited = edit_recipe.editor(
                     denoise,
@@ -203,8 +208,7 @@ class AttachedPipeline(PlainCalls):
                     space=model.space,
                     trace=code.trace,
                     mask=fitted_mask,
-                    absolute=absolute,
-                    fade=fade,
+                    **options,
                     decode=None if output_type == "latent" else model.decode,
                     callback=lambda *step: tick(),
                 )

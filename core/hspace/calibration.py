@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..response import Response
+from ..response import Response, root_mean_squares
 from ..samplers import Run
 from .asyrp import sample_asyrp
 from .direction import HDirection, moves_h
@@ -148,9 +148,11 @@ def calibrate(
     direction = direction.scaled(final_scale)
     if full is not None:
         edit = bind_edit(direction, full, endpoints.sigmas.to(run.device), window)
-        reached = _progress(_finished(denoise, edit, endpoints, window=window, run=run), endpoints)
+        edited = _finished(denoise, edit, endpoints, window=window, run=run)
         tried = [(scale / final_scale, progress) for scale, progress in rounds]
-        direction = direction.with_response(Response.measured([*tried, (full, reached)], full))
+        change = float(root_mean_squares(edited - endpoints.source).mean())
+        response = Response.measured([*tried, (full, _progress(edited, endpoints))], full, change)
+        direction = direction.with_response(response)
     return Calibration(direction, final_scale, unit.progress)
 
 

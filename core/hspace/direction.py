@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from ..errors import EditError, plain_text
 from ..files import read, read_kind, write
 from ..layers import LAYER_KEY, MIDDLE_BLOCK
-from ..response import LAYOUT, Response
+from ..response import CHANGE_LAYOUT, LAYOUT, NAMES, Response
 from .tensor_limits import LIMITS, MIN_SIGMA
 
 # Every kind of file, by its name. Subclasses of HDirection enter themselves.
@@ -91,7 +91,7 @@ class HDirection(ABC):
 
     def with_response(self, response: Response | None) -> Self:
         """Return the direction with a response, or without one: its strength is then its scale."""
-        return self._with(LAYOUT, {} if response is None else response.tensors())
+        return self._with(NAMES, {} if response is None else response.tensors())
 
     def _with(self, names: Collection[str], tensors: dict[str, Tensor]) -> Self:
         """Return the direction with these tensors in place of those of these names."""
@@ -129,7 +129,7 @@ class HDirection(ABC):
         """Return the direction whose effect at scale 1 is ``factor`` times this one's; it has no response."""
         tensors = {}
         for name, tensor in self.tensors.items():
-            if name not in LAYOUT:
+            if name not in NAMES:
                 tensors[name] = factor * tensor if name in self.linear else tensor
         return replace(self, tensors=tensors)
 
@@ -148,7 +148,8 @@ class HDirection(ABC):
         Raises:
             EditError: The file is not a whole direction of this kind.
         """
-        tensors, info, _ = read(path, cls.kind, cls.layout, (), LAYOUT, cls.optional, limits=LIMITS)
+        groups = (LAYOUT, CHANGE_LAYOUT, cls.optional)
+        tensors, info, _ = read(path, cls.kind, cls.layout, (), *groups, limits=LIMITS)
         return cls.of(tensors, info, path)
 
     @classmethod

@@ -51,6 +51,11 @@ RESPONSE_HIGH = 1.4
 # python benchmarks/carry_over.py --ways readout --first 60000 --steps 10 25 --end 0.9
 # python benchmarks/samplers.py
 END_PERCENT = 0.8
+# A picture that the full scale changes by less than this share of what it usually changes is tried at scales multiplied
+# by these factors, one after the other:
+# python benchmarks/retries.py
+WEAK_CHANGE = 0.8
+RETRY_FACTORS = (1.5, 2.0)
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)
 # Sampling steps of a prepared picture, by its quality.

@@ -22,6 +22,7 @@ from ..response import scale_of
 from ..samplers import OnState, Schedule, from_step
 from .attributes import Attribute, guidance_factor, with_scale
 from .latent_svd import LatentSpace, edited_step
+from .retries import retries_of
 from .settings import EditSettings
 from .slide import slide_of
 from .together import together
@@ -67,6 +68,7 @@ def editor(  # noqa: PLR0913
     mask: Tensor | None = None,
     absolute: bool = False,
     fade: float = 0.0,
+    retries: int = EditSettings().retries,
     decode: Callable[[Tensor], Tensor] | None = None,
     callback: OnState | None = None,
 ) -> Callable[[float], Tensor]:
@@ -85,6 +87,8 @@ def editor(  # noqa: PLR0913
         absolute: Whether the strength of one attribute says how much of it the picture has in the end, and not how
             much is added; read where the attribute has a response.
         fade: The sampling progress at which runs of one attribute with a response are mixed; see slide.py.
+        retries: How often a picture that one attribute changes too little is edited again, more strongly, where the
+            attribute's response says what it usually changes; see retries.py. Not read with a mask.
         decode: Makes pictures of the states at sigmas[-1], so that strengths are even in pictures and not in latents;
             values beyond those of pictures are left to the caller. None leaves states as they are.
         callback: Called with (step, state, denoised) once a step of each sampling.
@@ -113,8 +117,11 @@ def editor(  # noqa: PLR0913
             weighted = [(plain, factor_of_guidance * scale_after(one, scale, first))]
             return sample(weighted, x if state is None else state, schedule.part(first, last), first)
 
-        slide = slide_of(run, one.response, steps=steps, cut=partial(cut_at, one, schedule), decode=decode)
-        return lambda factor: slide.at(factor * strength, absolute=absolute, fade=fade)
+        end = None if trace is None else trace.state_at(schedule.sigmas[-1], x)
+        cut = partial(cut_at, one, schedule)
+        slide = slide_of(run, one.response, steps=steps, cut=cut, decode=decode, plain=end)
+        options: dict[str, Any] = {"absolute": absolute, "fade": fade, "retries": retries_of(retries, until, mask)}
+        return lambda factor: slide.at(factor * strength, **options)
 
     def at(factor: float) -> Tensor:
         weighted = [

@@ -36,9 +36,10 @@ from ..layers import AUTO, layer_info, layer_text
 from ..samplers import OnState, Run, Schedule, from_step
 from . import defaults
 from .attributes import guidance_factor
+from .draws import Draws
 from .learning_cost import TRAINING_STEPS_PER_TICK
 from .settings import CLIP, READOUT, EditSettings, LearnSettings
-from .slide import Draws, slide_of
+from .slide import slide_of
 from .start import Start, measure_start
 
 # What comes less than this share of the way was learned badly, and reports say what may help.
@@ -281,5 +282,6 @@ def edit(  # noqa: PLR0913
             callback=from_step(callback, first),
         )
 
-    slide = slide_of(run, direction.response, steps=len(schedule.sigmas) - 1, cut=schedule.step_at)
-    return slide.at(settings.strength, absolute=settings.absolute, fade=settings.fade)
+    end = None if trace is None else trace.state_at(schedule.sigmas[-1], x)
+    slide = slide_of(run, direction.response, steps=len(schedule.sigmas) - 1, cut=schedule.step_at, plain=end)
+    return slide.at(settings.strength, **settings.slide_options(mask))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
@@ -14,6 +17,7 @@ from ..latent_svd.prompt_pairs import MIN_CHANGE_RATIO, pair_calls
 from ..layers import AUTO
 from ..samplers import Schedule
 from . import defaults
+from .retries import retries_of
 from .start import AUTOMATIC_START
 
 READOUT = "readout"
@@ -134,6 +138,8 @@ class EditSettings:
             added; see slide.py. Read where the direction has a response, and so fade.
         fade: The sampling progress at which runs without and with the edit are mixed, which makes steps of the strength
             more even on each picture: 1 mixes finished pictures, 0 none.
+        retries: How often a picture that the direction changes too little is edited again, more strongly; see
+            retries.py. Read where the direction's response says what it usually changes.
     """
 
     strength: float = 1.5
@@ -143,6 +149,12 @@ class EditSettings:
     symmetric: bool = False
     absolute: bool = False
     fade: float = 0.0
+    retries: int = len(defaults.RETRY_FACTORS)
+
+    def slide_options(self, mask: Tensor | None = None) -> dict[str, Any]:
+        """Return what Slide.at takes beside the strength, where a picture may change inside of a mask alone."""
+        retries = retries_of(self.retries, self.edit_percent, mask)
+        return {"absolute": self.absolute, "fade": self.fade, "retries": retries}
 
 
 @dataclass(frozen=True)

@@ -19,20 +19,23 @@ is s, which is exactly even, but half way the glasses are half transparent. Earl
 and jumps more. Below 0 a picture that wears the attribute goes towards the result with it taken away; any other picture
 goes on along its line.
 
+Pictures that answer weakly may be given more (retries.py); every scale above 0 is then multiplied by a factor of their
+own.
+
 Ours, not the papers'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import EditError
-from ..response import Response
+from ..response import Response, root_mean_squares
+from .retries import ChangeAt, scale_factors
 
 # scale -> the result of sampling with the edit at that scale, [B, C, H, W]; the same noises every time
 SampleAt = Callable[[float], Tensor]
@@ -65,9 +68,12 @@ class Slide:
         response: The attribute's response; None takes every strength as the scale, as attributes of older files do.
         parts: Samples in parts, for strengths that fade before results are finished.
         known: Results by scale that are there without sampling.
+        change_at: What a scale changes, for retries; None retries nothing.
+        factors: What scale_factors found before, where it is known.
 
     Attributes:
         sample: As it was given.
+        factors: What scale_factors found, [B]; None before it is needed.
     """
 
     def __init__(
@@ -75,16 +81,21 @@ class Slide:
         sample: SampleAt,
         response: Response | None,
         parts: Parts | None = None,
+        *,
         known: Mapping[float, Tensor] | None = None,
+        change_at: ChangeAt | None = None,
+        factors: Tensor | None = None,
     ) -> None:
         self.sample = sample
+        self.factors = factors
+        self._change_at = change_at
         self._response = response
         self._parts = parts
         self._results = dict(known or {})
         self._states: dict[tuple[float, float], Tensor] = {}
         self._ends: dict[tuple[float, float], Tensor] = {}
 
-    def at(self, strength: float, *, absolute: bool = False, fade: float = 0.0) -> Tensor:
+    def at(self, strength: float, *, absolute: bool = False, fade: float = 0.0, retries: int = 0) -> Tensor:
         """Return the result at a strength.
 
         Args:
@@ -93,6 +104,8 @@ class Slide:
                 not know where it is there, and adds.
             fade: The sampling progress at which runs are mixed; 1 mixes finished results, and 0 none. An attribute
                 without a response is sampled.
+            retries: How often pictures that change too little are given more, at most. An attribute whose response does
+                not say what its full scale changes gives none more.
 
         Returns:
             The result, [B, C, H, W].
@@ -106,18 +119,31 @@ class Slide:
         if response is None:
             return self._at_scale(strength)
         full = response.full
-        if absolute and fade:
-            return torch.where(
-                self._wears(full), self._toward(-full, 1 - strength, fade), self._toward(full, strength, fade)
-            )
         if absolute:
-            with_less, with_more = (self._at_scale(response.scale_at(share)) for share in (strength - 1, strength))
-            return torch.where(self._wears(full), with_less, with_more)
-        if not fade:
-            return self._at_scale(response.scale_at(strength))
-        if strength >= 0:
-            return self._toward(full, strength, fade)
-        return torch.where(self._wears(full), self._toward(-full, -strength, fade), self._toward(full, strength, fade))
+            less = self._toward(-full, 1 - strength, fade) if fade else self._at_scale(response.scale_at(strength - 1))
+            return torch.where(self._wears(full), less, self._added(response, strength, fade, retries))
+        if fade and strength < 0:
+            less = self._toward(-full, -strength, fade)
+            return torch.where(self._wears(full), less, self._toward(full, strength, fade))
+        return self._added(response, strength, fade, retries)
+
+    def _added(self, response: Response, strength: float, fade: float, retries: int) -> Tensor:
+        """Return the result with the attribute added, to each picture at scales times its own factor."""
+
+        def times(factor: float) -> Tensor:
+            if fade:
+                return self._toward(factor * response.full, strength, fade)
+            return self._at_scale(factor * response.scale_at(strength))
+
+        if strength <= 0 or self._change_at is None:
+            return times(1.0)
+        if self.factors is None:
+            self.factors = scale_factors(self._change_at, response, retries)
+        first, *others = self.factors.unique().tolist()
+        added = times(first)
+        for factor in others:
+            added = torch.where(_like(self.factors == factor, added), times(factor), added)
+        return added
 
     def _toward(self, scale: float, share: float, place: float) -> Tensor:
         """Return the result at a share of the way from the one without the edit to the one at a scale, or beyond."""
@@ -183,7 +209,7 @@ class Slide:
         return self._results[scale]
 
 
-def slide_of(
+def slide_of(  # noqa: PLR0913
     run: RunSteps,
     response: Response | None,
     *,
@@ -191,6 +217,9 @@ def slide_of(
     cut: Callable[[float], int],
     decode: Callable[[Tensor], Tensor] | None = None,
     known: Mapping[float, Tensor] | None = None,
+    plain: Tensor | None = None,
+    factors: Tensor | None = None,
+    comparable: Callable[[Tensor], Tensor] | None = None,
 ) -> Slide:
     """Return the slide of a sampling whose steps can be made in two parts.
 
@@ -201,7 +230,21 @@ def slide_of(
         cut: The step where it is cut at a progress.
         decode: Makes a result of the state at the last step, such as a picture; None leaves it as it is.
         known: As Slide takes it.
+        plain: The state at the last step without an edit, from which changes are measured; None samples it.
+        factors: As scale_factors found them before.
+        comparable: Brings a state at the last step to model space, where changes are measured; None takes it as it is.
     """
+    ends: dict[float, Tensor] = {}
+
+    def end(scale: float) -> Tensor:
+        if scale not in ends:
+            ends[scale] = run(scale, None, 0, steps)
+        return ends[scale]
+
+    def change_at(scale: float) -> Tensor:
+        states = (end(scale), end(0.0) if plain is None else plain)
+        edited, unedited = states if comparable is None else map(comparable, states)
+        return root_mean_squares(edited - unedited).cpu()
 
     def decoded(end: Tensor) -> Tensor:
         return end if decode is None else decode(end)
@@ -212,68 +255,14 @@ def slide_of(
     def finish(mixture: Tensor, progress: float, scale: float) -> Tensor:
         return decoded(run(scale, mixture, cut(progress), steps))
 
-    return Slide(lambda scale: decoded(run(scale, None, 0, steps)), response, Parts(state, finish), known)
-
-
-class Draws:
-    """Noise that is drawn once and drawn again alike, so that every sampling of a slide meets the same noise.
-
-    Args:
-        draw: Draws noise like its argument; None where nothing is drawn.
-    """
-
-    def __init__(self, draw: Callable[[Tensor], Tensor] | None) -> None:
-        self._draw = draw
-        self._drawn: list[Tensor] = []
-
-    def again(self, skipped: int = 0) -> Callable[[Tensor], Tensor]:
-        """Return what draws from the beginning, but for what was drawn in an earlier part."""
-        drawn = count(skipped)
-
-        def draw(x: Tensor) -> Tensor:
-            i = next(drawn)
-            while i >= len(self._drawn):
-                assert self._draw is not None
-                self._drawn.append(self._draw(x))
-            return self._drawn[i]
-
-        return draw
-
-
-def sampled_steps(
-    response: Response | None,
-    strengths: Sequence[float],
-    steps: int,
-    *,
-    cut: Callable[[float], int],
-    absolute: bool = False,
-    fade: float = 0.0,
-    known: Iterable[float] = (),
-    traced: bool = False,
-) -> int:
-    """Return how many sampling steps Slide makes for these strengths.
-
-    Args:
-        response: The attribute's response, or None.
-        strengths: The strengths.
-        steps: Steps of one sampling.
-        cut: The step where a sampling is cut at a progress.
-        absolute: As Slide.at takes it.
-        fade: As Slide.at takes it.
-        known: Scales whose results are there without sampling.
-        traced: Whether the states without an edit are there too.
-    """
-    made: list[int] = []
-
-    def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
-        is_there = traced and state is None and scale == 0 and last < steps
-        made.append(0 if is_there else last - first)
-        return torch.zeros(1, 1)
-
-    slide = slide_of(run, response, steps=steps, cut=cut, known={scale: torch.zeros(1, 1) for scale in known})
-    for strength in strengths:
-        slide.at(strength, absolute=absolute, fade=fade)
-    return sum(made)
+    return Slide(
+        lambda scale: decoded(end(scale)),
+        response,
+        Parts(state, finish),
+        known=known,
+        change_at=change_at,
+        factors=factors,
+    )
 
 
 def _like(of_pictures: Tensor, x: Tensor) -> Tensor:

@@ -269,8 +269,7 @@ def there(direction: HDirection) -> EditSettings:
 def asyrp(s: Session, direction: HDirection, settings: EditSettings | None = None) -> Tensor:
     """Resample the pictures from their codes with the bottleneck edited or read; None: where the direction is there."""
     settings = settings or there(direction)
-    slide = asyrp_slide(s, direction, settings)
-    return slide.at(settings.strength, absolute=settings.absolute, fade=settings.fade).clamp(0, 1)
+    return asyrp_slide(s, direction, settings).at(settings.strength, **settings.slide_options()).clamp(0, 1)
 
 
 def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = EditSettings()) -> Slide:
@@ -285,7 +284,8 @@ def asyrp_slide(s: Session, direction: HDirection, settings: EditSettings = Edit
         start = s.code if state is None else state
         return hspace.edit(s.denoiser(layer=direction.layer), start, on.part(first, last), plain, at(scale))
 
-    return slide_of(run, direction.response, steps=s.steps, cut=on.step_at, decode=s.model.decode)
+    end = s.latents if s.traced else None
+    return slide_of(run, direction.response, steps=s.steps, cut=on.step_at, decode=s.model.decode, plain=end)
 
 
 def asyrp_latents(

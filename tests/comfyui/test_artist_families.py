@@ -1,10 +1,13 @@
 """The artist's nodes on small random models of the real families, with a linear VAE and a clip of random texts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.families import UNETS, LinearVAE, RandomClip, tiny
 from helpers.graph import Graph
 from singular_edit.core import EditError
+from singular_edit.core.response import Response
 
 FAMILIES = (*UNETS, "sd3", "flux")
 SIDE = 64
@@ -103,3 +106,21 @@ def test_a_strength_that_fades_goes_its_share_of_the_way_in_every_family(graph, 
     way = whole - rebuilt
     assert float(((half - rebuilt) * way).sum() / way.square().sum()) == pytest.approx(0.5, abs=0.05)
     assert (half - rebuilt).norm() < 0.7 * way.norm()
+
+
+def test_a_weak_picture_is_edited_again_in_every_family(graph, prepared, learned):
+    from singular_edit.nodes.prepared_picture import known_factors
+
+    picture, rebuilt, _ = prepared[1]
+    once = graph.run("EditPicture", picture=picture, attribute=learned[0], strength=1.0, retries=0)[0]
+    assert not torch.equal(once, rebuilt)
+
+    def usually(change):
+        return replace(learned[0], response=Response((learned[0].response.full,), (1.0,), change))
+
+    strong, weak = usually(1e-6), usually(1e3)
+    assert torch.equal(graph.run("EditPicture", picture=picture, attribute=strong, strength=1.0)[0], once)
+    graph.run("EditPicture", picture=picture, attribute=weak, strength=1.0)
+    assert known_factors(picture, strong)[2].tolist() == [1.0]
+    # No scale makes such a change, and so none is kept.
+    assert known_factors(picture, weak)[2].tolist() == [1.0]

@@ -37,7 +37,7 @@ def test_even_steps_of_strength_make_even_progress():
     assert scales == sorted(scales)
 
     def progress(scale: float) -> float:
-        points = [(0.0, 0.0), *zip(*RESPONSE, strict=True)]
+        points = [(0.0, 0.0), *zip(RESPONSE.scales, RESPONSE.progress, strict=True)]
         for (low, made_low), (high, made_high) in pairwise(points):
             if scale <= high + 1e-9:
                 return made_low + (scale - low) / (high - low) * (made_high - made_low)
@@ -58,10 +58,32 @@ def test_a_direction_keeps_its_response_in_its_file(tmp_path):
     table().save(tmp_path / "new.safetensors")
     loaded = load_hdirection(tmp_path / "new.safetensors")
     assert loaded.response is not None
-    assert torch.allclose(torch.tensor(loaded.response), torch.tensor(RESPONSE))
+    assert loaded.response.scales == pytest.approx(RESPONSE.scales)
+    assert loaded.response.progress == pytest.approx(RESPONSE.progress)
+    assert loaded.response.change is None
     table(None).save(tmp_path / "old.safetensors")
     assert load_hdirection(tmp_path / "old.safetensors").response is None
     assert loaded.scaled(2.0).response is None
+
+
+def test_a_file_says_what_the_full_scale_changes(tmp_path):
+    table(RESPONSE._replace(change=0.25)).save(tmp_path / "new.safetensors")
+    loaded = load_hdirection(tmp_path / "new.safetensors")
+    assert loaded.response.change == 0.25
+    assert "response.change" not in loaded.with_response(None).tensors
+    assert "response.change" not in loaded.scaled(2.0).tensors
+    # A change that a file could not hold is left out.
+    assert Response.measured([(1.5, 0.9)], 1.5, 0.25).change == 0.25
+    for change in (0.0, math.nan, 1e4):
+        assert Response.measured([(1.5, 0.9)], 1.5, change).change is None
+
+
+@pytest.mark.parametrize("change", [(0.0,), (-1.0,), (math.nan,), (1e4,), (1.0, 1.0)])
+def test_a_file_with_a_change_that_cannot_be_is_refused(tmp_path, change):
+    direction = table(RESPONSE)
+    direction.tensors["response.change"] = torch.tensor(change)
+    with pytest.raises(EditError, match=r"response\.change"):
+        direction.save(tmp_path / "bad.safetensors")
 
 
 @pytest.mark.parametrize("scales", [(1.0, 0.5), (0.0, 1.0), (-1.0, 1.0), (1.0, float("nan")), (1.0, 1e9), (1.0, 1.0)])

@@ -12,10 +12,12 @@ from singular_edit.core.hspace.window import EditWindow
 from singular_edit.core.recipes import hspace, latent_svd
 from singular_edit.core.recipes.attributes import guidance_factor, load_attribute, with_scale
 from singular_edit.core.recipes.defaults import EDIT_GUIDANCE
+from singular_edit.core.recipes.draws import Draws
 from singular_edit.core.recipes.edit import edit, editor
 from singular_edit.core.recipes.latent_svd import edited_step
+from singular_edit.core.recipes.sampled_steps import sampled_steps
 from singular_edit.core.recipes.settings import EditSettings
-from singular_edit.core.recipes.slide import Draws, Parts, Slide, sampled_steps
+from singular_edit.core.recipes.slide import Parts, Slide
 from singular_edit.core.response import WHOLE, Response
 from singular_edit.core.samplers import Schedule
 from singular_edit.demo import faces
