@@ -7,7 +7,7 @@ less than the share WEAK_CHANGE of it is sampled again at larger scales.
 
 A picture that wears the attribute changes little as well, and is to be left alone. It answers a larger scale in
 proportion at most, where an attribute that is missing comes at once. So a larger scale is kept only where it changes
-the picture enough and more than in proportion.
+the picture enough, and by the factor RETRY_JUMP more than in proportion.
 
 Ours, not the papers'.
 """
@@ -48,7 +48,7 @@ def scale_factors(change_at: ChangeAt, response: Response, retries: int) -> Tens
         if not weak.any():
             break
         more = change_at(factor * response.full)
-        comes = weak & (more >= enough) & (more > factor * changed)
+        comes = weak & (more >= enough) & (more > defaults.RETRY_JUMP * factor * changed)
         factors[comes] = factor
         weak &= ~comes
     return factors
