@@ -48,10 +48,10 @@ class Row(NamedTuple):
 
 def measured(session: Session, slide: Slide, retries: int) -> Row:
     """Edit the pictures of a session at strength 1 with so many retries, and sample nothing twice."""
-    slide.factors = None
+    slide.factors.clear()
     edited = slide.at(defaults.THERE, retries=retries).clamp(0, 1)
     judged = score(session, edited)
-    given_more = float((slide.factors > 1).double().sum()) / len(edited)
+    given_more = float((slide.factors[retries] > 1).double().sum()) / len(edited)
     to_unedited = float(psnr(edits.unedited(session), edited).mean())
     return Row(judged.success, judged.kept, judged.psnr, to_unedited, given_more)
 

@@ -128,7 +128,6 @@ def edited_pictures(
     check_fits(attribute, picture.model.model)
     retries = retries_of(retries, until, mask)
     in_model_space = picture.model.model.process_latent_in
-    factors = known_factors(picture, attribute)
 
     def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
         scale = scale_after(attribute, scale, first)
@@ -147,12 +146,10 @@ def edited_pictures(
         cut=partial(_cut, picture, attribute),
         decode=partial(decoded, picture.vae),
         known={0.0: picture.rebuilt.clone()},
-        factors=factors.get(retries),
+        factors=known_factors(picture, attribute),
         comparable=in_model_space,
     )
     edited = [slide.at(strength, absolute=absolute, fade=fade, retries=retries) for strength in strengths]
-    if slide.factors is not None:
-        factors[retries] = slide.factors
     # What is mixed may lie beyond white; strength 0 is left bit for bit.
     return [one.clamp(0, 1) for one in edited] if fade else edited
 
@@ -171,7 +168,7 @@ def steps_to_sample(
     """Return how often edited_pictures ticks, where no picture is given more."""
     cut = partial(_cut, picture, attribute)
     retries = retries_of(retries, until, mask)
-    there = dict(known={0.0}, traced=picture.trace is not None, factors=known_factors(picture, attribute).get(retries))
+    there = dict(known={0.0}, traced=picture.trace is not None, factors=known_factors(picture, attribute))
     options = dict(absolute=absolute, fade=fade, retries=retries)
     return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, **there, **options)
 

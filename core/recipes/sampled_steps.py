@@ -20,7 +20,7 @@ def sampled_steps(
     cut: Callable[[float], int],
     known: Iterable[float] = (),
     traced: bool = False,
-    factors: Tensor | None = None,
+    factors: dict[int, Tensor] | None = None,
     **options: Any,
 ) -> int:
     """Return how many sampling steps Slide makes for these strengths, where no picture is given more.
@@ -32,7 +32,7 @@ def sampled_steps(
         cut: The step where a sampling is cut at a progress.
         known: Scales whose results are there without sampling.
         traced: Whether the states without an edit are there too.
-        factors: As scale_factors found them before, where they are known.
+        factors: As Slide takes them; nothing is added.
         **options: As Slide.at takes them.
     """
     made: list[int] = []
@@ -51,7 +51,7 @@ def sampled_steps(
         cut=cut,
         known=dict.fromkeys(known, plain),
         plain=plain if traced else None,
-        factors=factors,
+        factors=dict(factors or {}),
     )
     for strength in strengths:
         slide.at(strength, **options)

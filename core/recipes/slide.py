@@ -69,11 +69,11 @@ class Slide:
         parts: Samples in parts, for strengths that fade before results are finished.
         known: Results by scale that are there without sampling.
         change_at: What a scale changes, for retries; None retries nothing.
-        factors: What scale_factors found before, where it is known.
+        factors: What scale_factors found before, [B] by the number of retries; what is found is added.
 
     Attributes:
         sample: As it was given.
-        factors: What scale_factors found, [B]; None before it is needed.
+        factors: What scale_factors found, likewise.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class Slide:
         *,
         known: Mapping[float, Tensor] | None = None,
         change_at: ChangeAt | None = None,
-        factors: Tensor | None = None,
+        factors: dict[int, Tensor] | None = None,
     ) -> None:
         self.sample = sample
-        self.factors = factors
+        self.factors = {} if factors is None else factors
         self._change_at = change_at
         self._response = response
         self._parts = parts
@@ -111,10 +111,12 @@ class Slide:
             The result, [B, C, H, W].
 
         Raises:
-            EditError: fade is not from 0 to 1.
+            EditError: fade is not from 0 to 1, or retries is below 0.
         """
         if not 0 <= fade <= 1:
             raise EditError(f"fade is {fade}; a number from 0 to 1 is accepted.")
+        if retries < 0:
+            raise EditError(f"retries is {retries}; 0 (off) or more is accepted.")
         response = self._response
         if response is None:
             return self._at_scale(strength)
@@ -137,12 +139,13 @@ class Slide:
 
         if strength <= 0 or self._change_at is None:
             return times(1.0)
-        if self.factors is None:
-            self.factors = scale_factors(self._change_at, response, retries)
-        first, *others = self.factors.unique().tolist()
+        if retries not in self.factors:
+            self.factors[retries] = scale_factors(self._change_at, response, retries)
+        factors = self.factors[retries]
+        first, *others = factors.unique().tolist()
         added = times(first)
         for factor in others:
-            added = torch.where(_like(self.factors == factor, added), times(factor), added)
+            added = torch.where(_like(factors == factor, added), times(factor), added)
         return added
 
     def _toward(self, scale: float, share: float, place: float) -> Tensor:
@@ -218,7 +221,7 @@ def slide_of(  # noqa: PLR0913
     decode: Callable[[Tensor], Tensor] | None = None,
     known: Mapping[float, Tensor] | None = None,
     plain: Tensor | None = None,
-    factors: Tensor | None = None,
+    factors: dict[int, Tensor] | None = None,
     comparable: Callable[[Tensor], Tensor] | None = None,
 ) -> Slide:
     """Return the slide of a sampling whose steps can be made in two parts.
@@ -231,7 +234,7 @@ def slide_of(  # noqa: PLR0913
         decode: Makes a result of the state at the last step, such as a picture; None leaves it as it is.
         known: As Slide takes it.
         plain: The state at the last step without an edit, from which changes are measured; None samples it.
-        factors: As scale_factors found them before.
+        factors: As Slide takes them.
         comparable: Brings a state at the last step to model space, where changes are measured; None takes it as it is.
     """
     ends: dict[float, Tensor] = {}

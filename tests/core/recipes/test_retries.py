@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from singular_edit.core import EditError
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.core.recipes.edit import editor
@@ -96,7 +97,16 @@ def test_every_strength_above_0_of_a_weak_picture_is_multiplied():
     assert sliding.at(0.5, retries=2, fade=1.0).flatten().tolist() == pytest.approx([0.75, 0.675])
     assert sliding.at(-0.5, retries=2).flatten().tolist() == pytest.approx([-half, -0.2 * half])
     assert sliding.at(0.0, retries=2).flatten().tolist() == [0.0, 0.0]
-    assert sliding.factors.tolist() == [1.0, 1.5]
+    assert sliding.factors[2].tolist() == [1.0, 1.5]
+
+
+def test_each_number_of_retries_is_found_for_itself():
+    both = slide([])
+    plain = both.at(1.0, retries=0)
+    assert not torch.equal(both.at(1.0, retries=2), plain)
+    assert torch.equal(both.at(1.0, retries=0), plain)
+    with pytest.raises(EditError, match=r"retries is -1; 0 \(off\) or more is accepted"):
+        both.at(1.0, retries=-1)
 
 
 def test_factors_that_are_known_are_not_found_again():
