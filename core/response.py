@@ -33,7 +33,9 @@ PROGRESS = "response.progress"
 CHANGE = "response.change"
 LAYOUT = {SCALES: "R", PROGRESS: "R"}
 CHANGE_LAYOUT = {CHANGE: "1"}
-NAMES = (SCALES, PROGRESS, CHANGE)
+# Groups of optional tensors, as files.read takes them, and the names in them.
+GROUPS = (LAYOUT, CHANGE_LAYOUT)
+NAMES = (*LAYOUT, *CHANGE_LAYOUT)
 LIMITS = {
     SCALES: Limits(low=1e-4, high=1e3, ascending=True),
     PROGRESS: Limits(low=1e-6, high=1e3, ascending=True),

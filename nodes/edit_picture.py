@@ -132,7 +132,8 @@ class EditPicture(io.ComfyNode):
         total = steps_to_sample(picture, attribute, [strength], **options)
         progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
         (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
-        progress.finish(f"{attribute.name} {strength:g}: before and after{weak_answer(picture, attribute)}")
+        weak = weak_answer(picture, attribute, [strength], **options)
+        progress.finish(f"{attribute.name} {strength:g}: before and after{weak}")
         shown = ui.PreviewImage(side_by_side(picture.rebuilt, after), cls=cls)
         return io.NodeOutput(after, picture.rebuilt.clone(), ui=shown)
 
@@ -185,7 +186,8 @@ class StrengthSheet(io.ComfyNode):
         total = steps_to_sample(picture, attribute, values, **options)
         progress = Progress(f"Editing: {attribute.name}", total)
         pictures = edited_pictures(picture, attribute, values, **options, progress=progress)
-        progress.finish(f"{attribute.name} at {len(values)} strengths{weak_answer(picture, attribute)}")
+        weak = weak_answer(picture, attribute, values, **options)
+        progress.finish(f"{attribute.name} at {len(values)} strengths{weak}")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))
 

@@ -65,14 +65,16 @@ class PreparedPicture:
         return len(self.sigmas) - 1
 
 
-# What retries found for a picture and an attribute, by their number, so that moving the strength does not ask again.
-# It is kept beside the pictures, because a node changes no input, and goes with them.
-_FACTORS: WeakKeyDictionary[PreparedPicture, WeakKeyDictionary[Attribute, dict[int, Tensor]]] = WeakKeyDictionary()
+# [B] by the number of retries
+Factors = dict[int, Tensor]
+# What retries found for a picture and an attribute, by where the edit ends, so that moving the strength does not ask
+# again. It is kept beside the pictures, because a node changes no input, and goes with them.
+_FACTORS: WeakKeyDictionary[PreparedPicture, WeakKeyDictionary[Attribute, dict[float, Factors]]] = WeakKeyDictionary()
 
 
-def known_factors(picture: PreparedPicture, attribute: Attribute) -> dict[int, Tensor]:
-    """Return what retries found for a picture and an attribute, [B] by the number of retries; what is added is kept."""
-    return _FACTORS.setdefault(picture, WeakKeyDictionary()).setdefault(attribute, {})
+def known_factors(picture: PreparedPicture, attribute: Attribute, until: float) -> Factors:
+    """Return what retries found for an edit that ends at ``until``; what is added is kept."""
+    return _FACTORS.setdefault(picture, WeakKeyDictionary()).setdefault(attribute, {}).setdefault(until, {})
 
 
 def picture_of(value: Any, name: str) -> PreparedPicture:
@@ -127,7 +129,6 @@ def edited_pictures(
     plain_attribute, factor = with_scale(attribute), guidance_factor(attribute, picture.prompts.cfg)
     check_fits(attribute, picture.model.model)
     retries = retries_of(retries, until, mask)
-    in_model_space = picture.model.model.process_latent_in
 
     def run(scale: float, state: Tensor | None, first: int, last: int) -> Tensor:
         scale = scale_after(attribute, scale, first)
@@ -146,8 +147,8 @@ def edited_pictures(
         cut=partial(_cut, picture, attribute),
         decode=partial(decoded, picture.vae),
         known={0.0: picture.rebuilt.clone()},
-        factors=known_factors(picture, attribute),
-        comparable=in_model_space,
+        factors=known_factors(picture, attribute, until),
+        comparable=picture.model.model.process_latent_in,
     )
     edited = [slide.at(strength, absolute=absolute, fade=fade, retries=retries) for strength in strengths]
     # What is mixed may lie beyond white; strength 0 is left bit for bit.
@@ -168,14 +169,24 @@ def steps_to_sample(
     """Return how often edited_pictures ticks, where no picture is given more."""
     cut = partial(_cut, picture, attribute)
     retries = retries_of(retries, until, mask)
-    there = dict(known={0.0}, traced=picture.trace is not None, factors=known_factors(picture, attribute))
+    there = dict(known={0.0}, traced=picture.trace is not None, factors=known_factors(picture, attribute, until))
     options = dict(absolute=absolute, fade=fade, retries=retries)
     return sampled_steps(attribute.response, strengths, picture.steps, cut=cut, **there, **options)
 
 
-def weak_answer(picture: PreparedPicture, attribute: Attribute) -> str:
-    """Return what to say of an edit whose picture was given more than the strength says, or nothing."""
-    most = max((float(found.max()) for found in known_factors(picture, attribute).values()), default=1.0)
+def weak_answer(
+    picture: PreparedPicture,
+    attribute: Attribute,
+    strengths: Sequence[float],
+    *,
+    until: float,
+    retries: int,
+    mask: Tensor | None,
+    **_: Any,
+) -> str:
+    """Return what to say where edited_pictures, so called, gave a picture more than a strength says, or nothing."""
+    found = known_factors(picture, attribute, until).get(retries_of(retries, until, mask))
+    most = 1.0 if found is None or max(strengths) <= 0 else float(found.max())
     return f"; the picture answers weakly and was edited at {most:g} times the strength" if most > 1 else ""
 
 

@@ -63,6 +63,7 @@ def comfy(comfyui_path, tmp_path_factory):
     import folder_paths
 
     folder_paths.models_dir = str(tmp_path_factory.mktemp("models"))
+    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
     return package
 
 

@@ -194,16 +194,16 @@ def _learn_direction(  # noqa: PLR0917
     return learned.direction
 
 
+@torch.no_grad()
 def _preview(model: PipelineModel, lesson: Lesson, attribute: Attribute, size: tuple[int, int]) -> str:
     """Draw one picture without and with an attribute, as the text that its file carries."""
     schedule = model.schedule(lesson.steps)
     source = model.encode_prompt(lesson.source)
     denoise = model.denoiser(source, model.encode_prompt(""), LEARN_GUIDANCE, layer_of([attribute]))
     noise = model.starting_noise(1, size, schedule.sigmas[0], 0).to(model.device)
-    pictures = []
-    for strength in (0.0, advised_strength(attribute)):
-        drawn = edit_recipe.edit(denoise, noise, schedule, [(attribute, strength)], space=model.space)
-        pictures.append(model.decode(drawn))
+    weighted = [(attribute, advised_strength(attribute))]
+    edited = edit_recipe.editor(denoise, noise, schedule, weighted, space=model.space)
+    pictures = [model.decode(edited(factor)) for factor in (0.0, 1.0)]
     return preview_text(torch.cat(pictures, dim=-1).movedim(1, -1))
 
 

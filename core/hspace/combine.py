@@ -17,7 +17,7 @@ from ..errors import EditError, plain_text
 from ..files import read, read_info, write
 from ..layers import layer_info, layer_text
 from ..limits import Limits
-from ..response import CHANGE_LAYOUT, LAYOUT, Response, scale_of
+from ..response import GROUPS, Response, scale_of
 from ..tensor_file import BadFileError, parse_json
 from .direction import KINDS, HDirection, moves_h
 from .readout import Readout
@@ -90,7 +90,7 @@ class SumDirection(HDirection):
         info = read_info(path, cls.kind)
         members = _members_of(info.pop("members", ""), path)
         layout = dict(cls.layout)
-        groups = [LAYOUT, CHANGE_LAYOUT]
+        groups = [*GROUPS]
         for i, (kind, _) in enumerate(members):
             layout |= _own_layout(kind.layout, i)
             groups.append(_own_layout(kind.optional, i))

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from ..errors import EditError, plain_text
 from ..files import read, read_kind, write
 from ..layers import LAYER_KEY, MIDDLE_BLOCK
-from ..response import CHANGE_LAYOUT, LAYOUT, NAMES, Response
+from ..response import GROUPS, NAMES, Response
 from .tensor_limits import LIMITS, MIN_SIGMA
 
 # Every kind of file, by its name. Subclasses of HDirection enter themselves.
@@ -148,8 +148,7 @@ class HDirection(ABC):
         Raises:
             EditError: The file is not a whole direction of this kind.
         """
-        groups = (LAYOUT, CHANGE_LAYOUT, cls.optional)
-        tensors, info, _ = read(path, cls.kind, cls.layout, (), *groups, limits=LIMITS)
+        tensors, info, _ = read(path, cls.kind, cls.layout, (), *GROUPS, cls.optional, limits=LIMITS)
         return cls.of(tensors, info, path)
 
     @classmethod

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import plain_text
 from ..files import read, write
 from ..limits import LARGEST, Limits
-from ..response import CHANGE_LAYOUT, LAYOUT, Response
+from ..response import GROUPS, Response
 from ..response import LIMITS as RESPONSE_LIMITS
 from .cover import Cover
 from .predictor import Predictor
@@ -151,7 +151,7 @@ class SVDAttribute:
         Raises:
             EditError: The file is not a whole SVD attribute of a known version.
         """
-        groups = (COVER, SOURCE, PREDICTOR, LAYOUT, CHANGE_LAYOUT)
+        groups = (COVER, SOURCE, PREDICTOR, *GROUPS)
         tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), *groups, limits=LIMITS)
         source = None
         if "source.u" in tensors:

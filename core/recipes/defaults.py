@@ -57,7 +57,7 @@ END_PERCENT = 0.8
 WEAK_CHANGE = 0.8
 RETRY_FACTORS = (1.5, 2.0)
 # A larger scale is kept where it changes a picture by this much more than in proportion. A picture that has the
-# attribute answers 1.5 times the scale with .6 to 1 of that, one that it comes to only then with 1.3 to 5.
+# attribute answers 1.5 times the scale with .6 to 1.1 of that, one that it comes to only then with 1.1 to 5.
 RETRY_JUMP = 1.1
 # What a sheet of strengths shows.
 SHEET_STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5)

@@ -22,13 +22,6 @@ def graph(pack_nodes):
     return Graph(pack_nodes)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def previews(comfy, tmp_path_factory):
-    import folder_paths
-
-    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
-
-
 @pytest.fixture(scope="module")
 def face(graph):
     return graph.run("DemoFace", seed=50001, glasses="off")[0]

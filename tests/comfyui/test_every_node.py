@@ -24,10 +24,7 @@ BATCH_TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def calls(pack_nodes, tmp_path_factory):
-    import folder_paths
-
-    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
+def calls(pack_nodes):
     pack = benchmark("pack_in_comfyui")
     with pack.light():
         yield benchmark("fuzz_nodes").Calls(pack.PackInComfyUI(pack_nodes, ("unet",)))

@@ -20,10 +20,7 @@ SAME = 1e-3
 
 
 @pytest.fixture(scope="module")
-def graph(pack_nodes, comfy, tmp_path_factory):
-    import folder_paths
-
-    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
+def graph(pack_nodes):
     return Graph(pack_nodes)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers.graph import Graph
 from singular_edit.core.recipes.attributes import load_attribute
+from singular_edit.core.recipes.defaults import END_PERCENT
 from singular_edit.core.response import Response
 from singular_edit.demo.attributes import readout_path
 
@@ -13,13 +14,6 @@ STEPS = 8
 @pytest.fixture(scope="module")
 def graph(pack_nodes):
     return Graph(pack_nodes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def previews(comfy, tmp_path_factory):
-    import folder_paths
-
-    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +44,7 @@ def test_a_usual_answer_is_left_as_it_is(graph, picture, glasses):
     from singular_edit.nodes.prepared_picture import known_factors
 
     assert torch.equal(edit(graph, picture, glasses), edit(graph, picture, glasses, retries=0))
-    assert known_factors(picture, glasses)[2].tolist() == [1.0]
+    assert known_factors(picture, glasses, END_PERCENT)[2].tolist() == [1.0]
 
 
 def test_glasses_that_come_only_at_a_larger_scale_are_given_more_at_every_strength(graph, picture, glasses):
@@ -100,10 +94,16 @@ def test_what_was_found_is_kept_and_the_bar_is_long_enough(graph, picture, glass
     weak = there_at(glasses, 0.25, 0.3)
     for attribute, strength in ((glasses, 1.0), (weak, 1.0), (weak, 0.5)):
         edit(graph, picture, attribute, strength)
-    (usual, usual_total, usual_text), (found, found_total, found_text), (kept, kept_total, _) = bars
+    edit(graph, picture, weak, retries=0)
+    # Another end of the edit is another edit, of which nothing was found yet.
+    edit(graph, picture, weak, until=1.0)
+    (usual, usual_total, usual_text), (found, found_total, found_text), (kept, kept_total, _), off, last = bars
+    (_, _, off_text), (later, later_total, _) = off, last
     assert usual == usual_total == STEPS
     # Full, 1.5 times and 2 times; what was found is kept for the next strength.
     assert found == found_total == 3 * STEPS
     assert kept == kept_total == STEPS
+    assert "weakly" not in off_text
+    assert later == later_total == 3 * STEPS
     assert "weakly and was edited at 2 times the strength" in found_text
     assert "weakly" not in usual_text
