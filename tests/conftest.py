@@ -100,4 +100,5 @@ def demo_transformer():
 def _threads():
     """Two at most, and no more than the cores that each of the processes has."""
     cores = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", str(max(1, min(2, cores))))))
+    threads = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, cores))))  # of commands that tests run, too
+    torch.set_num_threads(int(threads))

@@ -38,25 +38,35 @@ def main() -> int:
             return 1
     # The console script, not "python -m pytest": that would put the root on the path, where nodes/ shadows ComfyUI's.
     tests = [scripts / "pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *sys.argv[1:]]
-    return subprocess.run(tests, cwd=PACK).returncode
+    return subprocess.run(tests, cwd=PACK, env=_compiling_into(scripts.parent / "compiled")).returncode
+
+
+def _compiling_into(folder: Path) -> dict[str, str]:
+    """Return this process's variables, with which Python compiles a file once for all processes of the tests.
+
+    ComfyUI's folder and the pack's stay as they are; what is never imported is never compiled.
+    """
+    variables = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder)}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 def _environment(comfyui: Path | None) -> Path:
     """Install the pack with its tests' requirements and ComfyUI's, unless that was done; return the scripts' folder."""
     home = PACK / (".venv-comfyui" if comfyui else ".venv")
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
-    wanted = [["-e", f"{PACK}[cli,test]"]]
+    wanted = ["-e", f"{PACK}[cli,test]"]
     inputs = [PACK / "pyproject.toml"]
     if comfyui is not None:
-        wanted.insert(0, [*TORCH, "-r", str(comfyui / "requirements.txt")])
+        wanted += [*TORCH, "-r", str(comfyui / "requirements.txt")]
         inputs.append(comfyui / "requirements.txt")
     stamp = home / "installed"
     fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     if not stamp.exists() or stamp.read_text() != fingerprint:
         if not scripts.exists():
             venv.create(home, with_pip=True)
-        for arguments in wanted:
-            subprocess.run([scripts / "python", "-m", "pip", "install", "-q", *arguments], check=True)
+        install = [scripts / "python", "-m", "pip", "install", "-q", "--no-compile", *wanted]
+        subprocess.run(install, check=True)
         stamp.write_text(fingerprint)
     return scripts
 
