@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from helpers.closed_form_faces import ClosedFormFaces
 from singular_edit import cli
 from singular_edit.core import SVDAttribute, load_hdirection
 from singular_edit.core.recipes import defaults
@@ -21,6 +22,7 @@ def no_loading(demo, monkeypatch):
 def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(showcase, "EFFORT", showcase.Effort(pairs=1, samples=4, training_steps=20))
     monkeypatch.setattr(showcase, "SEEDS", showcase.SEEDS[:1])
+    monkeypatch.setattr(showcase, "ATTRIBUTES", ("glasses", "hat"))
     monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.0,))
     assert cli.main(["demo", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
@@ -28,7 +30,7 @@ def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys
     assert table.strip() in printed
     assert "fixed_point" in table
     assert "ddim" in table
-    for name in faces.ATTRIBUTES:
+    for name in showcase.ATTRIBUTES:
         assert f"{name}, Latent SVD" in table
         assert f"{name}, readout" in table
     assert str(tmp_path / "contact_sheet.png") in printed
@@ -38,7 +40,8 @@ def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys
     assert load_hdirection(tmp_path / "glasses.readout.safetensors").name == "glasses"
 
 
-def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(no_loading, tmp_path, capsys, monkeypatch):
+def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(demo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "open_model", lambda name: ClosedFormFaces.like(demo))
     command = ["evaluate", "--output", str(tmp_path), "--count", "1", "--share", "0.01", "--attributes", "glasses"]
     monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.5,))
     shutil.copy(attributes.svd_path("glasses"), tmp_path)  # what is there already is not learned

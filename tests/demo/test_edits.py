@@ -11,7 +11,12 @@ from singular_edit.demo.evaluation import edits
 from singular_edit.demo.evaluation.score import score
 from singular_edit.demo.evaluation.session import Session
 
-SYMMETRIC = replace(EditSettings(), symmetric=True)
+SYMMETRIC = replace(EditSettings(retries=0), symmetric=True)
+
+
+def once(direction):
+    """The shipped settings at the strength where a direction is there, for a picture that is sampled once."""
+    return replace(edits.there(direction), retries=0)
 
 
 @pytest.fixture(scope="module", params=["glasses", "hat"])
@@ -60,7 +65,7 @@ def test_a_readout_of_few_noises_edits_held_out_faces(demo, few):
     )
     learned = edits.learned_readout(demo, few.attribute, settings)
     assert learned.progress == pytest.approx(0.8, abs=0.1)
-    edited = score(few, edits.asyrp(few, learned.direction))
+    edited = score(few, edits.asyrp(few, learned.direction, once(learned.direction)))
     assert edited.success >= 0.85
     assert edited.kept >= 0.9
     assert edited.psnr > score(few, edits.unedited(few)).psnr + 1
@@ -70,11 +75,11 @@ def test_a_learned_direction_edits_where_its_baselines_do_not(demo, few):
     s = few
     shipped = LearnSettings.for_method("combined")
     settings = replace(
-        shipped, calibration_noises=4, samples=16, training=replace(shipped.training, steps=60), start_percent=0.24
+        shipped, calibration_noises=8, samples=16, training=replace(shipped.training, steps=100), start_percent=0.24
     )
     recorded = edits.trajectories(demo, s.attribute, settings)
     direction = edits.h_direction(demo, s.attribute, recorded, settings)
-    edited = score(s, edits.asyrp(s, direction))
+    edited = score(s, edits.asyrp(s, direction, once(direction)))
     assert edited.success >= 0.75
     assert edited.kept >= 0.85
     symmetric = score(s, edits.asyrp(s, direction, SYMMETRIC))
