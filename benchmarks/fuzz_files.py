@@ -6,6 +6,7 @@ import json
 import random
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ ODD_TEXTS = (
     *("k" * 100_000, '{"sigma": 1e999}', '{"sigma": -1, "target_sigma": 1}', '{"a": 1, "a": 2}', "a\nb\r\u202e"),
 )
 LARGEST_TENSOR = 2**20
-NAMES = ("table", "vector", "implicit", "combined", "readout", "sum", "svd", "svd_mlp", "svd_cover")
+NAMES = ("table", "vector", "implicit", "combined", "readout", "sum", "svd", "svd_mlp", "svd_cover", "svd_aligned")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -84,6 +85,7 @@ def honest() -> dict[str, Attribute]:
     table = TableDirection(steps, {"table": noise(4, CHANNELS, 4, 4)}, info)
     source, target = (noise(MIN_PAIRS, 4, SIDE, SIDE, seed=seed) for seed in (1, 2))
     network_settings = AttributeSettings(rank=3, training=Training(2, 1e-3, 1, 0))
+    cover = learn_attribute(source, target, AttributeSettings(rank=3), info=info)
     return {
         "table": table,
         "vector": TableDirection(steps, {"table": noise(1, CHANNELS, 1, 1)}, info),
@@ -93,7 +95,8 @@ def honest() -> dict[str, Attribute]:
         "sum": combine_directions([(1.0, table), (-0.5, readout)]),
         "svd": learn_attribute(source[:1], target[:1], AttributeSettings(rank=3), info=info),
         "svd_mlp": learn_attribute(source[:2], target[:2], network_settings, sigma=2.0, info=info),
-        "svd_cover": learn_attribute(source, target, AttributeSettings(rank=3), info=info),
+        "svd_cover": cover,
+        "svd_aligned": replace(cover, correlation_filter=noise(4, SIDE, SIDE)),
     }
 
 
@@ -267,7 +270,8 @@ def _edited(attribute: Attribute, fellows: dict[str, Attribute], advised: float)
     """Edit latents with an attribute, alone and together with another one."""
     if isinstance(attribute, SVDAttribute):
         latents = [3 * noise(2, 4, SIDE, SIDE, seed=5), noise(1, 4, 12, 20, seed=6)]
-        both = combine_attributes([(1.0, attribute), (-0.7, fellows["svd"])])
+        partners = [(-0.7, fellows["svd"])] if attribute.correlation_filter is None else []
+        both = combine_attributes([(1.0, attribute), *partners])
         edits = [(attribute, strength) for strength in (*STRENGTHS, advised)]
         return [apply_attribute(x, one, at) for x in latents for one, at in [*edits, (both, 1.0)]]
     assert isinstance(attribute, HDirection)

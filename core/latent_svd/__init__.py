@@ -7,6 +7,7 @@ attribute is the edit that turns one code into another, kept as atoms. In the or
 - ``svd``, ``avi``, ``predictor``: integrate the pair;
 - ``learn``, ``attribute``: make an attribute of it, and keep it in a file;
 - ``apply``: apply it to a code;
+- ``alignment``: where it lies in another picture;
 - ``transfer_gain``: how strong it is on another picture, whose code is not the one it was learned from;
 - ``combine``: add several attributes; ``atoms``: scale or swap single atoms of a code;
 - ``subspaces``: measure how near two codes are.

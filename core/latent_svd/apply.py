@@ -2,7 +2,9 @@
 
     y = std * restore_channel_norm(x/std + gain * strength * edit)        std: standard deviation of the sample
 
-An attribute of several pairs also replaces what it covers (cover.py), unless a band leaves the coarse atoms out.
+An attribute of several pairs also replaces what it covers (cover.py), unless a band leaves the coarse atoms out. One
+that lies elsewhere in every picture is applied to the code moved to where the attribute lies, which is then moved back
+(alignment.py).
 The gain is 1 on the code that the attribute was learned from and larger on another code (transfer_gain.py). A sampler
 expects its noise at full size, so every channel must keep the norm that it has in x, or has with the covered part
 replaced. Scaling the whole channel would take contrast from places that were not to change, so the norm is restored
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from ..errors import EditError, check_effect, check_latent
 from ..saliency import saliency_weight
+from .alignment import find_shifts, moved
 from .attribute import SVDAttribute
 from .cover import covered_norm, replacement
 from .svd import band_range, channel_norm, compose, resize_atoms, select, standardise
@@ -74,6 +77,9 @@ def apply_attribute(
     first, last = band_range(band, count)
     edit = compose(resize_atoms(select(attribute.edit, first, last), *x.shape[-2:])).to(x.device)
     code, std = standardise(x.float())
+    if attribute.correlation_filter is not None:
+        shifts = find_shifts(attribute.correlation_filter, code)
+        code = moved(code, shifts)
     edited = code + transfer_gain(x, attribute.source) * strength * edit
     norm = channel_norm(code)
     if attribute.cover is not None and first == 0:
@@ -81,7 +87,10 @@ def apply_attribute(
         edited = edited + replacement(cover, code, edit, strength)
         norm = covered_norm(cover, code, strength)
     weight = saliency_weight(edit).clamp(max=1)
-    y = restore_channel_norm(edited, norm, weight) * std
+    y = restore_channel_norm(edited, norm, weight)
+    if attribute.correlation_filter is not None:
+        y = moved(y, -shifts)
+    y = y * std
     # Against the size of x: a code of one value has next to no standard deviation to be measured by.
     check_effect(y / x.float().abs().max().clamp(min=1e-12))
     if mask is not None:

@@ -20,6 +20,7 @@ from ..files import read, write
 from ..limits import LARGEST, Limits
 from ..response import GROUPS, Response
 from ..response import LIMITS as RESPONSE_LIMITS
+from .alignment import alignment_note
 from .cover import Cover
 from .predictor import Predictor
 from .svd import ChannelSVD
@@ -28,8 +29,8 @@ from .transfer_gain import FOREIGN_EFFECT, common_note
 KIND = "svd_attribute"
 # What is divided by is at least this.
 TINY = 1e-12
-# Tensors of the file and their axes: one letter an axis, the same letter the same length. COVER, SOURCE and
-# PREDICTOR may be absent, each as a whole.
+# Tensors of the file and their axes: one letter an axis, the same letter the same length. COVER, SOURCE, ALIGNMENT
+# and PREDICTOR may be absent, each as a whole.
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
 COVER = {
     "cover.share": "HW",
@@ -40,6 +41,7 @@ COVER = {
     "cover.target_energy": "C",
 }
 SOURCE = {"source.u": "Chq", "source.s": "Cq", "source.v": "Cwq"}
+ALIGNMENT = {"alignment.filter": "CHW"}
 PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.scale": "1"}
 # Singular vectors have norm 1, up to the rounding of half precision; singular values are those of codes of unit
 # variance, whose largest is the root of a code's size.
@@ -49,6 +51,7 @@ LIMITS = {
     **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v", "cover.u", "cover.v"), VECTORS),
     **dict.fromkeys(("edit.s", "source.s", "cover.s", "source_spectrum", "target_spectrum"), VALUES),
     "cover.share": Limits(low=0.0, high=1.0),
+    "alignment.filter": Limits(low=-LARGEST, high=LARGEST),
     "cover.source_energy": Limits(low=0.0),
     "cover.target_energy": Limits(low=0.0),
     "mlp.scale": Limits(low=1e-12),
@@ -71,6 +74,8 @@ class SVDAttribute:
         source: Leading atoms of the code that the attribute was learned from, by which its own code is recognised
             (transfer_gain.py); None for an attribute of several pairs, which has no own code.
         cover: What it covers; None of one pair, of few pairs and of an older file, which is added only.
+        correlation_filter: Finds where another picture wants it (alignment.py), [C, H, W]; None where it lies in one
+            place in every picture.
         response: How finished pictures answer its scale; None of an older file, whose strength is its scale.
     """
 
@@ -83,6 +88,7 @@ class SVDAttribute:
     predictor: Predictor | None = None
     source: ChannelSVD | None = None
     cover: Cover | None = None
+    correlation_filter: Tensor | None = None
     response: Response | None = None
 
     @property
@@ -101,7 +107,7 @@ class SVDAttribute:
         return self.edit.s.shape[0]
 
     def report(self) -> str:
-        """Return in a few lines what was learned: rank, noise level, size, atoms, pairs, cover."""
+        """Return in a few lines what was learned: rank, noise level, size, atoms, pairs, alignment, cover."""
         energy = self.edit.s.double().square().sum(dim=0)
         size = float((energy.sum() / self.source_spectrum.double().square().sum().clamp(min=TINY)).sqrt())
         shares = [f"{n}: {energy[:n].sum() / energy.sum().clamp(min=TINY):.0%}" for n in (1, 2, 4, 8) if n <= self.rank]
@@ -116,6 +122,8 @@ class SVDAttribute:
         in_common = common_note(self.info)
         if in_common is not None:
             lines.append(in_common)
+        if self.correlation_filter is not None:
+            lines.append(alignment_note(self.info))
         if self.cover is not None:
             lines.append(f"replaces what it covers: up to {float(self.cover.share.max()):.0%} of what lies at a place")
         return "\n".join(lines)
@@ -132,6 +140,8 @@ class SVDAttribute:
         if self.cover is not None:
             share, source, *energies = self.cover
             tensors |= dict(zip(COVER, (share, *source, *energies), strict=True))
+        if self.correlation_filter is not None:
+            tensors |= dict.fromkeys(ALIGNMENT, self.correlation_filter)
         if self.predictor is not None:
             tensors |= dict(zip(PREDICTOR, self.predictor, strict=True))
         if self.response is not None:
@@ -151,7 +161,7 @@ class SVDAttribute:
         Raises:
             EditError: The file is not a whole SVD attribute of a known version.
         """
-        groups = (COVER, SOURCE, PREDICTOR, *GROUPS)
+        groups = (COVER, SOURCE, ALIGNMENT, PREDICTOR, *GROUPS)
         tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), *groups, limits=LIMITS)
         source = None
         if "source.u" in tensors:
@@ -173,5 +183,6 @@ class SVDAttribute:
             predictor=predictor,
             source=source,
             cover=cover,
+            correlation_filter=tensors.get("alignment.filter"),
             response=Response.of(tensors),
         )

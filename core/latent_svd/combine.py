@@ -30,7 +30,8 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
         elsewhere it has none, and each attribute enters at the size it has on another code.
 
     Raises:
-        EditError: The channel counts or latent formats differ, a weight is not finite, or every weight is zero.
+        EditError: The channel counts or latent formats differ, a weight is not finite, every weight is zero, or one of
+            several attributes finds its own place in each picture.
     """
     _check_weighted(weighted)
     weights = [weight for weight, _ in weighted]
@@ -67,6 +68,7 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
         target_sigma=_common([attribute.target_sigma for attribute in attributes]),
         info=info,
         source=source,
+        correlation_filter=attributes[0].correlation_filter,  # alone, or none
         cover=_together([(weight, one.cover) for weight, one in weighted if one.cover is not None], height, width),
     )
 
@@ -98,6 +100,11 @@ def _check_weighted(weighted: list[tuple[float, SVDAttribute]]) -> None:
             raise EditError(
                 f"attribute '{attribute.name}' was learned in another latent format than '{first.name}' "
                 f"({' and '.join(sorted(formats))}); attributes of one model family combine."
+            )
+        if len(weighted) > 1 and attribute.correlation_filter is not None:
+            raise EditError(
+                f"attribute '{attribute.name}' finds its place in each picture, so that it has none to be added to "
+                "another attribute in; apply it with a Latent SVD Edit of its own."
             )
         if not abs(weight) < float("inf"):
             raise EditError(f"the weight of '{attribute.name}' is {weight}; a finite number is accepted.")

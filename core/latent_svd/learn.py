@@ -2,9 +2,9 @@
 
 Integration gives each pair a code y that has the attribute. The attribute is the mean of the edits y - x: what differs
 among the pairs (the colours of hats) cancels, and what they share is brought back to the size of one pair's edit
-(transfer_gain.py). The mean edit is then weighted place by place (core/saliency.py), because a pair differs a little
-everywhere, and what it covers is measured (cover.py). The mean over pairs, the gain, the weight and the cover are ours,
-not the paper's.
+(transfer_gain.py). Pairs that share too little for that are moved onto each other first (alignment.py). The mean edit
+is then weighted place by place (core/saliency.py), because a pair differs a little everywhere, and what it covers is
+measured (cover.py). The mean over pairs, the gain, the alignment, the weight and the cover are ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from ..errors import EditError, check_latent, check_same_shape
 from ..fitting import OnTrainingStep, Training
 from ..response import WHOLE
 from ..saliency import FOCUS, saliency_weight
+from .alignment import FOUND, Alignment, align_pairs, moved
 from .attribute import SVDAttribute
 from .avi import Integration, LossWeights, QuadraticLoss, integrate
-from .cover import COVERING, measure_cover
+from .cover import COVERING, MIN_PAIRS, measure_cover
 from .predictor import Predictor, train_predictor
 from .svd import ChannelSVD, channel_svd, standardise, trim
-from .transfer_gain import COMMON_SHARE, common_share, mean_edit_gain
+from .transfer_gain import COMMON_SHARE, common_share, is_little, mean_edit_gain
 
 # An edit or a difference below this, in units of the code's standard deviation, is rounding.
 MIN_EDIT = 1e-6
@@ -111,11 +112,15 @@ def learn_attribute(
     result, predictor = _integrate(x, z, rank, settings, callback)
     edits = result.y.double() - x.double()
     _check_edits(edits, x, z, settings.weights)
+    info = dict(info or {})
+    alignment = _alignment(x, edits, settings)
+    if alignment is not None:
+        x, z, edits = (moved(codes, alignment.shifts) for codes in (x, z, edits))
+        info[FOUND] = f"{alignment.found:.2f}"
 
     mean_edit = edits.mean(dim=0)
     weight = saliency_weight(mean_edit, settings.focus)
     cover = measure_cover(x, z, weight, settings.covering)
-    info = dict(info or {})
     if len(edits) > 1:
         share = common_share(weight * edits)
         gain = mean_edit_gain(share)
@@ -134,8 +139,17 @@ def learn_attribute(
         predictor=predictor,
         source=own_code,
         cover=cover,
+        correlation_filter=None if alignment is None else alignment.filter,
         response=WHOLE,
     )
+
+
+def _alignment(x: Tensor, edits: Tensor, settings: AttributeSettings) -> Alignment | None:
+    """Return how pairs are moved onto each other; None where enough is common as they lie, and of few pairs."""
+    if len(edits) < MIN_PAIRS:
+        return None
+    share = common_share(saliency_weight(edits.mean(dim=0), settings.focus) * edits)
+    return align_pairs(x, edits) if is_little(share) else None
 
 
 def _integrate(

@@ -78,7 +78,12 @@ def common_note(info: Mapping[str, str]) -> str | None:
     if not 0 <= share <= 1:
         return None
     text = f"the pairs have {share:.0%} of their edits in common"
-    return text if share > (FOREIGN_MARGIN / MAX_GAIN) ** 2 else f"{text}, {LITTLE_IN_COMMON}"
+    return f"{text}, {LITTLE_IN_COMMON}" if is_little(share) else text
+
+
+def is_little(share: float) -> bool:
+    """Return whether pairs that have this share in common would need more than the largest gain."""
+    return share <= (FOREIGN_MARGIN / MAX_GAIN) ** 2
 
 
 def mean_edit_gain(share: float) -> float:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from helpers.graph import Graph, empty_latent
+from helpers.heads import HAT, pictures, places, with_hats
 from helpers.tensors import relative
+from singular_edit.core.latent_svd.alignment import moved
 
 STEP = 14
 
@@ -110,3 +112,15 @@ def test_a_mask_limits_the_svd_edit(graph, one_pair, learned):
     edited = edit(graph, source, learned[0], mask=mask)["samples"]
     assert torch.equal(edited[..., 8:, :], source["samples"][..., 8:, :])
     assert not torch.equal(edited[..., :8, :], source["samples"][..., :8, :])
+
+
+def test_a_hat_of_pairs_whose_heads_lie_apart_comes_to_another_head(graph):
+    where = places(16)
+    source = pictures(where)
+    target = {"samples": with_hats(source, where)}
+    attribute, _, report = graph.run("SVDAttributeLearn", source={"samples": source}, target=target, name="hat")
+    assert "the place was found in 100% of pairs left out" in report
+    apart = places(4, seed=1)
+    code = pictures(apart, seed=1)
+    change = moved(edit(graph, {"samples": code}, attribute)["samples"] - code, -apart).square().mean(1)
+    assert (change[..., *HAT].mean((-2, -1)) > 10 * change.mean((-2, -1))).all()

@@ -82,6 +82,8 @@ BROKE = [
     ("svd", "edit.v", lambda v: v.to(torch.float8_e4m3fn), r"damaged tensor 'edit\.v'"),
     ("svd_cover", "cover.share", lambda s: 2 + s, r"damaged tensor 'cover\.share'"),
     ("svd_cover", "cover.target_energy", lambda e: -1 - e, r"damaged tensor 'cover\.target_energy'"),
+    ("svd_aligned", "alignment.filter", lambda k: k[:, 1:].contiguous(), r"alignment\.filter"),
+    ("svd_aligned", "alignment.filter", lambda k: k / 0, r"damaged tensor 'alignment\.filter'"),
     ("svd_cover", "cover.u", lambda u: 1e20 * u, r"damaged tensor 'cover\.u'"),
     ("table", "table", lambda t: 1e30 * t, "damaged tensor 'table'"),
     ("table", "sigmas", lambda s: s.flip(0).contiguous(), "damaged tensor 'sigmas'"),
