@@ -18,11 +18,13 @@ anything moved at all. Moving a mean of pairs is ours, in neither paper.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .transfer_gain import share_in
 
 # Share of the mean power that is added at every frequency. From a hundredth to 1 a left-out pair agrees with the others
 # alike: .28 to .32 for hats of a model where heads lie up to a quarter of the side apart, .14 where nothing is moved.
@@ -35,7 +37,7 @@ REACH = 1 / 4
 CHANCE = 2.0
 # Key of an attribute's info: the share of left-out pairs whose place was found.
 FOUND = "place_found"
-# Each round moves every edit once; they settle in three to six.
+# Each round moves every edit once; it ends earlier where none moves any more.
 MAX_ROUNDS = 16
 
 
@@ -67,7 +69,8 @@ def align_pairs(x: Tensor, edits: Tensor) -> Alignment | None:
     shifts = _congealed(edits)
     aligned = moved(x, shifts)
     aligned_edits = moved(edits, shifts)
-    found = torch.cat([find_shifts(_filter(others), x[i : i + 1]) for i, others in _left_out(aligned)])
+    others = (torch.cat([aligned[:i], aligned[i + 1 :]]) for i in range(len(x)))
+    found = torch.cat([find_shifts(_filter(rest), one[None]) for rest, one in zip(others, x, strict=True)])
     near = (found - shifts).abs().amax(1) <= max(1, round(PEAK_WIDTH * min(x.shape[-2:])))
     share = float(near.double().mean())
     agreement = _agreement(moved(edits, found), aligned_edits)
@@ -81,11 +84,8 @@ def align_pairs(x: Tensor, edits: Tensor) -> Alignment | None:
 def alignment_note(info: Mapping[str, str]) -> str:
     """Return what is said of an attribute with a correlation filter, by its info."""
     text = "pairs were moved onto each other, and other pictures are moved likewise"
-    try:
-        found = float(info.get(FOUND, "nan"))
-    except ValueError:
-        return text
-    return f"{text}: the place was found in {found:.0%} of pairs left out" if 0 <= found <= 1 else text
+    found = share_in(info, FOUND)
+    return text if found is None else f"{text}: the place was found in {found:.0%} of pairs left out"
 
 
 def find_shifts(filter: Tensor, x: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def _peak(answer: Tensor) -> Tensor:
 
 def _agreement(edits: Tensor, aligned: Tensor) -> Tensor:
     """Return the cosine between each edit and the mean of the other aligned ones, [B]."""
-    others = torch.stack([left.mean(0) for _, left in _left_out(aligned)])
+    others = aligned.sum(0) - aligned
     return torch.cosine_similarity(edits.flatten(1), others.flatten(1))
 
 
@@ -174,12 +174,6 @@ def _by_chance(edits: Tensor, found: Tensor, aligned: Tensor) -> Tensor:
     """Return how each edit agrees with the others in the mean where it is moved by what was found for another, [B]."""
     turns = range(1, len(edits))
     return torch.stack([_agreement(moved(edits, found.roll(by, 0)), aligned) for by in turns]).mean(0)
-
-
-def _left_out(x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield each index with all codes but that one."""
-    for i in range(len(x)):
-        yield i, torch.cat([x[:i], x[i + 1 :]])
 
 
 def _centred(x: Tensor) -> Tensor:

@@ -71,14 +71,20 @@ def common_share(edits: Tensor) -> float:
 
 def common_note(info: Mapping[str, str]) -> str | None:
     """Return what to say of the share that pairs have in common; None where an attribute's info does not say one."""
-    try:
-        share = float(info.get(COMMON_SHARE, "nan"))
-    except ValueError:
-        return None
-    if not 0 <= share <= 1:
+    share = share_in(info, COMMON_SHARE)
+    if share is None:
         return None
     text = f"the pairs have {share:.0%} of their edits in common"
     return f"{text}, {LITTLE_IN_COMMON}" if is_little(share) else text
+
+
+def share_in(info: Mapping[str, str], key: str) -> float | None:
+    """Return the share that an attribute's info says under a key; None where it says none from 0 to 1."""
+    try:
+        share = float(info.get(key, "nan"))
+    except ValueError:
+        return None
+    return share if 0 <= share <= 1 else None
 
 
 def is_little(share: float) -> bool:
