@@ -244,12 +244,12 @@ def variants(atoms: int) -> dict[str, Variant]:
         earlier = tuple(branch for branch in defaults.BRANCH_STEPS if branch < step)
         rows[f"T_x step {step}"] = Variant(PairSettings(step, earlier))
     rows |= {f"pairs branch at step {step}": Variant(PairSettings(branch_steps=(step,))) for step in (4, 6, 8, 10)}
-    rows |= {f"change ratio {ratio:g}": Variant(PairSettings(min_change_ratio=ratio)) for ratio in (0.3, 0.9)}
+    rows["evidence, none"] = Variant(PairSettings(evidence_noises=0))
+    rows |= {f"evidence share {share:g}": Variant(PairSettings(min_evidence_share=share)) for share in (0.35, 0.5, 0.9)}
     rows |= {f"delta {delta}": Variant(PairSettings(delta=delta)) for delta in (1, 2, 3)}
     rows |= {f"strength {strength:g}": Variant(strength=strength) for strength in (0.7, 1.4, 2.0)}
     # The defaults of the node SVD Attribute Learn.
-    mlp = defaults.PREDICTOR_TRAINING
-    return rows | {"mlp": Variant(learning=replace(default, training=mlp))}
+    return rows | {"mlp": Variant(learning=replace(default, training=defaults.PREDICTOR_TRAINING))}
 
 
 def run_ablation(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:

@@ -10,12 +10,16 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.latents import latent_from_code, latent_of
+from ..backends.comfyui.learning import prompt_denoisers
 from ..backends.comfyui.noise import check_start, is_max_denoise
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.traced import Trace, follow_trace, retraced
-from ..core.latent_svd.prompt_pairs import PromptPair, pair_calls, sample_prompt_pair
+from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
+from ..core.recipes.settings import PairSettings, evidence_steps
+from ..core.recipes.svd_pairs import pair_evidence
+from ..core.samplers import Schedule
 from .inputs import ADVANCED, cfg_input, trace_input, trace_of, with_advanced, with_search_words
 
 
@@ -130,7 +134,10 @@ class LatentPair(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="The step at which the two parted, for each picture.",
+                    tooltip=(
+                        "The step at which the two parted, for each picture, "
+                        "and which pictures do not change, by the model's own account."
+                    ),
                 ),
             ],
         )
@@ -165,7 +172,10 @@ class LatentPair(io.ComfyNode):
         trace = None if trace is None else trace_of(trace, "trace")
         drawn = noise.generate_noise({**latent_image, "samples": samples}).float()
         retraces = trace is not None and target_cfg != trace.guidance
-        bar = comfy.utils.ProgressBar(pair_calls(at_step, tried) + (at_step if retraces else 0))
+        percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+        asked = evidence_steps(Schedule(sigmas, percent_to_sigma))
+        pairs = PairSettings(at_step, tuple(tried), evidence_steps=asked)
+        bar = comfy.utils.ProgressBar(pairs.calls(len(sigmas) - 1) + (at_step if retraces else 0))
 
         def advance() -> None:
             bar.update(1)
@@ -182,6 +192,7 @@ class LatentPair(io.ComfyNode):
             if retraces:
                 same_guidance = ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE, cfg=target_cfg)
                 target_trace = retraced(same_guidance, trace, start, schedule[:at_step], lambda *_: advance())
+            unguided = prompt_denoisers(wrapped, extra_args, cfg=1.0)
             return sample_prompt_pair(
                 follow_trace(source_denoiser, trace, start, schedule),
                 follow_trace(target_denoiser, target_trace, start, schedule),
@@ -189,6 +200,7 @@ class LatentPair(io.ComfyNode):
                 schedule,
                 at_step,
                 branch_steps=tried,
+                evidence=pair_evidence(unguided, pairs, schedule, x.shape[1:], noise.seed),
                 on_step=advance,
             )
 
@@ -207,6 +219,13 @@ def _report(pair: PromptPair, tried: list[int], at_step: int, sigma: float) -> s
     chosen = ", ".join(str(step) for step in pair.branch_step.tolist())
     steps = ", ".join(str(step) for step in tried)
     text = f"codes at step {at_step}, sigma {sigma:.4g}; prompts branch at step {chosen} (tried: {steps})"
+    if pair.evidence is not None:
+        idle = (pair.evidence[1] <= pair.evidence[0]).nonzero().flatten().tolist()
+        if idle:
+            text += (
+                f"\nPicture {', '.join(str(number + 1) for number in idle)} does not come to show more of what target "
+                "says: it may show that already, or target may need plainer words."
+            )
     if len(tried) > 1 and (pair.branch_step == tried[0]).any():
         text += (
             "\nSome pictures used the first step tried. "

@@ -17,9 +17,9 @@ from ...core.hspace.learn_clip import ClipObjective
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.latent_svd.learn import learn_attribute
 from ...core.recipes.hspace import Learned, learn_from_prompts
-from ...core.recipes.latent_svd import accepted_pairs
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import LearnSettings, PairSettings
+from ...core.recipes.svd_pairs import Pairs, accepted_pairs, pair_evidence
 from ...core.samplers import Run, Schedule
 from .denoiser import ComfyDenoiser, with_trainable_decoder
 from .family import choose_layer, family_of, pixels_per_latent
@@ -149,6 +149,12 @@ def _inplace_patches_allowed(model: Any) -> Iterator[None]:
         yield
 
 
+def prompt_denoisers(wrapped: Any, extra_args: dict[str, Any], cfg: float | None = None) -> PromptDenoisers:
+    """Return the MODEL under the session's two prompts, at its guidance or another; see ComfyDenoiser."""
+    source, target = (ComfyDenoiser(wrapped, extra_args, prompt=prompt, cfg=cfg) for prompt in (POSITIVE, TARGET))
+    return PromptDenoisers(source, target)
+
+
 def learn_svd_in_session(
     model: Any,
     prompts: Prompts,
@@ -176,22 +182,27 @@ def learn_svd_in_session(
     Raises:
         EditError: A step is not in the schedule.
     """
-    progress = Progress(f"Learning {name}", settings.calls * -(-settings.count // len(latent)))
+    calls = settings.calls(len(sigmas) - 1) * -(-settings.drawn // len(latent))
+    progress = Progress(f"Learning {name}", calls)
 
-    def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
+    def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Pairs:
         sampling = wrapped.inner_model.inner_model.model_sampling
-        denoisers = PromptDenoisers(
-            ComfyDenoiser(wrapped, extra_args, prompt=POSITIVE), ComfyDenoiser(wrapped, extra_args, prompt=TARGET)
+        noise = starting_noise(sampling, x, settings.drawn, schedule[0], seed)
+        unguided = prompt_denoisers(wrapped, extra_args, cfg=1.0)
+        return accepted_pairs(
+            prompt_denoisers(wrapped, extra_args),
+            noise,
+            schedule,
+            settings,
+            evidence=pair_evidence(unguided, settings, schedule, x.shape[1:], seed),
+            run=Run(batch=len(x), device=x.device, on_step=progress.tick),
         )
-        noise = starting_noise(sampling, x, settings.count, schedule[0], seed)
-        run = Run(batch=len(x), device=x.device, on_step=progress.tick)
-        return accepted_pairs(denoisers, noise, schedule, settings, run=run)
 
-    codes = run_in_session(model, prompts, latent, sigmas, algorithm, seed=seed)
+    pairs = run_in_session(model, prompts, latent, sigmas, algorithm, seed=seed)
     source, target = (
-        latent_from_code(model, {}, code, sigmas[settings.step])["samples"].float().cpu() for code in codes
+        latent_from_code(model, {}, code, sigmas[settings.step])["samples"].float().cpu() for code in pairs[:2]
     )
     sigma = float(sigmas[settings.step])
     progress.finish(f"Learned {name}.")
-    info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg)}
+    info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg), **pairs.info()}
     return learn_attribute(source, target, sigma=sigma, target_sigma=sigma, info=info)

@@ -19,6 +19,7 @@ from ...core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_st
 from ...core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ...core.recipes.learning_cost import learning_batch, plan_learning
 from ...core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from ...core.recipes.svd_pairs import pair_evidence
 from ...core.samplers import OnStep, Run, Schedule
 from ..conditioning import Conditioning
 from ..previews import preview_text
@@ -117,7 +118,7 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
     }
     with model.frozen():
         if isinstance(settings, PairSettings):
-            attribute: Attribute = _learn_svd(model, prompts, schedule, settings, size, lesson.seed, info)
+            attribute: Attribute = _learn_svd(model, lesson, prompts, schedule, settings, size, info)
         else:
             attribute = _learn_direction(model, prompts, schedule, settings, size, info)
     if isinstance(lesson.source, str) and isinstance(lesson.target, str):
@@ -146,23 +147,27 @@ def layer_of(attributes: Iterable[Attribute]) -> str:
 
 def _learn_svd(  # noqa: PLR0917
     model: PipelineModel,
+    lesson: Lesson,
     prompts: PromptDenoisers,
     schedule: Schedule,
     settings: PairSettings,
     size: tuple[int, int],
-    seed: int,
     info: dict[str, str],
 ) -> Attribute:
     """Learn an SVD attribute from pairs of codes."""
     batch = learning_batch(size)
-    noise = model.starting_noise(settings.count, size, schedule.sigmas[0], seed)
-    with ticking(model, f"Learning {info['name']}", settings.calls * -(-settings.count // batch)) as tick:
+    noise = model.starting_noise(settings.drawn, size, schedule.sigmas[0], lesson.seed)
+    unguided = _prompts(model, lesson, 1.0, AUTO)
+    evidence = pair_evidence(unguided, settings, schedule.sigmas, noise.shape[1:], lesson.seed)
+    calls = settings.calls(len(schedule.sigmas) - 1) * -(-settings.drawn // batch)
+    with ticking(model, f"Learning {info['name']}", calls) as tick:
         return latent_svd.learn_from_prompts(
             prompts,
             noise,
             schedule.sigmas,
             settings,
             space=model.space,
+            evidence=evidence,
             info=info,
             run=Run(batch, model.device, tick),
         )

@@ -24,7 +24,7 @@ from .alignment import alignment_note
 from .cover import Cover
 from .predictor import Predictor
 from .svd import ChannelSVD
-from .transfer_gain import FOREIGN_EFFECT, common_note
+from .transfer_gain import FOREIGN_EFFECT, common_note, shown_note
 
 KIND = "svd_attribute"
 # What is divided by is at least this.
@@ -122,6 +122,9 @@ class SVDAttribute:
         in_common = common_note(self.info)
         if in_common is not None:
             lines.append(in_common)
+        shown = shown_note(self.info)
+        if shown is not None:
+            lines.append(shown)
         if self.correlation_filter is not None:
             lines.append(alignment_note(self.info))
         if self.cover is not None:

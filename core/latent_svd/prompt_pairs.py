@@ -6,8 +6,11 @@ early, unrelated content changes too; if they branch late, the attribute no long
 on the attribute, because coarse ones are decided at noisier steps (arXiv 2502.02225, section 3, mobility in order), and
 on the picture.
 
-So several branch steps are tried, and each picture takes the latest one that still makes MIN_CHANGE_RATIO of the change
-that the earliest makes. Choosing the branch step picture by picture is ours, not the paper's.
+So several branch steps are tried, and each picture takes the latest one that still makes the attribute. The model tells
+whether it does, in what it predicts from the code of each branch: the latest is taken that adds MIN_EVIDENCE_SHARE of
+the evidence for the target prompt that the earliest adds (core/prompt_evidence.py). Where no evidence is asked for, it
+is the latest that makes MIN_CHANGE_RATIO of the change that the earliest makes. Choosing the branch step picture by
+picture is ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -20,9 +23,13 @@ from torch import Tensor
 
 from ..denoiser import Denoiser
 from ..errors import EditError
+from ..prompt_evidence import PromptEvidence
 from ..saliency import saliency_weight
 from ..samplers import OnStep, Run, sample_euler, states_at
 
+# Share of the evidence that the earliest branch step adds to a picture that a later one must still add. From .65 to .8
+# own pairs come out alike: python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
+MIN_EVIDENCE_SHARE = 0.7
 # Share of the earliest branch step's change that a later one must still make. Chosen by hand on the embedded model of
 # drawn faces; another model may want another value: python benchmarks/latent_svd.py ablation --variants "change ratio"
 MIN_CHANGE_RATIO = 0.6
@@ -35,11 +42,14 @@ class PromptPair(NamedTuple):
         source: Codes of the source prompt at sigmas[step], [B, C, H, W] in model space.
         target: Codes of the target prompt at sigmas[step + delta], like source.
         branch_step: The step where the prompts of each pair branch, [B] on the CPU.
+        evidence: For the target prompt in what is predicted from source and target, [2, B] on the CPU; None if it was
+            not asked for.
     """
 
     source: Tensor
     target: Tensor
     branch_step: Tensor
+    evidence: Tensor | None = None
 
 
 @torch.no_grad()
@@ -52,6 +62,8 @@ def sample_prompt_pair(  # noqa: PLR0913
     *,
     branch_steps: Sequence[int],
     delta: int = 0,
+    evidence: PromptEvidence | None = None,
+    min_evidence_share: float = MIN_EVIDENCE_SHARE,
     min_change_ratio: float = MIN_CHANGE_RATIO,
     on_step: OnStep | None = None,
 ) -> PromptPair:
@@ -66,9 +78,12 @@ def sample_prompt_pair(  # noqa: PLR0913
         branch_steps: The steps where the prompts may branch, each from 0 to step - 1, in any order; a single one is
             taken as it is.
         delta: Steps that the target code goes on for after ``step``.
+        evidence: How much a picture shows the target; None goes by the size of the change.
+        min_evidence_share: Share of the evidence that the earliest branch step adds that a later one must still add, 0
+            to 1. Read with evidence alone.
         min_change_ratio: Share of the earliest branch step's change that a later one must still make, 0 to 1; 0 takes
-            the latest branch step, 1 the earliest in most cases.
-        on_step: Called once for each sampling step of either prompt.
+            the latest branch step, 1 the earliest in most cases. Not read with evidence.
+        on_step: Called once for each model call.
 
     Returns:
         The codes, and the step where the prompts of each pair branch.
@@ -98,22 +113,56 @@ def sample_prompt_pair(  # noqa: PLR0913
         candidates.append(sample_euler(target, state, sigmas[branch_step : step + 1], callback))
     target_codes = torch.stack(candidates)
 
-    # For each picture, the latest branch step whose change is large enough.
-    sizes = torch.stack([_change_size(code - source_code) for code in target_codes])
-    large_enough = sizes >= min_change_ratio * sizes[0]
-    chosen = len(branch_steps) - 1 - large_enough.flip(0).int().argmax(dim=0)
-    target_code = target_codes[chosen, torch.arange(len(x), device=chosen.device)]
+    # For each picture, the latest branch step that makes enough of what the earliest makes.
+    def picture_of(code: Tensor) -> Tensor:
+        """Return the picture that the model predicts from a code: as good to ask about as a finished one."""
+        if sigmas[step] == 0:
+            return code
+        predicted = source(code, sigmas[step])
+        if on_step is not None:
+            on_step()
+        return predicted
+
+    asked = None
+    if evidence is None:
+        sizes = torch.stack([_change_size(code - source_code) for code in target_codes])
+        enough = sizes >= min_change_ratio * sizes[0]
+    else:
+        asked = torch.stack([evidence.of(picture_of(code), on_step) for code in (source_code, *target_codes)])
+        gains = asked[1:] - asked[0]
+        # Where the earliest adds nothing, no other is known to be enough.
+        enough = (gains >= min_evidence_share * gains[0]) & (gains[0] > 0)
+    chosen = _latest(enough).to(x.device)
+    pictures = torch.arange(len(x), device=chosen.device)
+    target_code = target_codes[chosen, pictures]
 
     return PromptPair(
         source=source_code,
         target=sample_euler(target, target_code, sigmas[step : step + delta + 1], callback),
         branch_step=torch.tensor(branch_steps)[chosen.cpu()],
+        evidence=None if asked is None else torch.stack([asked[0], asked[1:][chosen, pictures]]).cpu(),
     )
 
 
-def pair_calls(step: int, branch_steps: Sequence[int], delta: int = 0) -> int:
-    """Return how many model calls sample_prompt_pair makes, with arguments of these names."""
-    return step + sum(step - branch_step for branch_step in branch_steps) + delta
+def pair_calls(step: int, branch_steps: Sequence[int], delta: int = 0, evidence_calls: int = 0) -> int:
+    """Return how many model calls sample_prompt_pair makes.
+
+    Args:
+        step: As sample_prompt_pair takes it.
+        branch_steps: As sample_prompt_pair takes them.
+        delta: As sample_prompt_pair takes it.
+        evidence_calls: The ``calls`` of the evidence; 0 without.
+    """
+    pair = step + sum(step - branch_step for branch_step in branch_steps) + delta
+    asked = len(branch_steps) + 1 if evidence_calls else 0
+    return pair + asked * (1 + evidence_calls)
+
+
+def _latest(enough: Tensor) -> Tensor:
+    """Return the last branch step of each picture that is enough, [branches, B]; the first where none is."""
+    enough = enough.clone()
+    enough[0] = True
+    return len(enough) - 1 - enough.flip(0).int().argmax(dim=0)
 
 
 def _change_size(change: Tensor) -> Tensor:

@@ -48,6 +48,8 @@ FOREIGN_EFFECT = (
 )
 # Key of an attribute's info: the share that its pairs have in common.
 COMMON_SHARE = "common_share"
+# Of the pairs that an attribute was learned from, the share in which it comes; 1 is the rule.
+SHOWN_SHARE = "shown_share"
 # What is said of pairs that reach MAX_GAIN.
 LITTLE_IN_COMMON = (
     "too little for other pictures: where an attribute lies elsewhere in each of them, a mean of pairs does not bring "
@@ -76,6 +78,17 @@ def common_note(info: Mapping[str, str]) -> str | None:
         return None
     text = f"the pairs have {share:.0%} of their edits in common"
     return f"{text}, {LITTLE_IN_COMMON}" if is_little(share) else text
+
+
+def shown_note(info: Mapping[str, str]) -> str | None:
+    """Return what to say of pairs that do not show the attribute; None where all do, or nobody was asked."""
+    share = share_in(info, SHOWN_SHARE)
+    if share is None or share == 1:
+        return None
+    return (
+        f"by the model's own account the attribute comes in {share:.0%} of its pairs only: many pictures of the source "
+        "prompt have it already, or the target prompt does not bring it; other wordings may do better"
+    )
 
 
 def share_in(info: Mapping[str, str], key: str) -> float | None:

@@ -28,6 +28,11 @@ COVER_APPLIED_AT = 0.94
 # attribute is decided depends on the model:
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "pairs branch at step"
 BRANCH_PERCENTS = (0.0, 0.08, 0.16, 0.24, 0.32, 0.4, 0.48)
+# Noise levels at which pictures are asked whether they show the attribute, as sampling progress, and with how many
+# noises. They are spread over where prompts matter, because which of them tell most depends on attribute and model:
+# python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
+EVIDENCE_PERCENTS = (0.2, 0.4, 0.6)
+EVIDENCE_NOISES = 2
 # A prompt swap that keeps the layout begins here; a baseline of the tables.
 SWAP_PERCENT = 0.24
 # The same as steps of the "normal" schedule with STEPS steps.
@@ -67,6 +72,9 @@ QUALITY_STEPS = {"fast": 15, "good": STEPS, "best": 50}
 PREDICTOR_TRAINING = Training(steps=1000, learning_rate=1e-2)
 # Pairs that an attribute is learned from where many can be drawn.
 PAIRS = 24
+# So many times as many are drawn at most, because some pictures have the attribute already and some never get it. Of 48
+# noises of the embedded U-Net 35 make a pair of a beard, 40 of a hat and 42 of glasses.
+SPARE_PAIRS = 2
 
 # Noises that the unit of strength is measured on.
 CALIBRATION_NOISES = 32

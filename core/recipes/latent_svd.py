@@ -10,7 +10,6 @@ LATENT space does for most models, makes no difference to it. SD3's and Flux's d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,14 +21,12 @@ from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..latent_svd.learn import AttributeSettings, learn_attribute
-from ..latent_svd.prompt_pairs import sample_prompt_pair
+from ..prompt_evidence import PromptEvidence
 from ..samplers import Run, Schedule, sample_euler
 from . import defaults
 from .settings import PairSettings
 from .slide import Slide
-
-# (codes of the source prompt, codes of the target prompt, [B, C, H, W] each) -> whether each pair shows the attribute
-Accept = Callable[[Tensor, Tensor], Tensor]
+from .svd_pairs import accepted_pairs
 
 # A run that starts at a cleaner state than an attribute's by more than this ratio of noise levels leaves it out.
 MAX_RATIO_ABOVE = 1.5
@@ -111,62 +108,6 @@ def edited_step(attribute: SVDAttribute, schedule: Schedule) -> int | None:
     return step if step < len(schedule.sigmas) - 1 else None
 
 
-@torch.no_grad()
-def accepted_pairs(
-    prompts: PromptDenoisers,
-    noise: Tensor,
-    sigmas: Tensor,
-    settings: PairSettings = PairSettings(),
-    *,
-    accept: Accept | None = None,
-    run: Run = Run(),
-) -> tuple[Tensor, Tensor]:
-    """Sample pairs of codes from noise until there are enough that show what their prompts say.
-
-    Of a picture that has the attribute already, or of one that stays without, nothing can be learned.
-
-    Args:
-        prompts: The model under both prompts.
-        noise: Starting noises at sigmas[0], [N, C, H, W] in model space; more than settings.count where pairs are
-            refused.
-        sigmas: Descending noise levels, [n + 1].
-        settings: Where the pairs come from.
-        accept: Tells which pairs to keep; None keeps all.
-        run: on_step is called for each sampling step of each batch.
-
-    Returns:
-        The source's codes and the target's, [count, C, H, W] each; fewer where the noises ran out.
-
-    Raises:
-        EditError: No pair was accepted, or a step is not there.
-    """
-    sources: list[Tensor] = []
-    targets: list[Tensor] = []
-    for x in noise.split(run.batch):
-        pair = sample_prompt_pair(
-            prompts.source,
-            prompts.target,
-            x.to(run.device),
-            sigmas,
-            settings.step,
-            branch_steps=settings.branch_steps,
-            delta=settings.delta,
-            min_change_ratio=settings.min_change_ratio,
-            on_step=run.on_step,
-        )
-        kept = torch.ones(len(x), dtype=torch.bool) if accept is None else accept(pair.source, pair.target).cpu()
-        sources += [code for code, keep in zip(pair.source, kept, strict=True) if keep]
-        targets += [code for code, keep in zip(pair.target, kept, strict=True) if keep]
-        if len(sources) >= settings.count:
-            break
-    if not sources:
-        raise EditError(
-            f"None of {len(noise)} pairs shows the attribute under the target prompt alone; "
-            "another target prompt, or an earlier branch step, is needed."
-        )
-    return torch.stack(sources[: settings.count]), torch.stack(targets[: settings.count])
-
-
 def learn_from_prompts(  # noqa: PLR0913
     prompts: PromptDenoisers,
     noise: Tensor,
@@ -175,7 +116,7 @@ def learn_from_prompts(  # noqa: PLR0913
     *,
     attribute: AttributeSettings = AttributeSettings(),
     space: LatentSpace = LatentSpace(),
-    accept: Accept | None = None,
+    evidence: PromptEvidence | None = None,
     info: dict[str, str] | None = None,
     run: Run = Run(),
 ) -> SVDAttribute:
@@ -188,7 +129,7 @@ def learn_from_prompts(  # noqa: PLR0913
         settings: Where the pairs come from.
         attribute: How the attribute is learned from them.
         space: The space that it is learned in.
-        accept: Tells which pairs to keep; None keeps all.
+        evidence: As accepted_pairs takes it.
         info: Free text that the attribute carries.
         run: As accepted_pairs takes it.
 
@@ -198,16 +139,16 @@ def learn_from_prompts(  # noqa: PLR0913
     Raises:
         EditError: As accepted_pairs and learn_attribute do.
     """
-    codes, target_codes = accepted_pairs(prompts, noise, sigmas, settings, accept=accept, run=run)
+    pairs = accepted_pairs(prompts, noise, sigmas, settings, evidence=evidence, run=run)
     sigma = float(sigmas[settings.step])
     target_sigma = float(sigmas[settings.step + settings.delta])
     return learn_attribute(
-        space.to_latent(codes, sigma),
-        space.to_latent(target_codes, target_sigma),
+        space.to_latent(pairs.source, sigma),
+        space.to_latent(pairs.target, target_sigma),
         attribute,
         sigma=sigma,
         target_sigma=target_sigma,
-        info=info,
+        info={**(info or {}), **pairs.info()},
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
-from ..latent_svd.prompt_pairs import MIN_CHANGE_RATIO, pair_calls
+from ..latent_svd.prompt_pairs import MIN_EVIDENCE_SHARE, pair_calls
 from ..layers import AUTO
 from ..samplers import Schedule
 from . import defaults
@@ -166,19 +166,34 @@ class PairSettings:
         branch_steps: The steps where the two prompts may branch; each pair takes the latest that will do.
         delta: Steps that the target code goes on for.
         count: Pairs to learn from.
-        min_change_ratio: Share of the earliest branch step's change that a later one must still make.
+        evidence_steps: The steps at whose noise levels pictures are asked whether they show the attribute;
+            empty for those at defaults.EVIDENCE_PERCENTS of the steps.
+        evidence_noises: With how many noises they are asked; 0 goes by the size of the change of the codes.
+        min_evidence_share: Share of the evidence that the earliest branch step adds that a later one must still add.
     """
 
     step: int = defaults.T_X_STEP
     branch_steps: tuple[int, ...] = defaults.BRANCH_STEPS
     delta: int = 0
     count: int = defaults.PAIRS
-    min_change_ratio: float = MIN_CHANGE_RATIO
+    evidence_steps: tuple[int, ...] = ()
+    evidence_noises: int = defaults.EVIDENCE_NOISES
+    min_evidence_share: float = MIN_EVIDENCE_SHARE
 
     @property
-    def calls(self) -> int:
-        """Model calls for one batch of pairs."""
-        return pair_calls(self.step, self.branch_steps, self.delta)
+    def drawn(self) -> int:
+        """How many noises are drawn at most to have ``count`` pairs that show the attribute."""
+        return self.count * (defaults.SPARE_PAIRS if self.evidence_noises else 1)
+
+    def asked_steps(self, steps: int) -> tuple[int, ...]:
+        """Return evidence_steps, on a schedule of so many steps."""
+        spread = (min(round(percent * steps), steps - 1) for percent in defaults.EVIDENCE_PERCENTS)
+        return self.evidence_steps or tuple(sorted(set(spread)))
+
+    def calls(self, steps: int) -> int:
+        """Return how many model calls one batch of pairs takes, on a schedule of so many steps."""
+        asked = 2 * self.evidence_noises * len(self.asked_steps(steps))
+        return pair_calls(self.step, self.branch_steps, self.delta, asked)
 
     @classmethod
     def for_schedule(cls, schedule: Schedule, effort: float = 1.0) -> PairSettings:
@@ -191,4 +206,11 @@ class PairSettings:
         last = len(schedule.sigmas) - 2
         step = min(max(2, schedule.step_at(defaults.T_X_PERCENT)), last)
         branch_steps = sorted({min(schedule.step_at(percent), step - 1) for percent in defaults.BRANCH_PERCENTS})
-        return cls(step, tuple(branch_steps), count=max(1, round(effort * defaults.PAIRS)))
+        count = max(1, round(effort * defaults.PAIRS))
+        return cls(step, tuple(branch_steps), count=count, evidence_steps=evidence_steps(schedule))
+
+
+def evidence_steps(schedule: Schedule) -> tuple[int, ...]:
+    """Return the steps of any schedule at whose noise levels pictures are asked what they show."""
+    last = len(schedule.sigmas) - 2
+    return tuple(sorted({min(schedule.step_at(percent), last) for percent in defaults.EVIDENCE_PERCENTS}))

@@ -16,17 +16,18 @@ from ...core.denoiser import PromptDenoisers
 from ...core.hspace.trajectories import Trajectories, record_trajectories
 from ...core.latent_svd.learn import AttributeSettings
 from ...core.layers import AUTO
-from ...core.recipes import defaults, hspace, latent_svd
+from ...core.prompt_evidence import PromptEvidence
+from ...core.recipes import defaults, hspace, latent_svd, svd_pairs
 from ...core.recipes.attributes import advised_strength, guidance_factor
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ...core.recipes.slide import Slide, slide_of
+from ...core.recipes.svd_pairs import pair_evidence
 from ...core.samplers import Run, Schedule
 from .evaluated import EvaluatedModel, denoiser_at
 from .session import Session, starting_noise
 
 BATCH = 32  # noises that are sampled at once
-SPARE_PAIRS = 4  # times as many noises as pairs are drawn: some are refused
 
 Apply = Callable[[Tensor, SVDAttribute, float], Tensor]
 
@@ -96,37 +97,30 @@ def schedule(model: EvaluatedModel, steps: int = defaults.STEPS) -> Schedule:
     return Schedule(model.sigmas(steps), model.percent_to_sigma)
 
 
-def judged_pairs(model: EvaluatedModel, attribute: str, pair: PairSettings) -> latent_svd.Accept:
-    """Tell which pairs show what their prompts say: the judge does what an artist's look at both pictures would."""
-    sigmas = model.sigmas(defaults.STEPS)
-    source, target, _ = prompts(model, attribute, defaults.LEARN_GUIDANCE)
-    index = model.attributes.index(attribute)
-
-    def accept(codes: Tensor, target_codes: Tensor) -> Tensor:
-        plain = model.decode(sample_euler(source, codes, sigmas[pair.step :]))
-        changed = model.decode(sample_euler(target, target_codes, sigmas[pair.step + pair.delta :]))
-        return model.judged(changed)[:, index] & ~model.judged(plain)[:, index]
-
-    return accept
+def pair_noise(model: EvaluatedModel, pair: PairSettings, seed: int) -> Tensor:
+    """Draw the noises of pairs."""
+    return starting_noise(model, pair.drawn, seed, model.sigmas(defaults.STEPS))
 
 
-def pair_noise(model: EvaluatedModel, count: int, seed: int) -> Tensor:
-    """Draw noises for ``count`` pairs, with spare ones for those that are refused."""
-    return starting_noise(model, SPARE_PAIRS * count + 8, seed, model.sigmas(defaults.STEPS))
+def _evidence(model: EvaluatedModel, attribute: str, pair: PairSettings, seed: int) -> PromptEvidence | None:
+    """Return what pairs are chosen and accepted by."""
+    unguided = prompts(model, attribute, 1.0)
+    return pair_evidence(unguided, pair, model.sigmas(defaults.STEPS), model.latent_shape, seed)
 
 
 def accepted_pairs(
     model: EvaluatedModel, attribute: str, seed: int, pair: PairSettings = PairSettings()
 ) -> tuple[Tensor, Tensor]:
     """Return codes of pair.count foreign pairs, [count, *latent_shape] each."""
-    return latent_svd.accepted_pairs(
+    pairs = svd_pairs.accepted_pairs(
         prompts(model, attribute, defaults.LEARN_GUIDANCE),
-        pair_noise(model, pair.count, seed),
+        pair_noise(model, pair, seed),
         model.sigmas(defaults.STEPS),
         pair,
-        accept=judged_pairs(model, attribute, pair),
+        evidence=_evidence(model, attribute, pair, seed),
         run=Run(BATCH, model.device),
     )
+    return pairs.source, pairs.target
 
 
 def svd_attribute(
@@ -135,10 +129,10 @@ def svd_attribute(
     """Learn an attribute from pairs of codes that are sampled from noise: the mean edit of pair.count foreign faces."""
     return latent_svd.learn_from_prompts(
         prompts(model, attribute, defaults.LEARN_GUIDANCE),
-        pair_noise(model, pair.count, seed),
+        pair_noise(model, pair, seed),
         model.sigmas(defaults.STEPS),
         pair,
-        accept=judged_pairs(model, attribute, pair),
+        evidence=_evidence(model, attribute, pair, seed),
         info={
             "name": attribute,
             "latent_format": model.latent_format,

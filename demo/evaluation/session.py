@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from ...core import Denoiser, sample_euler, sample_prompt_pair
+from ...core.denoiser import PromptDenoisers
 from ...core.inversion.report import Quality
 from ...core.inversion.traced import Trace, TracedDenoiser, retraced
 from ...core.layers import AUTO
+from ...core.prompt_evidence import PromptEvidence
 from ...core.recipes import defaults
 from ...core.recipes.inversion import FIXED_POINT, TRACED, Inverted, invert
 from ...core.recipes.settings import PairSettings
+from ...core.recipes.svd_pairs import pair_evidence
 from ..words import caption
 from .evaluated import EvaluatedModel, Subjects, denoiser_at
 
@@ -107,11 +110,17 @@ class Session:
                 settings.step,
                 branch_steps=settings.branch_steps,
                 delta=settings.delta,
-                min_change_ratio=settings.min_change_ratio,
+                evidence=self._evidence(settings),
+                min_evidence_share=settings.min_evidence_share,
             )
             self.cache[key] = pair.target
             self.cache["source", settings.step] = pair.source
         return self.cache[key]
+
+    def _evidence(self, settings: PairSettings) -> PromptEvidence | None:
+        """Return what own pairs are chosen by."""
+        source, target = (self.model.denoiser(prompt) for prompt in (self.model.source, self.target))
+        return pair_evidence(PromptDenoisers(source, target), settings, self.sigmas, self.model.latent_shape, 0)
 
     def _learning_denoiser(self, steps: int) -> Denoiser:
         """Return the model under the target prompt at the guidance of learning, for so many steps from the code on."""

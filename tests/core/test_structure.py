@@ -56,7 +56,14 @@ def test_nothing_imports_upwards(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(tuple(f"core/{f}/" for f in FAMILIES))])
 def test_families_of_the_core_do_not_import_each_other(name):
     family = name.split("/")[1]
-    allowed = {f"core/{family}", "core/denoiser", "core/samplers", "core/saliency", "core/fitting"}
+    allowed = {
+        f"core/{family}",
+        "core/denoiser",
+        "core/samplers",
+        "core/saliency",
+        "core/fitting",
+        "core/prompt_evidence",
+    }
     allowed |= {"core/files", "core/tensor_file", "core/limits", "core/errors", "core/layers", "core/response"}
     if name == "core/hspace/edit_schedule.py":  # a picture's schedule is found by inverting it
         allowed.add("core/inversion")

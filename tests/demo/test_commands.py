@@ -45,8 +45,7 @@ def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(demo, tmp_path, 
     command = ["evaluate", "--output", str(tmp_path), "--count", "1", "--share", "0.01", "--attributes", "glasses"]
     monkeypatch.setattr(defaults, "SHEET_STRENGTHS", (1.5,))
     shutil.copy(attributes.svd_path("glasses"), tmp_path)  # what is there already is not learned
-    prompt_swap, pair_noise = edits.prompt_swap, edits.pair_noise
-    monkeypatch.setattr(edits, "pair_noise", lambda model, count, seed: pair_noise(model, count, seed)[:4])
+    prompt_swap = edits.prompt_swap
     monkeypatch.setattr(edits, "prompt_swap", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cli.main(command)

@@ -5,7 +5,7 @@ import torch
 from helpers.denoisers import karras
 from helpers.tensors import noise
 from singular_edit.core import EditError, sample_euler, sample_prompt_pair
-from singular_edit.core.latent_svd.prompt_pairs import MIN_CHANGE_RATIO
+from singular_edit.core.latent_svd.prompt_pairs import MIN_CHANGE_RATIO, pair_calls
 
 SIGMAS = karras(12)
 STEP = 9
@@ -119,6 +119,66 @@ def test_the_target_may_go_on_and_every_call_is_told():
     assert torch.allclose(pair.target, sample_euler(Prompt(RISE), here.target, SIGMAS[STEP : STEP + 3]))
     assert len(ticks) == source.calls + target.calls
     assert len(ticks) == STEP + sum(STEP - branch_step for branch_step in BRANCH_STEPS) + 2
+
+
+class Corner:
+    """Evidence that is how bright a picture's corner is; ``calls`` as many as it tells."""
+
+    calls = 3
+
+    def __init__(self, sign=1.0):
+        self.sign = sign
+
+    def of(self, latents, on_step=None):
+        for _ in range(self.calls if on_step else 0):
+            on_step()
+        return self.sign * latents[:, :, :3, :3].mean((1, 2, 3))
+
+
+def test_with_evidence_each_picture_branches_at_the_latest_step_that_shows_enough_of_it():
+    class Remembers(Prompt):
+        """The source prompt keeps what is there, so that a finished picture shows what its code has."""
+
+        def __call__(self, x, sigma, h_edit=None):
+            super().__call__(x, sigma)
+            return x.clone()
+
+    x = starting_noise()
+    ticks = []
+    source, target = Remembers(), Prompt(RISE)
+    pair = sample_prompt_pair(
+        source,
+        target,
+        x,
+        SIGMAS,
+        STEP,
+        branch_steps=BRANCH_STEPS,
+        evidence=Corner(),
+        min_evidence_share=0.5,
+        on_step=lambda: ticks.append(0),
+    )
+    for i, branch_step in enumerate(pair.branch_step.tolist()):
+        added = []
+        for tried in BRANCH_STEPS:
+            code = sample_euler(Prompt(RISE, LAST_STEPS[i : i + 1]), x[i : i + 1], SIGMAS[tried : STEP + 1])
+            added.append(float((code - x[i : i + 1])[..., :3, :3].mean()))
+        enough = [tried for tried, value in zip(BRANCH_STEPS, added, strict=True) if value >= 0.5 * added[0] > 0]
+        assert branch_step == max(enough, default=BRANCH_STEPS[0])
+    assert len(ticks) == source.calls + target.calls + Corner.calls * (len(BRANCH_STEPS) + 1)
+    assert len(ticks) == pair_calls(STEP, BRANCH_STEPS, evidence_calls=Corner.calls)
+
+
+def test_where_the_earliest_branch_shows_nothing_it_is_taken():
+    pair = sample_prompt_pair(
+        Prompt(),
+        Prompt(RISE),
+        starting_noise(),
+        SIGMAS,
+        STEP,
+        branch_steps=BRANCH_STEPS,
+        evidence=Corner(sign=-1.0),
+    )
+    assert pair.branch_step.tolist() == [BRANCH_STEPS[0]] * 3
 
 
 @pytest.mark.parametrize(

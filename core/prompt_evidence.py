@@ -1,0 +1,81 @@
+"""How well a picture fits one prompt rather than another, by the model's own predictions.
+
+A diffusion model is a classifier too: the prompt that a noised picture is denoised best under is the one that
+describes it (Diffusion Classifier, arXiv 2303.16203, section 3). Both prompts are asked at the same noise levels, with
+the same noises, so that chance has little part in how they differ (section 3.2 there):
+
+    evidence(x0) = mean over sigma of log( E(x0; source, sigma) / E(x0; target, sigma) )
+    E(x0; prompt, sigma) = sum over noises of |D(noised x0, sigma; prompt) - x0|^2
+
+0: the picture fits both alike; above: it shows the target. The paper adds up differences of errors. Here logarithms are
+added, so that no noise level counts more because its errors are large: that is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser, PromptDenoisers, is_flow
+from .errors import EditError
+from .samplers import OnStep
+
+# An error whose square is below this is none.
+MIN_ERROR = 1e-12
+
+
+@dataclass(frozen=True)
+class PromptEvidence:
+    """Two prompts, and the noised pictures that they are compared on.
+
+    Attributes:
+        prompts: The model under both, without guidance, which is no part of what a prompt says about a picture.
+        noise: Unit noises that every picture meets, [K, C, H, W].
+        sigmas: The noise levels that are asked at, [L], above 0.
+    """
+
+    prompts: PromptDenoisers
+    noise: Tensor
+    sigmas: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.noise) == 0 or len(self.sigmas) == 0 or not bool((self.sigmas > 0).all()):
+            raise EditError(
+                f"evidence is asked for with {len(self.noise)} noises at noise levels {self.sigmas.tolist()}; "
+                "at least one of each is needed, and levels above 0."
+            )
+
+    @property
+    def calls(self) -> int:
+        """Model calls for one batch of pictures."""
+        return 2 * len(self.noise) * len(self.sigmas)
+
+    @torch.no_grad()
+    def of(self, latents: Tensor, on_step: OnStep | None = None) -> Tensor:
+        """Return how much better latents fit the target prompt than the source prompt.
+
+        Args:
+            latents: Pictures without noise, [B, C, H, W] in model space.
+            on_step: Called once for each model call.
+
+        Returns:
+            The evidence of each, [B]; 0 where both prompts fit alike.
+        """
+        logarithms = [
+            (self._error(self.prompts.source, latents, sigma, on_step) + MIN_ERROR).log()
+            - (self._error(self.prompts.target, latents, sigma, on_step) + MIN_ERROR).log()
+            for sigma in self.sigmas.to(latents)
+        ]
+        return torch.stack(logarithms).mean(dim=0)
+
+    def _error(self, denoise: Denoiser, latents: Tensor, sigma: Tensor, on_step: OnStep | None) -> Tensor:
+        """Return E, [B]."""
+        error = torch.zeros(len(latents), device=latents.device)
+        for noise in self.noise.to(latents):
+            noised = (1 - sigma) * latents + sigma * noise if is_flow(denoise) else latents + sigma * noise
+            error += (denoise(noised, sigma) - latents).flatten(1).square().sum(dim=1)
+            if on_step is not None:
+                on_step()
+        return error
