@@ -16,7 +16,7 @@ from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.traced import Trace, follow_trace, retraced
 from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
-from ..core.recipes.defaults import BRANCH_STEPS, LEARN_GUIDANCE, STEPS, T_X_STEP
+from ..core.recipes.defaults import BRANCH_STEPS, EVIDENCE_NOISES, LEARN_GUIDANCE, STEPS, T_X_STEP
 from ..core.recipes.settings import PairSettings, evidence_steps
 from ..core.recipes.svd_pairs import pair_evidence
 from ..core.samplers import Schedule
@@ -173,8 +173,10 @@ class LatentPair(io.ComfyNode):
         drawn = noise.generate_noise({**latent_image, "samples": samples}).float()
         retraces = trace is not None and target_cfg != trace.guidance
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+        # Where there is one step to branch at, there is nothing to ask the model.
+        noises = EVIDENCE_NOISES if len(tried) > 1 else 0
         asked = evidence_steps(Schedule(sigmas, percent_to_sigma))
-        pairs = PairSettings(at_step, tuple(tried), evidence_steps=asked)
+        pairs = PairSettings(at_step, tuple(tried), evidence_steps=asked, evidence_noises=noises)
         bar = comfy.utils.ProgressBar(pairs.calls(len(sigmas) - 1) + (at_step if retraces else 0))
 
         def advance() -> None:

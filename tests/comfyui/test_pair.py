@@ -74,6 +74,13 @@ def test_each_picture_branches_as_late_as_its_attribute_allows(pair, stock):
     assert max(steps) > BRANCH_STEPS[0]  # glasses are drawn late
 
 
+def test_a_picture_that_the_target_does_not_change_is_named(graph, pair):
+    *_, report = graph.pair(target=graph.source, first_parting=6, last_parting=8)
+    assert "Picture 1, 2 does not come to show more of what target says" in report
+    assert branched(report) == [6, 6]
+    assert "does not come to show" not in pair[-1]
+
+
 def test_an_attribute_learned_from_it_brings_the_target(graph, pair):
     source, target, sigmas, *_ = pair
     first = {"samples": source["samples"][:1]}
