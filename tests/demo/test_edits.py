@@ -21,7 +21,7 @@ def once(direction):
 
 @pytest.fixture(scope="module", params=["glasses", "hat"])
 def session(request, demo):
-    return Session(demo, faces.sample(range(50_100, 50_104)), request.param, traced=True)
+    return Session(demo, faces.sample(range(50_100, 50_103)), request.param, traced=True)
 
 
 @pytest.fixture(scope="module")
