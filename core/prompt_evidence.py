@@ -22,7 +22,7 @@ from .denoiser import Denoiser, PromptDenoisers, is_flow
 from .errors import EditError
 from .samplers import OnStep
 
-# An error whose square is below this is none.
+# What an error is at least, so that it has a logarithm.
 MIN_ERROR = 1e-12
 
 
@@ -63,19 +63,22 @@ class PromptEvidence:
         Returns:
             The evidence of each, [B]; 0 where both prompts fit alike.
         """
-        logarithms = [
-            (self._error(self.prompts.source, latents, sigma, on_step) + MIN_ERROR).log()
-            - (self._error(self.prompts.target, latents, sigma, on_step) + MIN_ERROR).log()
-            for sigma in self.sigmas.to(latents)
-        ]
+        # Both prompts meet the same states.
+        noises = self.noise.to(latents)
+        logarithms = []
+        for sigma in self.sigmas.to(latents):
+            scale = 1 - sigma if is_flow(self.prompts.source) else 1
+            states = [scale * latents + sigma * noise for noise in noises]
+            source, target = (_error(prompt, states, sigma, latents, on_step) for prompt in self.prompts[:2])
+            logarithms.append(source.log() - target.log())
         return torch.stack(logarithms).mean(dim=0)
 
-    def _error(self, denoise: Denoiser, latents: Tensor, sigma: Tensor, on_step: OnStep | None) -> Tensor:
-        """Return E, [B]."""
-        error = torch.zeros(len(latents), device=latents.device)
-        for noise in self.noise.to(latents):
-            noised = (1 - sigma) * latents + sigma * noise if is_flow(denoise) else latents + sigma * noise
-            error += (denoise(noised, sigma) - latents).flatten(1).square().sum(dim=1)
-            if on_step is not None:
-                on_step()
-        return error
+
+def _error(denoise: Denoiser, states: list[Tensor], sigma: Tensor, latents: Tensor, on_step: OnStep | None) -> Tensor:
+    """Return E of latents that were noised to these states, [B]; above 0."""
+    error = torch.full((len(latents),), MIN_ERROR, device=latents.device)
+    for state in states:
+        error += (denoise(state, sigma) - latents).flatten(1).square().sum(dim=1)
+        if on_step is not None:
+            on_step()
+    return error

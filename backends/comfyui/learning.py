@@ -182,8 +182,7 @@ def learn_svd_in_session(
     Raises:
         EditError: A step is not in the schedule.
     """
-    calls = settings.calls(len(sigmas) - 1) * -(-settings.drawn // len(latent))
-    progress = Progress(f"Learning {name}", calls)
+    progress = Progress(f"Learning {name}", settings.all_calls(len(sigmas) - 1, len(latent)))
 
     def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Pairs:
         sampling = wrapped.inner_model.inner_model.model_sampling

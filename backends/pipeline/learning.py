@@ -159,7 +159,7 @@ def _learn_svd(  # noqa: PLR0917
     noise = model.starting_noise(settings.drawn, size, schedule.sigmas[0], lesson.seed)
     unguided = _prompts(model, lesson, 1.0, AUTO)
     evidence = pair_evidence(unguided, settings, schedule.sigmas, noise.shape[1:], lesson.seed)
-    calls = settings.calls(len(schedule.sigmas) - 1) * -(-settings.drawn // batch)
+    calls = settings.all_calls(len(schedule.sigmas) - 1, batch)
     with ticking(model, f"Learning {info['name']}", calls) as tick:
         return latent_svd.learn_from_prompts(
             prompts,

@@ -30,8 +30,8 @@ from ..samplers import OnStep, Run, sample_euler, states_at
 # Share of the evidence that the earliest branch step adds to a picture that a later one must still add. From .65 to .8
 # own pairs come out alike: python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
 MIN_EVIDENCE_SHARE = 0.7
-# Share of the earliest branch step's change that a later one must still make. Chosen by hand on the embedded model of
-# drawn faces; another model may want another value: python benchmarks/latent_svd.py ablation --variants "change ratio"
+# Share of the earliest branch step's change that a later one must still make, where no evidence is asked for. Chosen by
+# hand on the embedded U-Net; what others do is recorded in benchmarks/results/latent_svd.txt.
 MIN_CHANGE_RATIO = 0.6
 
 

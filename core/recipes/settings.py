@@ -195,6 +195,10 @@ class PairSettings:
         asked = 2 * self.evidence_noises * len(self.asked_steps(steps))
         return pair_calls(self.step, self.branch_steps, self.delta, asked)
 
+    def all_calls(self, steps: int, batch: int) -> int:
+        """Return how many model calls all pairs take at most, so many of them at once."""
+        return self.calls(steps) * -(-self.drawn // batch)
+
     @classmethod
     def for_schedule(cls, schedule: Schedule, effort: float = 1.0) -> PairSettings:
         """Return the shipped settings at the same sampling progress of any schedule.

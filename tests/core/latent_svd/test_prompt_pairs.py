@@ -34,6 +34,11 @@ def starting_noise(count=3):
     return float(SIGMAS[0]) * noise((count, 4, 8, 8), 2)
 
 
+def brightened(**options):
+    """Pairs from the starting noise, as sample_prompt_pair makes them."""
+    return sample_prompt_pair(Prompt(), Prompt(RISE), starting_noise(), SIGMAS, STEP, **options)
+
+
 def target_code_by_hand(branch_step, i, x):
     """Picture i of x, its target code with the prompts branched at one step."""
     prompt = Prompt(RISE, LAST_STEPS[i : i + 1])
@@ -75,15 +80,7 @@ def test_each_picture_branches_as_late_as_its_attribute_allows():
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.0, 8), (1.0, 2)])
 def test_no_change_asked_for_takes_the_latest_and_all_of_it_the_earliest(ratio, expected):
-    pair = sample_prompt_pair(
-        Prompt(),
-        Prompt(RISE),
-        starting_noise(),
-        SIGMAS,
-        STEP,
-        branch_steps=BRANCH_STEPS[::-1],
-        min_change_ratio=ratio,
-    )
+    pair = brightened(branch_steps=BRANCH_STEPS[::-1], min_change_ratio=ratio)
     assert pair.branch_step.tolist()[1:] == [expected] * 2
 
 
@@ -137,7 +134,7 @@ class Corner:
 
 def test_with_evidence_each_picture_branches_at_the_latest_step_that_shows_enough_of_it():
     class Remembers(Prompt):
-        """The source prompt keeps what is there, so that a finished picture shows what its code has."""
+        """The source prompt keeps what is there, so that a picture shows what its code has."""
 
         def __call__(self, x, sigma, h_edit=None):
             super().__call__(x, sigma)
@@ -169,15 +166,7 @@ def test_with_evidence_each_picture_branches_at_the_latest_step_that_shows_enoug
 
 
 def test_where_the_earliest_branch_shows_nothing_it_is_taken():
-    pair = sample_prompt_pair(
-        Prompt(),
-        Prompt(RISE),
-        starting_noise(),
-        SIGMAS,
-        STEP,
-        branch_steps=BRANCH_STEPS,
-        evidence=Corner(sign=-1.0),
-    )
+    pair = brightened(branch_steps=BRANCH_STEPS, evidence=Corner(sign=-1.0))
     assert pair.branch_step.tolist() == [BRANCH_STEPS[0]] * 3
 
 
