@@ -19,6 +19,7 @@ from dataclasses import astuple, replace
 from operator import mul
 from pathlib import Path
 
+from singular_edit.core.latent_svd.pair_notes import notes
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import READOUT
 from singular_edit.demo.architectures import UNET
@@ -48,6 +49,7 @@ def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> Edit:
         return lambda s: edits.asyrp(s, direction, settings)
     if way == MEAN_PAIR:
         mean = learned.svd(name)
+        print(f"{name}: {'; '.join(notes(mean.info))}", flush=True)
         return lambda s: edits.svd_apply(s, mean)
     if way == ONE_PAIR:
         singles = learned.singles(name)

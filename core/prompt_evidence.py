@@ -73,6 +73,25 @@ class PromptEvidence:
             logarithms.append(source.log() - target.log())
         return torch.stack(logarithms).mean(dim=0)
 
+    def of_code(self, code: Tensor, sigma: Tensor, denoise: Denoiser, on_step: OnStep | None = None) -> Tensor:
+        """Return the evidence in the picture that is predicted from a code, which is as good as a finished one.
+
+        Args:
+            code: State at sigma, [B, C, H, W] in model space.
+            sigma: Noise level, a scalar tensor; at 0 the code is the picture.
+            denoise: What predicts the picture.
+            on_step: As ``of`` takes it.
+
+        Returns:
+            As ``of`` does.
+        """
+        if sigma == 0:
+            return self.of(code, on_step)
+        predicted = denoise(code, sigma)
+        if on_step is not None:
+            on_step()
+        return self.of(predicted, on_step)
+
 
 def _error(denoise: Denoiser, states: list[Tensor], sigma: Tensor, latents: Tensor, on_step: OnStep | None) -> Tensor:
     """Return E of latents that were noised to these states, [B]; above 0."""

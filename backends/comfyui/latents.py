@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.sample
 import torch
@@ -66,6 +66,32 @@ def to_model_space(model: Any, samples: Tensor) -> Tensor:
     return model.model.process_latent_in(samples)
 
 
+class ComfySpace(NamedTuple):
+    """The way between LATENT space and model space; see core.recipes.latent_svd.Space.
+
+    Attributes:
+        base_model: ComfyUI's BaseModel.
+        sampling: Its model_sampling.
+    """
+
+    base_model: Any
+    sampling: Any
+
+    @classmethod
+    def of(cls, model: Any) -> ComfySpace:
+        """Return that of a MODEL, with its patches."""
+        return cls(model.model, model.get_model_object("model_sampling"))
+
+    def to_latent(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Bring a sampler's state to LATENT space, as a KSampler (Advanced) that stops there returns it."""
+        return self.base_model.process_latent_out(self.sampling.inverse_noise_scaling(sigma, x))
+
+    def to_model(self, latent: Tensor, sigma: Tensor) -> Tensor:
+        """Bring a latent to model space, as a KSampler (Advanced) that adds no noise takes it up."""
+        x = self.base_model.process_latent_in(latent)
+        return self.sampling.noise_scaling(sigma, torch.zeros_like(x), x, False)
+
+
 def latent_from_code(model: Any, latent: dict[str, Any], code: Tensor, sigma: Tensor) -> dict[str, Any]:
     """Make a LATENT from which samplers that add no noise start at ``code``.
 
@@ -79,10 +105,8 @@ def latent_from_code(model: Any, latent: dict[str, Any], code: Tensor, sigma: Te
     Returns:
         The copy, whose samples are the code in LATENT space.
     """
-    sampling = model.get_model_object("model_sampling")
-    scaled = sampling.inverse_noise_scaling(sigma.cpu(), code.float().cpu())
     copy = {key: value for key, value in latent.items() if key != "noise_mask"}
-    copy["samples"] = model.model.process_latent_out(scaled)
+    copy["samples"] = ComfySpace.of(model).to_latent(code.float().cpu(), sigma.cpu())
     return copy
 
 
@@ -97,9 +121,7 @@ def code_from_latent(model: Any, samples: Tensor, sigma: Tensor) -> Tensor:
     Returns:
         [B, C, ..., H, W] in model space, on the CPU.
     """
-    sampling = model.get_model_object("model_sampling")
-    latent = model.model.process_latent_in(samples.float().cpu())
-    return sampling.noise_scaling(sigma.cpu(), torch.zeros_like(latent), latent, False)
+    return ComfySpace.of(model).to_model(samples.float().cpu(), sigma.cpu())
 
 
 def latent_picture(base_model: Any, samples: Tensor, scale: int) -> Tensor | None:

@@ -15,15 +15,15 @@ from torch import Tensor
 from ...core.denoiser import PromptDenoisers
 from ...core.hspace.learn_clip import ClipObjective
 from ...core.latent_svd.attribute import SVDAttribute
-from ...core.latent_svd.learn import learn_attribute
+from ...core.recipes import latent_svd
 from ...core.recipes.hspace import Learned, learn_from_prompts
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
 from ...core.recipes.settings import LearnSettings, PairSettings
-from ...core.recipes.svd_pairs import Pairs, accepted_pairs, pair_evidence
+from ...core.recipes.svd_pairs import pair_evidence
 from ...core.samplers import Run, Schedule
 from .denoiser import ComfyDenoiser, with_trainable_decoder
 from .family import choose_layer, family_of, pixels_per_latent
-from .latents import latent_from_code
+from .latents import ComfySpace
 from .noise import starting_noise
 from .progress import Progress
 from .session import POSITIVE, TARGET, Prompts, run_in_session
@@ -184,24 +184,22 @@ def learn_svd_in_session(
     """
     progress = Progress(f"Learning {name}", settings.all_calls(len(sigmas) - 1, len(latent)))
 
-    def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> Pairs:
+    info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg)}
+
+    def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> SVDAttribute:
         sampling = wrapped.inner_model.inner_model.model_sampling
-        noise = starting_noise(sampling, x, settings.drawn, schedule[0], seed)
         unguided = prompt_denoisers(wrapped, extra_args, cfg=1.0)
-        return accepted_pairs(
+        return latent_svd.learn_from_prompts(
             prompt_denoisers(wrapped, extra_args),
-            noise,
+            starting_noise(sampling, x, settings.drawn, schedule[0], seed),
             schedule,
             settings,
+            space=ComfySpace.of(model),
             evidence=pair_evidence(unguided, settings, schedule, x.shape[1:], seed),
+            info=info,
             run=Run(batch=len(x), device=x.device, on_step=progress.tick),
         )
 
-    pairs = run_in_session(model, prompts, latent, sigmas, algorithm, seed=seed)
-    source, target = (
-        latent_from_code(model, {}, code, sigmas[settings.step])["samples"].float().cpu() for code in pairs[:2]
-    )
-    sigma = float(sigmas[settings.step])
+    learned = run_in_session(model, prompts, latent, sigmas, algorithm, seed=seed)
     progress.finish(f"Learned {name}.")
-    info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg), **pairs.info()}
-    return learn_attribute(source, target, sigma=sigma, target_sigma=sigma, info=info)
+    return learned

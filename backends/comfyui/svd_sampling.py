@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...core.errors import EditError
@@ -17,7 +16,7 @@ from ...core.recipes.defaults import T_X_PERCENT
 from ...core.recipes.latent_svd import edited_step
 from ...core.samplers import Schedule
 from .family import check_fits
-from .latents import latent_mask
+from .latents import ComfySpace, latent_mask
 from .noise import is_flow_model
 from .progress import warn
 
@@ -99,12 +98,11 @@ class Edit:
         Returns:
             The edited state, like x, as a KSampler (Advanced) that adds no noise takes it up.
         """
-        sampling = base_model.model_sampling
-        latent = base_model.process_latent_out(sampling.inverse_noise_scaling(sigma, x))
+        space = ComfySpace(base_model, base_model.model_sampling)
         mask = latent_mask(self.mask, x)
+        latent = space.to_latent(x, sigma)
         edited = apply_to_latent(latent, self.attribute, strength, rank=self.rank, band=self.band, mask=mask)
-        edited = base_model.process_latent_in(edited)
-        return sampling.noise_scaling(sigma, torch.zeros_like(edited), edited, False)
+        return space.to_model(edited, sigma)
 
 
 def apply_to_latent(latent: Tensor, attribute: SVDAttribute, strength: float, **options: Any) -> Tensor:

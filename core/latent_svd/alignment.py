@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .transfer_gain import share_in
+from .pair_notes import share_in
 
 # Share of the mean power that is added at every frequency. From a hundredth to 1 a left-out pair agrees with the others
 # alike: .28 to .32 for hats of a model where heads lie up to a quarter of the side apart, .14 where nothing is moved.

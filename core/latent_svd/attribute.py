@@ -22,9 +22,10 @@ from ..response import GROUPS, Response
 from ..response import LIMITS as RESPONSE_LIMITS
 from .alignment import alignment_note
 from .cover import Cover
+from .pair_notes import notes
 from .predictor import Predictor
 from .svd import ChannelSVD
-from .transfer_gain import FOREIGN_EFFECT, common_note, shown_note
+from .transfer_gain import FOREIGN_EFFECT
 
 KIND = "svd_attribute"
 # What is divided by is at least this.
@@ -119,12 +120,7 @@ class SVDAttribute:
         ]
         if self.source is not None:
             lines.append(f"learned from one pair; on any other picture {FOREIGN_EFFECT}")
-        in_common = common_note(self.info)
-        if in_common is not None:
-            lines.append(in_common)
-        shown = shown_note(self.info)
-        if shown is not None:
-            lines.append(shown)
+        lines += notes(self.info)
         if self.correlation_filter is not None:
             lines.append(alignment_note(self.info))
         if self.cover is not None:

@@ -18,13 +18,14 @@ from ..errors import EditError, check_latent, check_same_shape
 from ..fitting import OnTrainingStep, Training
 from ..response import WHOLE
 from ..saliency import FOCUS, saliency_weight
-from .alignment import FOUND, Alignment, align_pairs, moved
+from .alignment import FOUND, align_pairs, moved
 from .attribute import SVDAttribute
 from .avi import Integration, LossWeights, QuadraticLoss, integrate
 from .cover import COVERING, MIN_PAIRS, measure_cover
+from .pair_notes import COMMON_SHARE
 from .predictor import Predictor, train_predictor
 from .svd import ChannelSVD, channel_svd, standardise, trim
-from .transfer_gain import COMMON_SHARE, common_share, is_little, mean_edit_gain
+from .transfer_gain import common_share, is_little, mean_edit_gain
 
 # An edit or a difference below this, in units of the code's standard deviation, is rounding.
 MIN_EDIT = 1e-6
@@ -113,22 +114,16 @@ def learn_attribute(
     edits = result.y.double() - x.double()
     _check_edits(edits, x, z, settings.weights)
     info = dict(info or {})
-    alignment = _alignment(x, edits, settings)
+    several = len(edits) > 1
+    mean_edit, weight, share = _shared(edits, settings.focus)
+    alignment = align_pairs(x, edits) if len(edits) >= MIN_PAIRS and is_little(share) else None
     if alignment is not None:
         x, z, edits = (moved(codes, alignment.shifts) for codes in (x, z, edits))
+        mean_edit, weight, share = _shared(edits, settings.focus)
         info[FOUND] = f"{alignment.found:.2f}"
-
-    mean_edit = edits.mean(dim=0)
-    weight = saliency_weight(mean_edit, settings.focus)
-    cover = measure_cover(x, z, weight, settings.covering)
-    if len(edits) > 1:
-        share = common_share(weight * edits)
-        gain = mean_edit_gain(share)
+    if several:
         info[COMMON_SHARE] = f"{share:.3f}"
-        own_code = None
-    else:
-        gain = 1.0
-        own_code = trim(ChannelSVD._make(part[0] for part in result.source))
+    gain = mean_edit_gain(share) if several else 1.0
     return SVDAttribute(
         edit=trim(channel_svd(gain * weight * mean_edit, settings.keep or 2 * rank)),
         source_spectrum=result.source.s.mean(dim=0).float(),
@@ -137,19 +132,18 @@ def learn_attribute(
         target_sigma=target_sigma,
         info=info,
         predictor=predictor,
-        source=own_code,
-        cover=cover,
+        source=None if several else trim(ChannelSVD._make(part[0] for part in result.source)),
+        cover=measure_cover(x, z, weight, settings.covering),
         correlation_filter=None if alignment is None else alignment.filter,
         response=WHOLE,
     )
 
 
-def _alignment(x: Tensor, edits: Tensor, settings: AttributeSettings) -> Alignment | None:
-    """Return how pairs are moved onto each other; None where enough is common as they lie, and of few pairs."""
-    if len(edits) < MIN_PAIRS:
-        return None
-    share = common_share(saliency_weight(edits.mean(dim=0), settings.focus) * edits)
-    return align_pairs(x, edits) if is_little(share) else None
+def _shared(edits: Tensor, focus: float) -> tuple[Tensor, Tensor, float]:
+    """Return the mean edit of pairs, its weight place by place, and the share of their energy that is in common."""
+    mean_edit = edits.mean(dim=0)
+    weight = saliency_weight(mean_edit, focus)
+    return mean_edit, weight, common_share(weight * edits)
 
 
 def _integrate(

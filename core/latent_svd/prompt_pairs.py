@@ -120,7 +120,7 @@ def sample_prompt_pair(  # noqa: PLR0913
         enough = sizes >= min_change_ratio * sizes[0]
     else:
         codes = torch.cat([source_code[None], target_codes])
-        asked = torch.stack([_evidence_of(code, sigmas[step], source, evidence, on_step) for code in codes])
+        asked = torch.stack([evidence.of_code(code, sigmas[step], source, on_step) for code in codes])
         gains = asked[1:] - asked[0]
         # Where the earliest adds nothing, no other is known to be enough.
         enough = (gains >= min_evidence_share * gains[0]) & (gains[0] > 0)
@@ -148,18 +148,6 @@ def pair_calls(step: int, branch_steps: Sequence[int], delta: int = 0, evidence_
     pair = step + sum(step - branch_step for branch_step in branch_steps) + delta
     asked = len(branch_steps) + 1 if evidence_calls else 0
     return pair + asked * (1 + evidence_calls)
-
-
-def _evidence_of(
-    code: Tensor, sigma: Tensor, source: Denoiser, evidence: PromptEvidence, on_step: OnStep | None
-) -> Tensor:
-    """Return the evidence in the picture that the model predicts from a code, which is as good as a finished one."""
-    if sigma == 0:
-        return evidence.of(code, on_step)
-    predicted = source(code, sigma)
-    if on_step is not None:
-        on_step()
-    return evidence.of(predicted, on_step)
 
 
 def _latest(enough: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ is applied (transfer_gain). All of this is ours, not the paper's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -46,15 +45,6 @@ FOREIGN_EFFECT = (
     f"it is {FOREIGN_GAIN:g} times as strong, and it changes what the pair changed, where the pair changed it; "
     "for other pictures learn from several pairs, or a readout"
 )
-# Key of an attribute's info: the share that its pairs have in common.
-COMMON_SHARE = "common_share"
-# Of the pairs that an attribute was learned from, the share in which it comes; 1 is the rule.
-SHOWN_SHARE = "shown_share"
-# What is said of pairs that reach MAX_GAIN.
-LITTLE_IN_COMMON = (
-    "too little for other pictures: where an attribute lies elsewhere in each of them, a mean of pairs does not bring "
-    "it; learn a readout, or from a pair of the picture itself"
-)
 
 
 def common_share(edits: Tensor) -> float:
@@ -69,35 +59,6 @@ def common_share(edits: Tensor) -> float:
     assumed_share = (FOREIGN_MARGIN / FOREIGN_GAIN) ** 2
     # ((B - 1) * <e_i, e_j> + assumed_share * energy) / B, with <e_i, e_j> the mean over i != j
     return float((mean_energy / energy - (1 - assumed_share) / len(edits)).clamp(0, 1))
-
-
-def common_note(info: Mapping[str, str]) -> str | None:
-    """Return what to say of the share that pairs have in common; None where an attribute's info does not say one."""
-    share = share_in(info, COMMON_SHARE)
-    if share is None:
-        return None
-    text = f"the pairs have {share:.0%} of their edits in common"
-    return f"{text}, {LITTLE_IN_COMMON}" if is_little(share) else text
-
-
-def shown_note(info: Mapping[str, str]) -> str | None:
-    """Return what to say of pairs that do not show the attribute; None where all do, or nobody was asked."""
-    share = share_in(info, SHOWN_SHARE)
-    if share is None or share == 1:
-        return None
-    return (
-        f"by the model's own account the attribute comes in {share:.0%} of its pairs only: many pictures of the source "
-        "prompt have it already, or the target prompt does not bring it; other wordings may do better"
-    )
-
-
-def share_in(info: Mapping[str, str], key: str) -> float | None:
-    """Return the share that an attribute's info says under a key; None where it says none from 0 to 1."""
-    try:
-        share = float(info.get(key, "nan"))
-    except ValueError:
-        return None
-    return share if 0 <= share <= 1 else None
 
 
 def is_little(share: float) -> bool:

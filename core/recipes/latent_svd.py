@@ -10,7 +10,8 @@ LATENT space does for most models, makes no difference to it. SD3's and Flux's d
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,15 +22,29 @@ from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..latent_svd.learn import AttributeSettings, learn_attribute
+from ..latent_svd.pair_notes import LEFT_OUT_SHARE
 from ..prompt_evidence import PromptEvidence
 from ..samplers import Run, Schedule, sample_euler
 from . import defaults
+from .left_out import left_out_share
 from .settings import PairSettings
 from .slide import Slide
 from .svd_pairs import accepted_pairs
 
 # A run that starts at a cleaner state than an attribute's by more than this ratio of noise levels leaves it out.
 MAX_RATIO_ABOVE = 1.5
+
+
+class Space(Protocol):
+    """The way between LATENT space and model space, at a noise level; see LatentSpace."""
+
+    def to_latent(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Bring a state to LATENT space."""
+        ...
+
+    def to_model(self, latent: Tensor, sigma: Tensor) -> Tensor:
+        """Bring a latent back to model space."""
+        ...
 
 
 class LatentSpace(NamedTuple):
@@ -115,7 +130,7 @@ def learn_from_prompts(  # noqa: PLR0913
     settings: PairSettings = PairSettings(),
     *,
     attribute: AttributeSettings = AttributeSettings(),
-    space: LatentSpace = LatentSpace(),
+    space: Space = LatentSpace(),
     evidence: PromptEvidence | None = None,
     info: dict[str, str] | None = None,
     run: Run = Run(),
@@ -129,7 +144,7 @@ def learn_from_prompts(  # noqa: PLR0913
         settings: Where the pairs come from.
         attribute: How the attribute is learned from them.
         space: The space that it is learned in.
-        evidence: As accepted_pairs takes it.
+        evidence: As accepted_pairs takes it. It also tells in how many pairs left out it comes (left_out.py).
         info: Free text that the attribute carries.
         run: As accepted_pairs takes it.
 
@@ -140,16 +155,29 @@ def learn_from_prompts(  # noqa: PLR0913
         EditError: As accepted_pairs and learn_attribute do.
     """
     pairs = accepted_pairs(prompts, noise, sigmas, settings, evidence=evidence, run=run)
-    sigma = float(sigmas[settings.step])
-    target_sigma = float(sigmas[settings.step + settings.delta])
-    return learn_attribute(
-        space.to_latent(pairs.source, sigma),
-        space.to_latent(pairs.target, target_sigma),
-        attribute,
-        sigma=sigma,
-        target_sigma=target_sigma,
-        info={**(info or {}), **pairs.info()},
-    )
+    sigma, target_sigma = sigmas[settings.step], sigmas[settings.step + settings.delta]
+
+    def learn(source: Tensor, target: Tensor) -> SVDAttribute:
+        return learn_attribute(source, target, attribute, sigma=float(sigma), target_sigma=float(target_sigma))
+
+    source, target = space.to_latent(pairs.source, sigma), space.to_latent(pairs.target, target_sigma)
+    learned = learn(source, target)
+    info = {**(info or {}), **learned.info, **pairs.info()}
+    if evidence is not None and pairs.evidence is not None:
+        before, after = pairs.evidence
+
+        def gained(edited: Tensor) -> Tensor:
+            asked = []
+            for x in space.to_model(edited, sigma).to(run.device).split(run.batch):
+                finished = sample_euler(prompts.source, x, sigmas[settings.step :], run.on_state)
+                asked.append(evidence.of(finished, run.on_step))
+            gain: Tensor = torch.cat(asked).cpu() - before
+            return gain
+
+        share = left_out_share(source, target, after - before, learn, gained)
+        if share is not None:
+            info[LEFT_OUT_SHARE] = f"{share:.2f}"
+    return replace(learned, info=info)
 
 
 @torch.no_grad()

@@ -190,14 +190,21 @@ class PairSettings:
         spread = (min(round(percent * steps), steps - 1) for percent in defaults.EVIDENCE_PERCENTS)
         return self.evidence_steps or tuple(sorted(set(spread)))
 
+    def evidence_calls(self, steps: int) -> int:
+        """Return how many model calls it takes to ask one batch of pictures, on a schedule of so many steps."""
+        return 2 * self.evidence_noises * len(self.asked_steps(steps))
+
     def calls(self, steps: int) -> int:
         """Return how many model calls one batch of pairs takes, on a schedule of so many steps."""
-        asked = 2 * self.evidence_noises * len(self.asked_steps(steps))
-        return pair_calls(self.step, self.branch_steps, self.delta, asked)
+        return pair_calls(self.step, self.branch_steps, self.delta, self.evidence_calls(steps))
 
     def all_calls(self, steps: int, batch: int) -> int:
-        """Return how many model calls all pairs take at most, so many of them at once."""
-        return self.calls(steps) * -(-self.drawn // batch)
+        """Return how many model calls learning from pairs takes at most, so many of them at once."""
+        pairs = self.calls(steps) * -(-self.drawn // batch)
+        if not self.evidence_noises or self.count < defaults.LEFT_OUT_PAIRS:
+            return pairs
+        tried = steps - self.step + self.evidence_calls(steps)
+        return pairs + tried * -(-self.count // batch)
 
     @classmethod
     def for_schedule(cls, schedule: Schedule, effort: float = 1.0) -> PairSettings:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..denoiser import PromptDenoisers
+from ..latent_svd.pair_notes import SHOWN_SHARE
 from ..latent_svd.prompt_pairs import sample_prompt_pair
-from ..latent_svd.transfer_gain import SHOWN_SHARE
 from ..prompt_evidence import PromptEvidence
 from ..samplers import Run
 from .settings import PairSettings
@@ -35,11 +35,13 @@ class Pairs(NamedTuple):
         source: Codes of the source prompt, [count, C, H, W].
         target: Codes of the target prompt, like source.
         shown: In how many of them the attribute comes; the others come nearest to that. None where nobody was asked.
+        evidence: How much each source, and each target, shows the attribute, [2, count]; None where nobody was asked.
     """
 
     source: Tensor
     target: Tensor
     shown: int | None
+    evidence: Tensor | None
 
     def info(self) -> dict[str, str]:
         """Return what an attribute says of its pairs."""
@@ -96,7 +98,7 @@ def accepted_pairs(
     Raises:
         EditError: A step is not in the schedule.
     """
-    sources, targets, gains = [], [], []
+    sources, targets, asked = [], [], []
     for x in noise.split(run.batch):
         pair = sample_prompt_pair(
             prompts.source,
@@ -112,15 +114,20 @@ def accepted_pairs(
         )
         sources.append(pair.source)
         targets.append(pair.target)
-        gains.append(torch.ones(len(x)) if pair.evidence is None else pair.evidence[1] - pair.evidence[0])
-        shown = changed_enough(torch.cat(gains))
+        # Where nobody is asked, all count alike.
+        asked.append(torch.tensor([[0.0], [1.0]]).expand(2, len(x)) if pair.evidence is None else pair.evidence)
+        evidences = torch.cat(asked, dim=1)
+        gains = evidences[1] - evidences[0]
+        shown = changed_enough(gains)
         if int(shown.sum()) >= settings.count:
             break
     # Those that show it, in the order they were drawn; then the others, by how much they gain.
-    rank = torch.where(shown, torch.inf, torch.cat(gains))
+    rank = torch.where(shown, torch.inf, gains)
     chosen = rank.argsort(descending=True, stable=True)[: settings.count]
     source, target = (torch.cat(codes)[chosen.to(codes[0].device)] for codes in (sources, targets))
-    return Pairs(source, target, None if evidence is None else int(shown[chosen].sum()))
+    if evidence is None:
+        return Pairs(source, target, None, None)
+    return Pairs(source, target, int(shown[chosen].sum()), evidences[:, chosen])
 
 
 def changed_enough(gains: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ...backends.previews import preview_text
 from ...core.files import read_kind, write
 from ...core.latent_svd.attribute import SVDAttribute
-from ...core.latent_svd.transfer_gain import common_note
+from ...core.latent_svd.pair_notes import notes
 from ...core.model_family import ModelFamily
 from ...core.recipes import defaults
 from ...core.recipes.attributes import Attribute, advice, load_attribute
@@ -94,7 +94,7 @@ def learn_svd(model: loader.DemoModel) -> None:
     for name in faces.ATTRIBUTES:
         learned = edits.svd_attribute(model, name, seed=0)
         learned.save(svd_path(name))
-        print(f"{name}: {common_note(learned.info)}.")
+        print(f"{name}: {'; '.join(notes(learned.info))}.")
 
 
 LEARN = {READOUT: learn_readouts, "svd": learn_svd}

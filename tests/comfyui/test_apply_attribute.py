@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers.families import UNETS, conditioning, latent, tiny
-from helpers.graph import Graph, assert_unchanged, empty_latent, weights
+from helpers.graph import assert_unchanged, empty_latent, weights
 from helpers.patches import controlnet, lora
 from singular_edit.core import EditError, Readout, combine_directions, load_hdirection
 from singular_edit.core.hspace.direction import TableDirection
@@ -14,11 +14,6 @@ from singular_edit.demo.faces import ATTRIBUTES
 
 ONE_PIXEL = 1 / 255
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

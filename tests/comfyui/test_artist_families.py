@@ -5,18 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.families import UNETS, LinearVAE, RandomClip, tiny
-from helpers.graph import Graph
 from singular_edit.core import EditError
 from singular_edit.core.recipes.defaults import END_PERCENT
 from singular_edit.core.response import Response
 
 FAMILIES = (*UNETS, "sd3", "flux")
 SIDE = 64
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -5,7 +5,7 @@ import base64
 import pytest
 import torch
 from helpers.families import UNETS, tiny
-from helpers.graph import Graph, assert_unchanged, weights
+from helpers.graph import assert_unchanged, weights
 from helpers.patches import lora
 from singular_edit.core import EditError
 from singular_edit.core.recipes.attributes import load_attribute, with_info
@@ -16,11 +16,6 @@ LEARN = {"without": "a face", "with": "a face with glasses", "effort": "quick", 
 LATENT_SVD = {**LEARN, "method": "latent svd"}
 SHORT = {**LATENT_SVD, "steps": 3, "width": 128, "height": 128}  # where it does not matter how well it learns
 STEPS = 10
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

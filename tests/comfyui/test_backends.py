@@ -11,11 +11,6 @@ from singular_edit.core import sample_euler
 SHAPE = (2, 4, 16, 16)
 
 
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
-
-
 class Sides(NamedTuple):
     """An embedded model in ComfyUI and through diffusers."""
 

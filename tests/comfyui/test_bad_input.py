@@ -5,16 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.families import latent, tiny
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from singular_edit.core import EditError
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.demo.attributes import svd_path
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from helpers.graph import Graph, assert_unchanged, empty_latent, weights
+from helpers.graph import assert_unchanged, empty_latent, weights
 from helpers.tensors import relative
 from torch import Tensor
 
@@ -23,11 +23,6 @@ class Untouched(NamedTuple):
     weights: dict[str, Tensor]
     options: str
     sampled: Tensor
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

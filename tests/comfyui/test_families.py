@@ -3,15 +3,9 @@
 import pytest
 import torch
 from helpers.families import FAMILIES, conditioning, latent, tiny
-from helpers.graph import Graph
 from helpers.tensors import relative
 
 FLOW = ("sd3", "flux", "wan")
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

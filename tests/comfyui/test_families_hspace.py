@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from helpers.families import UNETS, conditioning, latent, tiny
-from helpers.graph import Graph, assert_unchanged, weights
+from helpers.graph import assert_unchanged, weights
 from singular_edit.core import EditError
 from singular_edit.core.hspace.direction import TableDirection
 
@@ -26,11 +26,6 @@ class Family(NamedTuple):
             latent_image=latent(self.name),
             sigmas=self.sigmas,
         )
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 def family_of(graph, name):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from helpers.patches import lora
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,11 +21,6 @@ from singular_edit.backends.comfyui.fingerprint import model_fingerprint
 from singular_edit.demo.comfyui import load
 print(model_fingerprint(load()[0]))
 """
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import types
 
 import pytest
 import torch
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from helpers.tensors import noise, relative
 from singular_edit.backends.perceptual import distance_named
 from singular_edit.core import EditError
@@ -14,11 +14,6 @@ from singular_edit.core.hspace.networks import CombinedDirection, ImplicitDirect
 
 STEPS = 5
 SIGMA_MAX = 14.6
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

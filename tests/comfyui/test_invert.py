@@ -2,14 +2,9 @@
 
 import pytest
 import torch
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from helpers.tensors import psnr, relative
 from singular_edit.core import EditError
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from helpers.tensors import relative
 from singular_edit.core.recipes.attributes import with_info
 from singular_edit.core.recipes.settings import PairSettings
@@ -17,11 +17,6 @@ pytest.importorskip("diffusers")
 STEPS = 10
 # Of pictures from 0 to 1.
 SAME = 1e-3
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,11 @@ import re
 import pytest
 import torch
 from helpers import families
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from helpers.tensors import relative
 
 STEP = 17
 BRANCH_STEPS = (0, 2, 4, 6, 8, 10, 12)
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 def by_ksamplers(graph, branch_step, source_cfg=2.0, target_cfg=2.0):

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helpers.graph import Graph
 from helpers.patches import controlnet, lora
 from helpers.tensors import relative
 from torch import Tensor
@@ -12,11 +11,6 @@ from torch import Tensor
 STEPS = 12
 AT_STEP = 8
 CFG = 1.5
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 class Patched(NamedTuple):

@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.families import UNETS, conditioning, tiny
-from helpers.graph import Graph, assert_unchanged, weights
+from helpers.graph import assert_unchanged, weights
 from helpers.pairs import Job, assert_pair_is_two_calls, rows_of
 from helpers.patches import controlnet, lora
 from helpers.tensors import noise, relative
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module", params=UNETS)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import pytest
 import torch
 from helpers import families
-from helpers.graph import Graph
 from helpers.tensors import noise, relative
 from torch import Tensor
 
@@ -20,11 +19,6 @@ class Codes(NamedTuple):
     start: dict[str, Tensor]
     source: dict[str, Tensor]
     target: dict[str, Tensor]
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

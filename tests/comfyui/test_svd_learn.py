@@ -2,17 +2,12 @@
 
 import pytest
 import torch
-from helpers.graph import Graph, empty_latent
+from helpers.graph import empty_latent
 from helpers.heads import HAT, pictures, places, with_hats
 from helpers.tensors import relative
 from singular_edit.core.latent_svd.alignment import moved
 
 STEP = 14
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

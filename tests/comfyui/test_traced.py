@@ -3,17 +3,11 @@
 import pytest
 import torch
 from helpers.families import FAMILIES, conditioning, latent, tiny
-from helpers.graph import Graph
 from helpers.tensors import psnr, relative
 from singular_edit.core import EditError, load_hdirection
 from singular_edit.demo.attributes import readout_path
 
 STEPS = 10
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.families import conditioning, latent
-from helpers.graph import Graph
 from helpers.tensors import relative
 from helpers.transformers import (
     CFG,
@@ -26,11 +25,6 @@ from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.recipes import hspace
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.samplers import Schedule
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.families import conditioning, tiny
-from helpers.graph import Graph
 from helpers.tensors import relative
 from helpers.transformers import SHAPES, Transformer, moved, random_readout, state
 from singular_edit.core import EditError
 from singular_edit.core.hspace.direction import TableDirection
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module", params=list(SHAPES))

@@ -7,16 +7,11 @@ from typing import ClassVar
 import pytest
 import torch
 from helpers.families import conditioning, latent, tiny
-from helpers.graph import Graph, assert_unchanged, weights
+from helpers.graph import assert_unchanged, weights
 from helpers.tensors import noise, relative
 from helpers.transformers import SHAPES, SIGMA, Transformer, learn, state
 from singular_edit.core import EditError, combine_directions, load_hdirection
 from singular_edit.core.recipes.defaults import END_PERCENT
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module", params=list(SHAPES))

@@ -2,18 +2,12 @@
 
 import pytest
 import torch
-from helpers.graph import Graph
 from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.core.recipes.defaults import END_PERCENT
 from singular_edit.core.response import Response
 from singular_edit.demo.attributes import readout_path
 
 STEPS = 8
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

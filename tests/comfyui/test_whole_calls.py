@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.graph import Graph
 from helpers.pairs import Job, assert_pair_is_two_calls
-
-
-@pytest.fixture(scope="module")
-def graph(pack_nodes):
-    return Graph(pack_nodes)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from singular_edit.core import EditError, SVDAttribute, apply_attribute, combine_attributes, learn_attribute
 from singular_edit.core.latent_svd.alignment import FOUND, align_pairs, find_shifts, moved
-from singular_edit.core.latent_svd.transfer_gain import COMMON_SHARE, LITTLE_IN_COMMON
+from singular_edit.core.latent_svd.pair_notes import COMMON_SHARE, OTHER_WAYS
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +85,12 @@ def test_what_nothing_in_the_picture_tells_is_not_moved(where):
     assert align_pairs(x, edits) is None
     attribute = learn_attribute(x, x + edits)
     assert attribute.correlation_filter is None
-    assert LITTLE_IN_COMMON in attribute.report()
+    assert OTHER_WAYS in attribute.report()
 
 
 def test_its_report_says_how_often_the_place_was_found(attribute):
     assert float(attribute.info[COMMON_SHARE]) > 0.4
-    assert LITTLE_IN_COMMON not in attribute.report()
+    assert OTHER_WAYS not in attribute.report()
     assert "moved onto each other" in attribute.report()
     assert "found in 100% of pairs left out" in attribute.report()
 

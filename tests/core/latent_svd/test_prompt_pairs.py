@@ -6,6 +6,7 @@ from helpers.denoisers import karras
 from helpers.tensors import noise
 from singular_edit.core import EditError, sample_euler, sample_prompt_pair
 from singular_edit.core.latent_svd.prompt_pairs import MIN_CHANGE_RATIO, pair_calls
+from singular_edit.core.prompt_evidence import PromptEvidence
 
 SIGMAS = karras(12)
 STEP = 9
@@ -122,6 +123,7 @@ class Corner:
     """Evidence that is how bright a picture's corner is; ``calls`` as many as it tells."""
 
     calls = 3
+    of_code = PromptEvidence.of_code
 
     def __init__(self, sign=1.0):
         self.sign = sign

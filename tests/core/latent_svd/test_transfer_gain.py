@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from singular_edit.core import LossWeights, apply_attribute, learn_attribute
 from singular_edit.core.latent_svd.learn import AttributeSettings
+from singular_edit.core.latent_svd.pair_notes import COMMON_SHARE, OTHER_WAYS
 from singular_edit.core.latent_svd.svd import compose
 from singular_edit.core.latent_svd.transfer_gain import (
-    COMMON_SHARE,
     FOREIGN_EFFECT,
     FOREIGN_GAIN,
     FOREIGN_MARGIN,
-    LITTLE_IN_COMMON,
     MAX_GAIN,
     common_share,
     foreign_note,
@@ -142,9 +141,9 @@ def test_pairs_whose_attribute_lies_elsewhere_in_each_are_said_to_have_little_in
     same, elsewhere = (learn_attribute(*pairs_of_blocks(moves)) for moves in (False, True))
     assert float(same.info[COMMON_SHARE]) > 0.5
     assert "of their edits in common" in same.report()
-    assert LITTLE_IN_COMMON not in same.report()
+    assert OTHER_WAYS not in same.report()
     assert float(elsewhere.info[COMMON_SHARE]) < 0.05
-    assert LITTLE_IN_COMMON in elsewhere.report()
+    assert OTHER_WAYS in elsewhere.report()
     assert COMMON_SHARE not in learn(noise(SHAPE)).info
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from singular_edit.core import apply_attribute, learn_attribute, sample_euler, sample_prompt_pair
 from singular_edit.core.denoiser import PromptDenoisers
+from singular_edit.core.prompt_evidence import PromptEvidence
 from singular_edit.core.recipes import latent_svd, svd_pairs
 from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.core.samplers import Run
@@ -44,6 +45,7 @@ class InTurn:
     """Evidence by the place of a picture among all that are asked about: sources -1, targets so much above as told."""
 
     calls = 1
+    of_code = PromptEvidence.of_code
 
     def __init__(self, *gains: float):
         self.gains = list(gains)
@@ -53,7 +55,7 @@ class InTurn:
         turn, kind = divmod(len(self.asked), 3)  # the source, and the targets of both branch steps
         self.asked.append(len(latents))
         gains = torch.tensor(self.gains[3 * turn : 3 * turn + len(latents)])
-        return -torch.ones(len(latents)) + (gains if kind else 0)
+        return -torch.ones(len(latents)) + (gains if kind and len(gains) else 0)
 
 
 def everyone() -> svd_pairs.Pairs:
