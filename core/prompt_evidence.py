@@ -74,7 +74,7 @@ class PromptEvidence:
         return torch.stack(logarithms).mean(dim=0)
 
     def of_code(self, code: Tensor, sigma: Tensor, denoise: Denoiser, on_step: OnStep | None = None) -> Tensor:
-        """Return the evidence in the picture that is predicted from a code, which is as good as a finished one.
+        """Return the evidence in the picture that is predicted from a code, in place of a finished one.
 
         Args:
             code: State at sigma, [B, C, H, W] in model space.

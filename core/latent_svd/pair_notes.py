@@ -48,7 +48,7 @@ def left_out_note(info: Mapping[str, str]) -> str | None:
     share = share_in(info, LEFT_OUT_SHARE)
     if share is None:
         return None
-    text = f"learned without some of the pairs, it comes in {share:.0%} of those"
+    text = f"tried on pairs left out of learning, it comes in {share:.0%} of them"
     return text if share >= ENOUGH_LEFT_OUT else f"{text}, {OTHER_WAYS}"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -157,11 +158,8 @@ def learn_from_prompts(  # noqa: PLR0913
     pairs = accepted_pairs(prompts, noise, sigmas, settings, evidence=evidence, run=run)
     sigma, target_sigma = sigmas[settings.step], sigmas[settings.step + settings.delta]
 
-    def learn(source: Tensor, target: Tensor) -> SVDAttribute:
-        return learn_attribute(source, target, attribute, sigma=float(sigma), target_sigma=float(target_sigma))
-
     source, target = space.to_latent(pairs.source, sigma), space.to_latent(pairs.target, target_sigma)
-    learned = learn(source, target)
+    learned = learn_attribute(source, target, attribute, sigma=float(sigma), target_sigma=float(target_sigma))
     info = {**(info or {}), **learned.info, **pairs.info()}
     if evidence is not None and pairs.evidence is not None:
         before, after = pairs.evidence
@@ -174,7 +172,9 @@ def learn_from_prompts(  # noqa: PLR0913
             gain: Tensor = torch.cat(asked).cpu() - before
             return gain
 
-        share = left_out_share(source, target, after - before, learn, gained)
+        # A network would be trained anew for each part.
+        closed_form = replace(attribute, training=None)
+        share = left_out_share(source, target, after - before, partial(learn_attribute, settings=closed_form), gained)
         if share is not None:
             info[LEFT_OUT_SHARE] = f"{share:.2f}"
     return replace(learned, info=info)

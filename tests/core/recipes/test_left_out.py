@@ -90,7 +90,7 @@ def test_learning_from_prompts_keeps_it_and_takes_the_calls_that_it_says(batch):
     )
     share = float(attribute.info[LEFT_OUT_SHARE])
     assert 0 < share <= 1
-    assert f"it comes in {share:.0%} of those" in attribute.report()
+    assert f"it comes in {share:.0%} of them" in attribute.report()
     twice_as_many = settings.calls(12) * (-(-12 // batch) - -(-6 // batch))
     assert len(ticks) == settings.all_calls(12, batch) - twice_as_many
 
@@ -99,7 +99,7 @@ def test_learning_from_prompts_keeps_it_and_takes_the_calls_that_it_says(batch):
 def test_where_it_comes_in_few_the_report_names_other_ways(share, enough):
     attribute = learn_attribute(noise((3, *SHAPE)), noise((3, *SHAPE), 1))
     told = replace(attribute, info={LEFT_OUT_SHARE: share, COMMON_SHARE: "0.01"}).report()
-    assert f"it comes in {float(share):.0%} of those" in told
+    assert f"it comes in {float(share):.0%} of them" in told
     assert (OTHER_WAYS not in told) is enough
     assert told.count(OTHER_WAYS) <= 1
     for stranger in ("nan", "7", "often"):
