@@ -12,6 +12,7 @@ import torch
 from ...core.denoiser import PromptDenoisers
 from ...core.errors import EditError
 from ...core.hspace.direction import HDirection
+from ...core.latent_svd.pair_notes import comes_seldom, notes
 from ...core.layers import AUTO
 from ...core.recipes import edit as edit_recipe
 from ...core.recipes import hspace, latent_svd
@@ -161,7 +162,7 @@ def _learn_svd(  # noqa: PLR0917
     evidence = pair_evidence(unguided, settings, schedule.sigmas, noise.shape[1:], lesson.seed)
     calls = settings.all_calls(len(schedule.sigmas) - 1, batch)
     with ticking(model, f"Learning {info['name']}", calls) as tick:
-        return latent_svd.learn_from_prompts(
+        learned = latent_svd.learn_from_prompts(
             prompts,
             noise,
             schedule.sigmas,
@@ -171,6 +172,10 @@ def _learn_svd(  # noqa: PLR0917
             info=info,
             run=Run(batch, model.device, tick),
         )
+    say = LOGGER.warning if comes_seldom(learned.info) else LOGGER.info
+    for note in notes(learned.info):
+        say("%s: %s.", info["name"], note)
+    return learned
 
 
 def _learn_direction(  # noqa: PLR0917

@@ -49,7 +49,13 @@ def left_out_note(info: Mapping[str, str]) -> str | None:
     if share is None:
         return None
     text = f"tried on pairs left out of learning, it comes in {share:.0%} of them"
-    return text if share >= ENOUGH_LEFT_OUT else f"{text}, {OTHER_WAYS}"
+    return f"{text}, {OTHER_WAYS}" if comes_seldom(info) else text
+
+
+def comes_seldom(info: Mapping[str, str]) -> bool:
+    """Return whether an attribute was tried on pairs left out, and came in too few of them for other pictures."""
+    share = share_in(info, LEFT_OUT_SHARE)
+    return share is not None and share < ENOUGH_LEFT_OUT
 
 
 def notes(info: Mapping[str, str]) -> list[str]:

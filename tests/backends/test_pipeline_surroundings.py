@@ -9,6 +9,7 @@ import torch
 from helpers.pipelines import SIDE, hooks_of, tiny_pipeline
 from helpers.tensors import noise, relative
 from singular_edit.core import EditError, Training
+from singular_edit.core.latent_svd import pair_notes
 from singular_edit.core.recipes.settings import LearnSettings, PairSettings
 
 diffusers = pytest.importorskip("diffusers")
@@ -176,3 +177,13 @@ def test_a_slider_is_what_an_edit_does(plain):
     ours = edit_recipe(denoise, x, schedule, [(readout, 1.2)])
     assert relative(theirs, ours) < 1e-4
     assert relative(ours, edit_recipe(denoise, x, schedule, [])) > 1e-3
+
+
+@pytest.mark.parametrize(("enough", "level"), [(0.0, "INFO"), (1.1, "WARNING")])
+def test_learning_says_in_how_many_pairs_left_out_an_attribute_comes(plain, caplog, monkeypatch, enough, level):
+    monkeypatch.setattr(pair_notes, "ENOUGH_LEFT_OUT", enough)
+    with caplog.at_level("INFO", "singular_edit"):
+        plain[1].learn("a face", "a hat", name="hat", settings=PairSettings(2, (1,), count=3), steps=3)
+    said = [record for record in caplog.records if "hat: tried on pairs left out" in record.getMessage()]
+    assert [record.levelname for record in said] == [level]
+    assert (pair_notes.OTHER_WAYS in said[0].getMessage()) is (level == "WARNING")
