@@ -162,7 +162,7 @@ def learn_from_prompts(  # noqa: PLR0913
     learned = learn_attribute(source, target, attribute, sigma=float(sigma), target_sigma=float(target_sigma))
     info = {**(info or {}), **learned.info, **pairs.info()}
     if evidence is not None and pairs.evidence is not None:
-        before, after = pairs.evidence
+        before, after = pairs.evidence  # of predicted pictures; edited codes are finished, which tells more of a mean
 
         def gained(edited: Tensor) -> Tensor:
             asked = []
