@@ -183,7 +183,6 @@ def learn_svd_in_session(
         EditError: A step is not in the schedule.
     """
     progress = Progress(f"Learning {name}", settings.all_calls(len(sigmas) - 1, len(latent)))
-
     info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg)}
 
     def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> SVDAttribute:

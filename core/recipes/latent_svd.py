@@ -157,10 +157,15 @@ def learn_from_prompts(  # noqa: PLR0913
     """
     pairs = accepted_pairs(prompts, noise, sigmas, settings, evidence=evidence, run=run)
     sigma, target_sigma = sigmas[settings.step], sigmas[settings.step + settings.delta]
-
     source, target = space.to_latent(pairs.source, sigma), space.to_latent(pairs.target, target_sigma)
-    learned = learn_attribute(source, target, attribute, sigma=float(sigma), target_sigma=float(target_sigma))
-    info = {**(info or {}), **learned.info, **pairs.info()}
+    learned = learn_attribute(
+        source,
+        target,
+        attribute,
+        sigma=float(sigma),
+        target_sigma=float(target_sigma),
+        info={**(info or {}), **pairs.info()},
+    )
     if evidence is not None and pairs.evidence is not None:
         before, after = pairs.evidence  # of predicted pictures; edited codes are finished, which tells more of a mean
 
@@ -176,8 +181,8 @@ def learn_from_prompts(  # noqa: PLR0913
         closed_form = replace(attribute, training=None)
         share = left_out_share(source, target, after - before, partial(learn_attribute, settings=closed_form), gained)
         if share is not None:
-            info[LEFT_OUT_SHARE] = f"{share:.2f}"
-    return replace(learned, info=info)
+            learned = replace(learned, info={**learned.info, LEFT_OUT_SHARE: f"{share:.2f}"})
+    return learned
 
 
 @torch.no_grad()

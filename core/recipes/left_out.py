@@ -2,8 +2,8 @@
 
 The pairs are split into parts. Each part is edited by an attribute that is learned from all others, and finished, and
 the model tells how much evidence for the target prompt that adds (core/prompt_evidence.py). The attribute has come
-where that is most of what the pair's own target adds. It is itself learned from all pairs, so that it comes a little
-more often than this says. Ours, not the paper's.
+where that is most of what the pair's own target adds. How often it then comes in other pictures: docs/results.md,
+*Tried on pairs left out*. Ours, not the paper's.
 """
 
 from __future__ import annotations
