@@ -157,32 +157,32 @@ def learn_from_prompts(  # noqa: PLR0913
     """
     pairs = accepted_pairs(prompts, noise, sigmas, settings, evidence=evidence, run=run)
     sigma, target_sigma = sigmas[settings.step], sigmas[settings.step + settings.delta]
-    source, target = space.to_latent(pairs.source, sigma), space.to_latent(pairs.target, target_sigma)
+    pairs = pairs._replace(
+        source=space.to_latent(pairs.source, sigma), target=space.to_latent(pairs.target, target_sigma)
+    )
     learned = learn_attribute(
-        source,
-        target,
+        pairs.source,
+        pairs.target,
         attribute,
         sigma=float(sigma),
         target_sigma=float(target_sigma),
         info={**(info or {}), **pairs.info()},
     )
-    if evidence is not None and pairs.evidence is not None:
-        before, after = pairs.evidence  # of predicted pictures; edited codes are finished, which tells more of a mean
+    if evidence is None or pairs.evidence is None:
+        return learned
+    before = pairs.evidence[0]  # of predicted pictures; edited codes are finished, which tells more of a mean
 
-        def gained(edited: Tensor) -> Tensor:
-            asked = []
-            for x in space.to_model(edited, sigma).to(run.device).split(run.batch):
-                finished = sample_euler(prompts.source, x, sigmas[settings.step :], run.on_state)
-                asked.append(evidence.of(finished, run.on_step))
-            gain: Tensor = torch.cat(asked).cpu() - before
-            return gain
+    def gained(edited: Tensor) -> Tensor:
+        asked = []
+        for x in space.to_model(edited, sigma).to(run.device).split(run.batch):
+            finished = sample_euler(prompts.source, x, sigmas[settings.step :], run.on_state)
+            asked.append(evidence.of(finished, run.on_step))
+        gain: Tensor = torch.cat(asked).cpu() - before
+        return gain
 
-        # A network would be trained anew for each part.
-        closed_form = replace(attribute, training=None)
-        share = left_out_share(source, target, after - before, partial(learn_attribute, settings=closed_form), gained)
-        if share is not None:
-            learned = replace(learned, info={**learned.info, LEFT_OUT_SHARE: f"{share:.2f}"})
-    return learned
+    # A network would be trained anew for each part.
+    share = left_out_share(pairs, partial(learn_attribute, settings=replace(attribute, training=None)), gained)
+    return learned if share is None else replace(learned, info={**learned.info, LEFT_OUT_SHARE: f"{share:.2f}"})
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from . import defaults
-from .svd_pairs import changed_enough
+from .svd_pairs import Pairs
 
 # Parts that the pairs are split into, and learned without.
 PARTS = 6
@@ -27,31 +27,26 @@ COME = 0.6
 
 @torch.no_grad()
 def left_out_share(
-    source: Tensor,
-    target: Tensor,
-    gains: Tensor,
-    learn: Callable[[Tensor, Tensor], SVDAttribute],
-    gained: Callable[[Tensor], Tensor],
+    pairs: Pairs, learn: Callable[[Tensor, Tensor], SVDAttribute], gained: Callable[[Tensor], Tensor]
 ) -> float | None:
     """Return the share of pairs in which an attribute comes that was learned without them.
 
     Args:
-        source: Codes of the source prompt, [B, C, H, W] in LATENT space.
-        target: Codes of the target prompt, like source.
-        gains: The evidence that each target adds, [B]; pairs in which it changes little do not count.
+        pairs: The pairs, their codes in LATENT space. Those in which the attribute does not come do not count.
         learn: Learns an attribute from some of them, (source, target).
         gained: Returns the evidence that edited source codes add once they are finished, [B] for all of them.
 
     Returns:
-        The share, 0 to 1; None of fewer than defaults.LEFT_OUT_PAIRS, and where none shows the attribute.
+        The share, 0 to 1; None of fewer than defaults.LEFT_OUT_PAIRS, and where none shows the attribute or nobody was
+        asked.
     """
-    shown = changed_enough(gains)
-    if len(source) < defaults.LEFT_OUT_PAIRS or not bool(shown.any()):
+    source, target, shown, evidence = pairs
+    if len(source) < defaults.LEFT_OUT_PAIRS or shown is None or evidence is None or not bool(shown.any()):
         return None
     edited = torch.empty_like(source)
     part = torch.arange(len(source)) % PARTS
     for left_out in (part == i for i in range(min(PARTS, len(source)))):
         attribute = learn(source[~left_out], target[~left_out])
         edited[left_out] = apply_attribute(source[left_out], attribute, defaults.THERE)
-    come = gained(edited) >= COME * gains
+    come = gained(edited) >= COME * (evidence[1] - evidence[0])
     return float(come[shown].double().mean())

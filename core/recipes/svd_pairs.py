@@ -34,18 +34,19 @@ class Pairs(NamedTuple):
     Attributes:
         source: Codes of the source prompt, [count, C, H, W].
         target: Codes of the target prompt, like source.
-        shown: In how many of them the attribute comes; the others come nearest to that. None where nobody was asked.
+        shown: In which of them the attribute comes, booleans [count]; the others come nearest to that. None where
+            nobody was asked.
         evidence: How much each source, and each target, shows the attribute, [2, count]; None where nobody was asked.
     """
 
     source: Tensor
     target: Tensor
-    shown: int | None
+    shown: Tensor | None
     evidence: Tensor | None
 
     def info(self) -> dict[str, str]:
         """Return what an attribute says of its pairs."""
-        return {} if self.shown is None else {SHOWN_SHARE: f"{self.shown / len(self.source):.4g}"}
+        return {} if self.shown is None else {SHOWN_SHARE: f"{float(self.shown.double().mean()):.4g}"}
 
 
 def pair_evidence(
@@ -127,7 +128,7 @@ def accepted_pairs(
     source, target = (torch.cat(codes)[chosen.to(codes[0].device)] for codes in (sources, targets))
     if evidence is None:
         return Pairs(source, target, None, None)
-    return Pairs(source, target, int(shown[chosen].sum()), evidences[:, chosen])
+    return Pairs(source, target, shown[chosen], evidences[:, chosen])
 
 
 def changed_enough(gains: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def test_pairs_in_which_the_attribute_does_not_come_are_replaced_by_others():
     assert pairs.source.shape == pairs.target.shape == (4, 4, 12, 12)
     assert torch.allclose(pairs.source, everyone().source[[1, 3, 5, 7]], atol=1e-5)
     assert torch.allclose(pairs.target, everyone().target[[1, 3, 5, 7]], atol=1e-5)
-    assert pairs.shown == 4
+    assert pairs.shown.tolist() == [True] * 4
     assert evidence.asked == [3] * 9, "the last three noises are not needed"
 
 
@@ -78,7 +78,7 @@ def test_where_it_comes_in_too_few_those_that_come_nearest_fill_up_and_the_repor
     settings = PairSettings(8, (2, 4), count=6)
     pairs = svd_pairs.accepted_pairs(PROMPTS, start(), SIGMAS, settings, evidence=InTurn(*gains), run=Run(3))
     assert torch.allclose(pairs.source, everyone().source[[1, 6, 7, 8, 5, 2]], atol=1e-5)
-    assert pairs.shown == 4
+    assert pairs.shown.tolist() == [True] * 4 + [False] * 2
     few, all_of_them = (
         latent_svd.learn_from_prompts(PROMPTS, start(), SIGMAS, settings, evidence=InTurn(*values), run=Run(3))
         for values in (gains, [1.0] * 12)

@@ -11,7 +11,7 @@ from singular_edit.core.denoiser import PromptDenoisers
 from singular_edit.core.latent_svd.pair_notes import COMMON_SHARE, LEFT_OUT_SHARE, OTHER_WAYS
 from singular_edit.core.recipes import latent_svd, left_out
 from singular_edit.core.recipes.settings import PairSettings
-from singular_edit.core.recipes.svd_pairs import pair_evidence
+from singular_edit.core.recipes.svd_pairs import Pairs, pair_evidence
 from singular_edit.core.samplers import Run
 
 COUNT = 18
@@ -26,7 +26,7 @@ def blocks(*places: tuple[int, int]) -> torch.Tensor:
     return z
 
 
-def share_of(added: torch.Tensor, gains: torch.Tensor | None = None) -> float | None:
+def share_of(added: torch.Tensor, shown: torch.Tensor | None = None) -> float | None:
     """left_out_share of pairs to which this is added; an edit gains twice its progress, 1 at most."""
     source = noise((len(added), *SHAPE), 2)
     learned_from = []
@@ -39,8 +39,9 @@ def share_of(added: torch.Tensor, gains: torch.Tensor | None = None) -> float | 
         progress = ((edited - source) * added).sum((1, 2, 3)) / added.square().sum((1, 2, 3))
         return (2 * progress).clamp(max=1)
 
-    gains = torch.ones(len(added)) if gains is None else gains
-    share = left_out.left_out_share(source, source + added, gains, learn, gained)
+    shown = torch.ones(len(added), dtype=torch.bool) if shown is None else shown
+    evidence = torch.stack([torch.zeros(len(added)), torch.ones(len(added))])
+    share = left_out.left_out_share(Pairs(source, source + added, shown, evidence), learn, gained)
     assert learned_from == [len(added) - len(added) // left_out.PARTS] * len(learned_from)
     return share
 
@@ -58,8 +59,8 @@ def test_of_two_kinds_the_rarer_does_not_come():
 def test_pairs_that_do_not_show_the_attribute_do_not_count():
     shown = torch.arange(COUNT) % 6 != 1
     places = [(4, 8) if one else (12, 0) for one in shown]
-    assert share_of(blocks(*places), torch.where(shown, 1.0, 0.01)) == 1
-    assert share_of(blocks(*places), torch.zeros(COUNT)) is None
+    assert share_of(blocks(*places), shown) == 1
+    assert share_of(blocks(*places), torch.zeros_like(shown)) is None
 
 
 def test_two_pairs_are_too_few():
