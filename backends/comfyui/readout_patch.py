@@ -19,7 +19,7 @@ from torch import Tensor
 from ...core.denoiser import BottleneckRecorder
 from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
-from ...core.hspace.strength import fitting_change, prediction_change, readout_strength
+from ...core.hspace.strength import fitting_change, prediction_change, range_of, readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
 from ...core.samplers import SIGMA_TOLERANCE
@@ -77,6 +77,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
     window = replace(window, edit_from=min(window.edit_from, direction.start))
     reading = _Reading()
     place_size = family_of(model.model).place_size
+    picture_range = range_of(direction)
 
     # ComfyUI copies options deeply with every clone; functions are shared, which keeps the three of them together.
     def start(executor: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Any:
@@ -101,7 +102,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         height, width = denoised.shape[-2:]
         added = change(reading.recorder.per_picture(denoised, place_size), sigma, sigma_next, (height, width))
         guidance = args["cond_scale"] * guidance_factor(direction, args["cond_scale"])
-        added = guidance * fitting_change(added, denoised)
+        added = fitting_change(guidance * added, denoised, picture_range)
         return denoised + check_effect(added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)

@@ -187,7 +187,7 @@ def _edit_of_step(edit: BoundEdit, window: EditWindow, sigma: Tensor, sigma_next
     """Return what of an edit applies to one step: h_edit to whole steps, change to fractions of steps too."""
     h_edit = edit.h_edit if window.edits(sigma) else None
     change = edit.change if window.edited_fraction(sigma, sigma_next) > 0 else None
-    return BoundEdit(h_edit, edit.effect_scale, change)
+    return edit._replace(h_edit=h_edit, change=change)
 
 
 def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edit: BoundEdit) -> tuple[Tensor, Tensor]:
@@ -210,5 +210,6 @@ def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
         change = edit.change(recorder.per_picture(x, place_size_of(denoise)), sigma, sigma_next, (height, width))
         # The whole effect is added at every step. A stock step under the target prompt makes this fraction of it.
         fraction = euler_fraction(sigma, sigma_next, is_flow(denoise))
-        effect = effect + fraction * guidance_of(denoise) * fitting_change(change, denoised)
+        change = fitting_change(guidance_of(denoise) * change, denoised, edit.picture_range)
+        effect = effect + fraction * change
     return denoised, check_effect(effect)

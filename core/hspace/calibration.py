@@ -42,7 +42,7 @@ from ..response import Response, root_mean_squares
 from ..samplers import Run
 from .asyrp import sample_asyrp
 from .direction import HDirection, moves_h
-from .strength import BoundEdit, bind_edit, bottleneck_edit, prediction_change
+from .strength import BoundEdit, bind_edit, bottleneck_edit, prediction_change, range_of
 from .trajectories import Endpoints
 from .window import EditWindow
 
@@ -202,6 +202,7 @@ def edited_pictures(
         h_edit=bottleneck_edit(direction, scale, sigmas, window),
         change=prediction_change(direction, scale, window),
         layer=direction.layer,
+        picture_range=range_of(direction),
     )
     return _finished(denoise, edit, endpoints, window=window, run=run)
 

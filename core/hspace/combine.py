@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -93,7 +94,7 @@ class SumDirection(HDirection):
         groups = [*GROUPS]
         for i, (kind, _) in enumerate(members):
             layout |= _own_layout(kind.layout, i)
-            groups.append(_own_layout(kind.optional, i))
+            groups += [_own_layout(group, i) for group in kind.optional]
         tensors, _, _ = read(path, cls.kind, layout, (), *groups, limits=_own_limits(len(members)))
         weights = tensors.pop("weights")
         if not members or len(weights) != len(members):
@@ -103,7 +104,7 @@ class SumDirection(HDirection):
             )
         weighted: list[tuple[float, HDirection]] = []
         for i, (kind, own_info) in enumerate(members):
-            names = (*kind.layout, *kind.optional)
+            names = chain(kind.layout, *kind.optional)
             own_tensors = {name: tensors[f"{i}.{name}"] for name in names if f"{i}.{name}" in tensors}
             weighted.append((float(weights[i]), kind.of(own_tensors, own_info, path)))
         whole = combine_directions(weighted)

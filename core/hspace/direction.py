@@ -56,7 +56,7 @@ class HDirection(ABC):
         info: Free text by key, such as "name" and "method".
         kind: The kind of its files.
         layout: The tensors of its files and their axes, as files.read takes them.
-        optional: More tensors, which older files lack.
+        optional: Groups of more tensors, which older files lack.
         linear: The tensors that its effect is proportional to, together.
     """
 
@@ -66,7 +66,7 @@ class HDirection(ABC):
 
     kind: ClassVar[str]
     layout: ClassVar[dict[str, str]]
-    optional: ClassVar[dict[str, str]] = {}
+    optional: ClassVar[tuple[dict[str, str], ...]] = ()
     linear: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, saved: bool = True) -> None:
@@ -148,7 +148,7 @@ class HDirection(ABC):
         Raises:
             EditError: The file is not a whole direction of this kind.
         """
-        tensors, info, _ = read(path, cls.kind, cls.layout, (), *GROUPS, cls.optional, limits=LIMITS)
+        tensors, info, _ = read(path, cls.kind, cls.layout, (), *GROUPS, *cls.optional, limits=LIMITS)
         return cls.of(tensors, info, path)
 
     @classmethod

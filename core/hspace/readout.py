@@ -34,6 +34,7 @@ from ..errors import EditError
 from ..saliency import FOCUS, peak, saliency_weight
 from .direction import HDirection, look_up
 from .networks import time_embedding
+from .picture_range import PictureRange
 from .tensor_limits import KERNEL, TIME_WIDTH
 
 # Chosen on the embedded model.
@@ -47,7 +48,8 @@ class Readout(HDirection):
     """R(h, sigma), a change of the predicted picture.
 
     ``scale`` [1] is what h is divided by. ``out.weight`` is [C, r, r, W]: r x r latent pixels for each place of h.
-    ``peak`` [S] is the usual peak at each of ``sigmas``.
+    ``peak`` [S] is the usual peak at each of ``sigmas``. ``range`` [C, 2] is what finished pictures reach
+    (picture_range.py).
     """
 
     kind = "h_direction_readout"
@@ -65,7 +67,7 @@ class Readout(HDirection):
         "out.weight": "CrrW",
         "out.bias": "Crr",
     }
-    optional: ClassVar[dict[str, str]] = {"peak": "S"}
+    optional: ClassVar[tuple[dict[str, str], ...]] = ({"peak": "S"}, {"range": "CB"})
     linear = ("out.weight", "out.bias", "peak")
 
     @classmethod
@@ -165,6 +167,15 @@ class Readout(HDirection):
             usual: The mean of peak(w R) at each of ``sigmas``, [S]; None lifts nothing.
         """
         return self._with(("peak",), {} if usual is None else {"peak": usual})
+
+    @property
+    def picture_range(self) -> PictureRange | None:
+        """The range that its edits keep to; None of an older file, whose edits are not limited."""
+        return PictureRange(*self.tensors["range"].unbind(-1)) if "range" in self.tensors else None
+
+    def with_range(self, picture_range: PictureRange) -> Self:
+        """Return the readout whose edits keep to a range."""
+        return self._with(("range",), {"range": torch.stack(picture_range, dim=-1).cpu()})
 
     def change(self, h: Tensor, sigma: Tensor, size: tuple[int, int], dropout: torch.Generator | None = None) -> Tensor:
         """Return R(h, sigma), without its saliency weight.

@@ -39,6 +39,7 @@ from ..errors import EditError
 from ..response import scale_of
 from ..samplers import SIGMA_TOLERANCE
 from .direction import DeltaDirection, HDirection
+from .picture_range import PictureRange
 from .readout import Readout
 from .window import EditWindow
 
@@ -59,12 +60,14 @@ class BoundEdit(NamedTuple):
         effect_scale: What the effect of h_edit, D_edit - D, is multiplied by; 1 or more.
         change: (h, sigma, sigma_next, size) -> a change of D that is read off h; None where no part is a readout.
         layer: Where h has to be; None takes whatever h the denoiser has.
+        picture_range: What an edited prediction keeps to; None where it is not known, and nothing is limited.
     """
 
     h_edit: BottleneckEdit | None = None
     effect_scale: float = 1.0
     change: PredictionChange | None = None
     layer: str | None = None
+    picture_range: PictureRange | None = None
 
 
 def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow) -> BoundEdit:
@@ -86,7 +89,7 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     change = prediction_change(direction, removal_scaled(strength), window)
     if h_edit is None and change is None:
         return BoundEdit()
-    return BoundEdit(h_edit, beyond_learned, change, direction.layer)
+    return BoundEdit(h_edit, beyond_learned, change, direction.layer, range_of(direction))
 
 
 def readout_strength(direction: HDirection, strength: float) -> float:
@@ -188,15 +191,23 @@ def prediction_change(direction: HDirection, strength: float, window: EditWindow
     return change
 
 
-def fitting_change(change: Tensor, denoised: Tensor) -> Tensor:
-    """Check that a change of the prediction fits the prediction.
+def range_of(direction: HDirection) -> PictureRange | None:
+    """Return the range that the readouts of a direction keep to together; None where one of them has none."""
+    ranges = [part.picture_range for _, part in direction.parts if isinstance(part, Readout)]
+    known = [one for one in ranges if one is not None]
+    return PictureRange.of_all(known) if known and len(known) == len(ranges) else None
+
+
+def fitting_change(change: Tensor, denoised: Tensor, picture_range: PictureRange | None = None) -> Tensor:
+    """Check that a change of the prediction fits the prediction, and keep the edited prediction in a range.
 
     Args:
-        change: What a PredictionChange returns.
+        change: What a PredictionChange returns, times guidance.
         denoised: The prediction, [B, C, H, W].
+        picture_range: The range; None limits nothing.
 
     Returns:
-        The change itself.
+        As much of the change as stays in the range, like it.
 
     Raises:
         EditError: It is for latents of other channels.
@@ -206,7 +217,9 @@ def fitting_change(change: Tensor, denoised: Tensor) -> Tensor:
             f"The readout changes latents of {change.shape[1]} channels but this model's have {denoised.shape[1]}; "
             "use the model family it was learned on."
         )
-    return change
+    if picture_range is None or change.ndim != denoised.ndim:
+        return change
+    return picture_range.keep_within(change, denoised)
 
 
 def _window_of(part: HDirection, window: EditWindow) -> EditWindow:

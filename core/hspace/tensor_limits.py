@@ -15,6 +15,8 @@ KERNEL = 3
 MIN_SIGMA = 1e-6
 # A sum's weights: those of the nodes are 10 at most, and sums of sums multiply them.
 MAX_WEIGHT = 1e4
+# Latents in model space are of unit size, or a few times that; nothing that a VAE decodes comes near this.
+MAX_LATENT = 1e3
 
 # One table for all kinds, because a name means the same in each.
 LIMITS = {
@@ -25,6 +27,7 @@ LIMITS = {
     "conv1.weight": Limits(length=KERNEL),
     "conv2.weight": Limits(length=KERNEL),
     "peak": Limits(low=0.0),
+    "range": Limits(low=-MAX_LATENT, high=MAX_LATENT, ascending=True, length=2),
     "weights": Limits(low=-MAX_WEIGHT, high=MAX_WEIGHT),
     **response.LIMITS,
 }

@@ -22,6 +22,7 @@ from ..hspace.direction import HDirection
 from ..hspace.learn_clip import ClipObjective, learn_clip_direction
 from ..hspace.learn_direction import learn_direction
 from ..hspace.learn_readout import learn_readout
+from ..hspace.picture_range import PictureRange
 from ..hspace.prediction_changes import learned_steps, record_prediction_changes
 from ..hspace.strength import bind_edit
 from ..hspace.trajectories import (
@@ -131,6 +132,7 @@ def learn_from_prompts(
         branch_sigma=branch_sigma,
         run=run,
     )
+    readout = readout.with_range(PictureRange.of(torch.cat([endpoints.source, endpoints.target])))
     window = EditWindow(end_sigma, edit_from=readout.start)
     calibration = calibrate(prompts.student, readout, endpoints, window, full=EditSettings().strength, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress, start)
