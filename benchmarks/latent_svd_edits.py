@@ -190,16 +190,14 @@ class Variant:
     def one_foreign_pair(self, s: Session) -> Tensor:
         """Edit a share of the pictures from each of several single pairs."""
         sources, targets = foreign_pairs(s, replace(self.pair, count=SINGLE_PAIRS), SINGLE_PAIR_SEED)
-        attributes = []
-        for x, z in zip(sources, targets, strict=True):
-            attributes.append(learn_attribute(x[None], z[None], self.learning))
+        pairs = zip(sources, targets, strict=True)
+        attributes = [learn_attribute(x[None], z[None], self.learning, **edits.levels(s, self.pair)) for x, z in pairs]
         return edits.svd_one_foreign_pair(s, attributes, self.strength, step=self.pair.step, apply=self.apply)
 
     def foreign_mean(self, s: Session) -> Tensor:
         """Edit every picture with the mean of foreign pairs."""
         sources, targets = foreign_pairs(s, self.pair, PAIR_SEED)
-        sigma = float(s.model.sigmas(defaults.STEPS)[self.pair.step])
-        attribute = learn_attribute(sources, targets, self.learning, sigma=sigma)
+        attribute = learn_attribute(sources, targets, self.learning, **edits.levels(s, self.pair))
         return edits.svd_apply(s, attribute, self.strength, step=self.mean_applied, apply=self.apply)
 
 

@@ -2,14 +2,17 @@
 
     y = std * restore_channel_norm(x/std + gain * strength * edit)        std: standard deviation of the sample
 
+What is brought back is the norm of the code times the growth that the attribute's pairs show: snow over a dark ground
+changes how large a channel is.
+
 An attribute of several pairs also replaces what it covers (cover.py), unless a band leaves the coarse atoms out. One
 that lies elsewhere in every picture is applied to the code moved to where the attribute lies, which is then moved back
 (alignment.py).
 The gain is 1 on the code that the attribute was learned from and larger on another code (transfer_gain.py). A sampler
-expects its noise at full size, so every channel must keep the norm that it has in x, or has with the covered part
-replaced. Scaling the whole channel would take contrast from places that were not to change, so the norm is restored
-where the edit lies. The paper's edit is x + strength*(y - x) (arXiv 2502.02225, section 4); the gain and where the norm
-is restored are ours.
+expects its noise at full size, so every channel must have the norm that a code with the attribute has: growth says how
+much larger or smaller that is, and a cover what the covered part has. Scaling the whole channel would take contrast
+from places that were not to change, so the norm is restored where the edit lies. The paper's edit is x + strength*(y -
+x) at the norm of x (arXiv 2502.02225, section 4); the gain, the growth and where the norm is restored are ours.
 """
 
 from __future__ import annotations
@@ -82,6 +85,8 @@ def apply_attribute(
         code = moved(code, shifts)
     edited = code + transfer_gain(x, attribute.source) * strength * edit
     norm = channel_norm(code)
+    if attribute.growth is not None and first == 0:
+        norm = norm * attribute.growth.to(norm)[:, None, None] ** min(max(strength, -1.0), 1.0)
     if attribute.cover is not None and first == 0:
         cover = attribute.cover.resized(*x.shape[-2:])
         edited = edited + replacement(cover, code, edit, strength)

@@ -30,9 +30,10 @@ from .transfer_gain import FOREIGN_EFFECT
 KIND = "svd_attribute"
 # What is divided by is at least this.
 TINY = 1e-12
-# Tensors of the file and their axes: one letter an axis, the same letter the same length. COVER, SOURCE, ALIGNMENT
-# and PREDICTOR may be absent, each as a whole.
+# Tensors of the file and their axes: one letter an axis, the same letter the same length. GROWTH, COVER, SOURCE,
+# ALIGNMENT and PREDICTOR may be absent, each as a whole.
 ATOMS = {"edit.u": "CHr", "edit.s": "Cr", "edit.v": "CWr", "source_spectrum": "Ck", "target_spectrum": "Ck"}
+GROWTH = {"growth": "C"}
 COVER = {
     "cover.share": "HW",
     "cover.u": "CHp",
@@ -47,10 +48,13 @@ PREDICTOR = {"mlp.w1": "mn", "mlp.c1": "n", "mlp.w2": "nm", "mlp.c2": "m", "mlp.
 # Singular vectors have norm 1, up to the rounding of half precision; singular values are those of codes of unit
 # variance, whose largest is the root of a code's size.
 VECTORS = Limits(low=-1.01, high=1.01, columns=1.01)
+# What the norm of a channel is multiplied by at least and at most.
+GROWTH_RANGE = (1e-3, 1e3)
 VALUES = Limits(low=0.0, high=LARGEST, descending="weakly")
 LIMITS = {
     **dict.fromkeys(("edit.u", "edit.v", "source.u", "source.v", "cover.u", "cover.v"), VECTORS),
     **dict.fromkeys(("edit.s", "source.s", "cover.s", "source_spectrum", "target_spectrum"), VALUES),
+    "growth": Limits(*GROWTH_RANGE),
     "cover.share": Limits(low=0.0, high=1.0),
     "alignment.filter": Limits(low=-LARGEST, high=LARGEST),
     "cover.source_energy": Limits(low=0.0),
@@ -74,6 +78,8 @@ class SVDAttribute:
         predictor: The network that chose the singular values, where one did. The edit already holds its result.
         source: Leading atoms of the code that the attribute was learned from, by which its own code is recognised
             (transfer_gain.py); None for an attribute of several pairs, which has no own code.
+        growth: How many times as large the norm of each channel is with the attribute, [C]; None of an older file,
+            which leaves norms as they are.
         cover: What it covers; None of one pair, of few pairs and of an older file, which is added only.
         correlation_filter: Finds where another picture wants it (alignment.py), [C, H, W]; None where it lies in one
             place in every picture.
@@ -88,6 +94,7 @@ class SVDAttribute:
     info: dict[str, str] = field(default_factory=dict)
     predictor: Predictor | None = None
     source: ChannelSVD | None = None
+    growth: Tensor | None = None
     cover: Cover | None = None
     correlation_filter: Tensor | None = None
     response: Response | None = None
@@ -136,6 +143,8 @@ class SVDAttribute:
         tensors = dict(zip(ATOMS, (*self.edit, self.source_spectrum, self.target_spectrum), strict=True))
         if self.source is not None:
             tensors |= dict(zip(SOURCE, self.source, strict=True))
+        if self.growth is not None:
+            tensors |= dict.fromkeys(GROWTH, self.growth)
         if self.cover is not None:
             share, source, *energies = self.cover
             tensors |= dict(zip(COVER, (share, *source, *energies), strict=True))
@@ -160,7 +169,7 @@ class SVDAttribute:
         Raises:
             EditError: The file is not a whole SVD attribute of a known version.
         """
-        groups = (COVER, SOURCE, ALIGNMENT, PREDICTOR, *GROUPS)
+        groups = (GROWTH, COVER, SOURCE, ALIGNMENT, PREDICTOR, *GROUPS)
         tensors, info, numbers = read(path, KIND, ATOMS, ("sigma", "target_sigma"), *groups, limits=LIMITS)
         source = None
         if "source.u" in tensors:
@@ -181,6 +190,7 @@ class SVDAttribute:
             info=info,
             predictor=predictor,
             source=source,
+            growth=tensors.get("growth"),
             cover=cover,
             correlation_filter=tensors.get("alignment.filter"),
             response=Response.of(tensors),

@@ -6,9 +6,10 @@ Ours, not the paper's.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..errors import EditError
-from .attribute import SVDAttribute
+from .attribute import GROWTH_RANGE, SVDAttribute
 from .cover import Cover
 from .svd import ChannelSVD, channel_svd, compose, orthonormalise, resize_atoms, trim
 from .transfer_gain import FOREIGN_GAIN
@@ -68,9 +69,16 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
         target_sigma=_common([attribute.target_sigma for attribute in attributes]),
         info=info,
         source=source,
+        growth=_growth(weighted),
         correlation_filter=attributes[0].correlation_filter,  # alone, or none
         cover=_together([(weight, one.cover) for weight, one in weighted if one.cover is not None], height, width),
     )
+
+
+def _growth(weighted: list[tuple[float, SVDAttribute]]) -> Tensor | None:
+    """Return by how much channels grow by all attributes together; None where no file says it of its own."""
+    powers = [attribute.growth**weight for weight, attribute in weighted if attribute.growth is not None]
+    return torch.stack(powers).prod(dim=0).clamp(*GROWTH_RANGE) if powers else None
 
 
 def _together(covers: list[tuple[float, Cover]], height: int, width: int) -> Cover | None:

@@ -19,16 +19,18 @@ from ..fitting import OnTrainingStep, Training
 from ..response import WHOLE
 from ..saliency import FOCUS, saliency_weight
 from .alignment import FOUND, align_pairs, moved
-from .attribute import SVDAttribute
+from .attribute import GROWTH_RANGE, TINY, SVDAttribute
 from .avi import Integration, LossWeights, QuadraticLoss, integrate
 from .cover import COVERING, MIN_PAIRS, measure_cover
 from .pair_notes import COMMON_SHARE
 from .predictor import Predictor, train_predictor
-from .svd import ChannelSVD, channel_svd, standardise, trim
+from .svd import ChannelSVD, channel_norm, channel_svd, standardise, trim
 from .transfer_gain import common_share, is_little, mean_edit_gain
 
 # An edit or a difference below this, in units of the code's standard deviation, is rounding.
 MIN_EDIT = 1e-6
+# Noise levels that differ by this share at most are one.
+SAME_LEVEL = 1e-4
 AUTOMATIC = 0  # as a rank: the share RANK_SHARE of all atoms
 # A code of H x W has min(H, W) atoms a channel. A count that suits one size of latents starves another, so that the
 # default is a share: python benchmarks/latent_svd.py ablation --first 60000 --variants default k
@@ -91,7 +93,7 @@ def learn_attribute(
     Args:
         source: Codes of the source prompt, [B, C, H, W] in LATENT space, of any scale; one pair or several.
         target: Codes of the target prompt from the same initial noises, at the same sampling step or a later one, like
-            source.
+            source, and of its scale unless sigma and target_sigma say that the step is another.
         settings: How the attribute is learned.
         sigma: Noise level of the source codes, to keep in the file; 0 where it is unknown.
         target_sigma: Noise level of the target codes, likewise.
@@ -107,12 +109,16 @@ def learn_attribute(
             target in.
     """
     check_same_shape(check_latent(source, "source"), check_latent(target, "target"), "source", "target")
-    x, _ = standardise(source.float().cpu())
-    z, _ = standardise(target.float().cpu())
+    x, std = standardise(source.float().cpu())
+    # The same noise lies in both codes where they are of one level. In units of each code's own deviation it would be
+    # another in the target, wherever the attribute makes the whole picture darker or paler.
+    same_level = 0 in (sigma, target_sigma) or abs(target_sigma - sigma) <= SAME_LEVEL * sigma
+    z = target.float().cpu() / std if same_level else standardise(target.float().cpu())[0]
     rank = settings.rank_for(*x.shape[-2:])
     result, predictor = _integrate(x, z, rank, settings, callback)
     edits = result.y.double() - x.double()
     _check_edits(edits, x, z, settings.weights)
+    growth = _growth(x, result.y) if same_level else None
     info = dict(info or {})
     several = len(edits) > 1
     mean_edit, weight, share = _shared(edits, settings.focus)
@@ -132,6 +138,7 @@ def learn_attribute(
         target_sigma=target_sigma,
         info=info,
         predictor=predictor,
+        growth=growth,
         source=None if several else trim(ChannelSVD._make(part[0] for part in result.source)),
         cover=measure_cover(x, z, weight, settings.covering),
         correlation_filter=None if alignment is None else alignment.filter,
@@ -144,6 +151,12 @@ def _shared(edits: Tensor, focus: float) -> tuple[Tensor, Tensor, float]:
     mean_edit = edits.mean(dim=0)
     weight = saliency_weight(mean_edit, focus)
     return mean_edit, weight, common_share(weight * edits)
+
+
+def _growth(x: Tensor, y: Tensor) -> Tensor:
+    """Return how many times as large the norm of each channel is in the codes y as in x, over all pairs, [C]."""
+    before, after = (channel_norm(codes).square().mean((0, 2, 3)) for codes in (x, y))
+    return (after / before.clamp(min=TINY)).sqrt().clamp(*GROWTH_RANGE)
 
 
 def _integrate(

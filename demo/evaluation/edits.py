@@ -71,7 +71,8 @@ def svd_own_pair_slide(
     # Making the target leaves the pair's source in the session.
     targets = s.target_code(pair)
     codes = s.source_code(pair.step)
-    own = [learn_attribute(x[None], z[None], learning) for x, z in zip(codes, targets, strict=True)]
+    both = zip(codes, targets, strict=True)
+    own = [learn_attribute(x[None], z[None], learning, **levels(s, pair)) for x, z in both]
 
     def edited(scale: float) -> Tensor:
         return torch.cat([apply(x[None], attribute, scale) for x, attribute in zip(codes, own, strict=True)])
@@ -84,6 +85,11 @@ def svd_own_pair_slide(
         return sample_euler(s.denoiser(), start, s.sigmas[max(first, pair.step) : last + 1])
 
     return slide_of(run, own[0].response, steps=s.steps, cut=cut, decode=s.model.decode)
+
+
+def levels(s: Session, pair: PairSettings) -> dict[str, float]:
+    """Return the noise levels of a pair of the session's schedule, as learn_attribute takes them."""
+    return {"sigma": float(s.sigmas[pair.step]), "target_sigma": float(s.sigmas[pair.step + pair.delta])}
 
 
 def prompts(model: EvaluatedModel, attribute: str, cfg: float, layer: str = AUTO) -> PromptDenoisers:

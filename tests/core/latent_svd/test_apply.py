@@ -1,5 +1,7 @@
 """An attribute applied to codes: its strength, its limits, and the norms that it keeps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.tensors import noise
@@ -46,11 +48,34 @@ def test_strength_zero_is_the_input_bit_for_bit(dtype, seed):
 
 @given(st.floats(-3, 3).filter(lambda s: abs(s) > 0.01), st.floats(0.1, 15))
 @settings(max_examples=20, deadline=None)
-def test_norms_are_kept_and_scale_passes_through(bump, strength, scale):
+def test_norms_are_kept_or_grow_as_the_pairs_did_and_scale_passes_through(bump, strength, scale):
     x = noise((2, 4, 16, 16), 5)
+    old = apply_attribute(x, replace(bump, growth=None), strength)
+    assert torch.allclose(old.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-4)
+    growth = torch.tensor([0.7, 1.0, 1.2, 1.5])
+    grown = apply_attribute(x, replace(bump, growth=growth), strength)
+    wanted = growth ** max(-1.0, min(strength, 1.0)) * x.flatten(2).norm(dim=2)
+    assert torch.allclose(grown.flatten(2).norm(dim=2), wanted, rtol=1e-4)
     y = apply_attribute(x, bump, strength)
-    assert torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-4)
     assert torch.allclose(apply_attribute(scale * x, bump, strength), scale * y, rtol=1e-3, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize(("ground", "snow"), [(3.0, 1.0), (-2.0, 0.5), (0.5, 2.0)])
+def test_a_change_of_a_whole_channel_comes_to_its_own_code_and_goes_back(ground, snow):
+    """Snow over dark ground: a channel that was far from grey comes near to it, and its norm falls."""
+    x = noise((1, 4, 16, 16), 0)
+    x[:, 1] += ground
+    z = x.clone()
+    z[:, 1] += snow - ground
+    attribute = learn_attribute(x, z, sigma=1.0, target_sigma=1.0)
+
+    def came(strength):
+        return float((apply_attribute(x, attribute, strength) - x)[:, 1].mean())
+
+    assert came(1.0) == pytest.approx(snow - ground, rel=0.25)
+    assert 0.2 < came(0.5) / came(1.0) < 0.8
+    again = apply_attribute(apply_attribute(x, attribute, 1.0), replace(attribute, source=None), -1.0)
+    assert float(again[:, 1].mean()) == pytest.approx(ground, abs=0.3 * abs(snow - ground))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 40), (8, 8), (1, 5)])

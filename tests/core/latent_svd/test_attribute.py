@@ -1,5 +1,7 @@
 """Files of SVD attributes, and what an attribute reports."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.tensors import noise
@@ -16,12 +18,14 @@ def learn(count):
 
 def test_save_and_load_keep_everything(bump, tmp_path):
     path = tmp_path / "sub" / "bump.safetensors"
+    bump = replace(bump, growth=torch.tensor([0.7, 1.0, 1.2, 1.5]))
     bump.save(path)
     again = SVDAttribute.load(path)
     x = noise((1, 4, 16, 16), 1)
     assert torch.equal(apply_attribute(x, bump, 1.0), apply_attribute(x, again, 1.0))
     assert again.name == "bump"
     assert again.sigma == bump.sigma
+    assert torch.equal(again.growth, bump.growth)
     assert [file.name for file in path.parent.iterdir()] == ["bump.safetensors"]
 
 

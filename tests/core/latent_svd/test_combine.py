@@ -1,5 +1,7 @@
 """Several attributes as one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.tensors import noise
@@ -47,6 +49,15 @@ def test_combining_is_linear_and_takes_each_attribute_as_on_another_code(first, 
     assert torch.allclose(edit(together), FOREIGN_GAIN * (first * edit(a) + second * edit(b)), atol=4e-3)
     assert (together.edit.s.diff(dim=-1) <= 1e-5).all()
     assert together.sigma == 1.0
+
+
+def test_channels_grow_by_all_attributes_together():
+    a, b, old = (learn(seed, bump(), "one") for seed in (1, 2, 3))
+    a = replace(a, growth=torch.tensor([0.7, 1.0, 1.2, 1.5]))
+    b = replace(b, growth=torch.tensor([1.0, 4.0, 0.25, 1.0]))
+    assert torch.allclose(combine_attributes([(2.0, a), (-0.5, b)]).growth, torch.tensor([0.49, 0.5, 2.88, 2.25]))
+    assert torch.equal(combine_attributes([(1.0, a), (1.0, old)]).growth, a.growth)
+    assert combine_attributes([(1.0, old)]).growth is None
 
 
 def test_combining_across_sizes_and_ranks(tmp_path):

@@ -83,17 +83,31 @@ def test_tiny_and_oblong_latents_learn_and_edit(seed, shape):
     attribute = learn_attribute(x, z, AttributeSettings(rank=4))
     y = apply_attribute(x, attribute, 1.0)
     assert torch.isfinite(y).all()
-    assert torch.allclose(y.flatten(2).norm(dim=2), x.flatten(2).norm(dim=2), rtol=1e-3, atol=1e-5)
+    wanted = attribute.growth * x.flatten(2).norm(dim=2)
+    assert torch.allclose(y.flatten(2).norm(dim=2), wanted, rtol=1e-3, atol=1e-5)
     assert torch.equal(apply_attribute(x, attribute, 0.0), x)
 
 
 @given(st.floats(0.05, 20), st.floats(0.05, 20))
 @settings(max_examples=20, deadline=None)
-def test_learning_is_blind_to_the_scale_of_either_code(first, second):
+def test_codes_of_two_levels_are_each_measured_by_themselves(first, second):
     x, z = pair((1, 4, 16, 16))
-    plain = learn_attribute(x, z)
-    scaled = learn_attribute(first * x, second * z)
+    plain = learn_attribute(x, z, sigma=2.0, target_sigma=1.0)
+    scaled = learn_attribute(first * x, second * z, sigma=2.0, target_sigma=1.0)
+    assert scaled.growth is None
     assert torch.allclose(compose(plain.edit), compose(scaled.edit), atol=2e-3)
+
+
+@given(st.floats(0.05, 20))
+@settings(max_examples=20, deadline=None)
+def test_codes_of_one_level_are_measured_by_the_source(scale):
+    """A target with the same noise and twice the contrast is no target of unit variance with half the noise."""
+    x, z = pair((1, 4, 16, 16))
+    plain, scaled = (learn_attribute(factor * x, factor * (z + x), sigma=2, target_sigma=2) for factor in (1.0, scale))
+    assert torch.allclose(compose(plain.edit), compose(scaled.edit), atol=2e-3)
+    assert torch.allclose(plain.growth, scaled.growth, rtol=1e-3)
+    assert (plain.growth > 1.5).all()
+    assert torch.equal(learn_attribute(x, z + x).growth, plain.growth), "of unknown levels they count as one"
 
 
 @pytest.mark.parametrize("make", [torch.zeros, torch.ones])

@@ -67,7 +67,7 @@ def test_strength_one_on_its_own_code_gives_the_target():
 def test_an_edit_has_its_own_size_on_its_own_code_and_the_foreign_gain_on_another():
     x = noise(SHAPE, 0)
     other = noise(SHAPE, 1)
-    attribute = learn(x, WITHOUT_FOCUS)
+    attribute = replace(learn(x, WITHOUT_FOCUS), growth=None)
     without_source = replace(attribute, source=None)
     on_own = apply_attribute(x, attribute, 0.7)
     on_other = apply_attribute(other, attribute, 0.7)
