@@ -160,14 +160,8 @@ def learn_from_prompts(  # noqa: PLR0913
     pairs = pairs._replace(
         source=space.to_latent(pairs.source, sigma), target=space.to_latent(pairs.target, target_sigma)
     )
-    learned = learn_attribute(
-        pairs.source,
-        pairs.target,
-        attribute,
-        sigma=float(sigma),
-        target_sigma=float(target_sigma),
-        info={**(info or {}), **pairs.info()},
-    )
+    learn = partial(learn_attribute, sigma=float(sigma), target_sigma=float(target_sigma))
+    learned = learn(pairs.source, pairs.target, attribute, info={**(info or {}), **pairs.info()})
     if evidence is None or pairs.evidence is None:
         return learned
     before = pairs.evidence[0]  # of predicted pictures; edited codes are finished, which tells more of a mean
@@ -181,7 +175,7 @@ def learn_from_prompts(  # noqa: PLR0913
         return gain
 
     # A network would be trained anew for each part.
-    share = left_out_share(pairs, partial(learn_attribute, settings=replace(attribute, training=None)), gained)
+    share = left_out_share(pairs, partial(learn, settings=replace(attribute, training=None)), gained)
     return learned if share is None else replace(learned, info={**learned.info, LEFT_OUT_SHARE: f"{share:.2f}"})
 
 
