@@ -90,7 +90,10 @@ def test_it_is_the_edit_of_asyrp_sampler_on_a_trace(graph, prepared, glasses):
     sampler = graph.asyrp(glasses, strength=1.2, trace=trace)
     edited = graph.sample(code, sampler, cfg=1.5, positive=graph.prompt(""), sigmas=sigmas)
     with torch.inference_mode():
-        assert (graph.vae.decode(edited) - after).abs().max() < 1 / 255
+        difference = (graph.vae.decode(edited) - after).abs()
+    # A patch of the MODEL meets the range of pictures before the trace's correction, Asyrp Sampler after it.
+    assert difference.mean() < 1e-3
+    assert difference.max() < 5 / 255
 
 
 def test_a_mask_keeps_the_picture_elsewhere(graph, prepared):

