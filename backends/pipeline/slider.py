@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...core.errors import EditError
 from ...core.hspace.direction import HDirection
-from ...core.hspace.strength import prediction_change, readout_strength
+from ...core.hspace.strength import fitting_change, prediction_change, range_of, readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
 from ..diffusers import V_PREDICTION, sigmas_of
@@ -48,6 +48,7 @@ class Slider:
         self.readout = readout
         self.strength = strength
         self.window = EditWindow(model.schedule(2).sigma_at(until), edit_from=readout.start)
+        self.picture_range = range_of(readout)
         self.change = prediction_change(readout, readout_strength(readout, strength), self.window)
         self.log_sigmas = sigmas_of(model.alphas_cumprod).log()
         self._h: Tensor | None = None
@@ -77,11 +78,23 @@ class Slider:
         height, width = predicted.shape[-2:]
         change = self.change(h[first:].float(), sigma.to(h.device), sigma_next.to(h.device), (height, width))
         guidance = float(self.model.pipe.guidance_scale) if first else 1.0
-        scale = -guidance_factor(self.readout, guidance) / sigma
+        sample = named["sample"] if "sample" in named else inputs[0]
+        guided = predicted[:first] + guidance * (predicted[first:] - predicted[:first]) if first else predicted
+        change = guidance * guidance_factor(self.readout, guidance) * change
+        change = fitting_change(change, self._denoised(sample[first:], guided, sigma), self.picture_range)
+        scale = -1 / (guidance * sigma)
         if self.model.prediction == V_PREDICTION:
             scale = scale * (sigma**2 + 1) ** 0.5
         edited = torch.cat([predicted[:first], (predicted[first:] + scale.to(change) * change).to(predicted)])
         return (edited, *output[1:]) if isinstance(output, tuple) else type(output)(sample=edited)
+
+    def _denoised(self, sample: Tensor, predicted: Tensor, sigma: Tensor) -> Tensor:
+        """Return the picture that the network's answer to a sample predicts, both at unit variance, in float32."""
+        sigma = sigma.to(sample.device, torch.float32)
+        size = (sigma**2 + 1) ** 0.5
+        if self.model.prediction == V_PREDICTION:
+            return (sample.float() - sigma * predicted.float()) / size
+        return size * sample.float() - sigma * predicted.float()
 
     def _levels(self, timestep: Any) -> tuple[Tensor, Tensor]:
         """Return the noise levels before and after the step of a timestep; 0 after the last."""

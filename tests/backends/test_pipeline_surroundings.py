@@ -158,13 +158,15 @@ def test_two_scales_of_latents_are_edited_alike(plain):
         assert relative(euler[i], euler[0]) > 2e-3
 
 
-def test_a_slider_is_what_an_edit_does(plain):
-    """The same noise, the same levels: hooks in the pipeline's own loop, and the recipe."""
+@pytest.mark.parametrize("times", [1.0, 20.0])
+def test_a_slider_is_what_an_edit_does(plain, times):
+    """The same noise, the same levels: hooks in the pipeline's own loop, and the recipe; within and at the range."""
     from singular_edit.backends.pipeline.recognise import model_of
     from singular_edit.core.recipes.edit import edit as edit_recipe
     from singular_edit.core.samplers import Schedule
 
     pipe, edit, _, readout, _, _ = plain
+    readout = readout.scaled(times)
     model = model_of(pipe)
     start = noise((1, 4, SIDE // 2, SIDE // 2), 6)
     with edit.slider({readout: 1.2}):
@@ -177,6 +179,10 @@ def test_a_slider_is_what_an_edit_does(plain):
     ours = edit_recipe(denoise, x, schedule, [(readout, 1.2)])
     assert relative(theirs, ours) < 1e-4
     assert relative(ours, edit_recipe(denoise, x, schedule, [])) > 1e-3
+    free = readout.tensors.keys() - {"range"}
+    unlimited = replace(readout, tensors={name: readout.tensors[name] for name in free})
+    limited = relative(ours, edit_recipe(denoise, x, schedule, [(unlimited, 1.2)]))
+    assert (limited > 0.1) is (times > 1)
 
 
 @pytest.mark.parametrize(("enough", "level"), [(0.0, "INFO"), (1.1, "WARNING")])
