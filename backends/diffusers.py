@@ -34,6 +34,20 @@ class _Inputs(NamedTuple):
     added: dict[str, Tensor] | None
 
 
+def predicted_picture(x: Tensor, output: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+    """Return the picture that a network's answer predicts, like x.
+
+    Args:
+        x: State at sigma, [B, C, H, W].
+        output: The answer, after guidance, like x.
+        sigma: Noise level, a scalar tensor.
+        prediction: What the network predicts, EPS or V_PREDICTION.
+    """
+    if prediction == V_PREDICTION:
+        return x / (sigma**2 + 1) - output * sigma / (sigma**2 + 1) ** 0.5
+    return x - output * sigma
+
+
 class DiffusersDenoiser:
     """``denoise(x, sigma, h_edit=None) -> x0`` of a diffusers U-Net, with prompts, guidance and schedule bound.
 
@@ -145,9 +159,7 @@ class DiffusersDenoiser:
         if len(self._prompts) > 1:
             output, uncond = output.chunk(2)
             output = uncond + self.cfg * (output - uncond)
-        if self.prediction == V_PREDICTION:
-            return x / (sigma**2 + 1) - output * sigma / (sigma**2 + 1) ** 0.5
-        return x - output * sigma
+        return predicted_picture(x, output, sigma, self.prediction)
 
     def _predict(self, inputs: _Inputs, hook: _BottleneckHook | None) -> Tensor:
         """Return the network's answer, with the hook on the middle block for the length of this call."""

@@ -20,7 +20,7 @@ from ...core.hspace.direction import HDirection
 from ...core.hspace.strength import fitting_change, prediction_change, range_of, readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
-from ..diffusers import V_PREDICTION, sigmas_of
+from ..diffusers import V_PREDICTION, predicted_picture, sigmas_of
 from .unet_model import UNetModel
 
 
@@ -78,23 +78,18 @@ class Slider:
         height, width = predicted.shape[-2:]
         change = self.change(h[first:].float(), sigma.to(h.device), sigma_next.to(h.device), (height, width))
         guidance = float(self.model.pipe.guidance_scale) if first else 1.0
-        sample = named["sample"] if "sample" in named else inputs[0]
         guided = predicted[:first] + guidance * (predicted[first:] - predicted[:first]) if first else predicted
+        # The network takes a state in its own variance-preserving scale.
+        sample = named["sample"] if "sample" in named else inputs[0]
+        x = (sigma**2 + 1) ** 0.5 * sample[first:].float()
+        denoised = predicted_picture(x, guided.float(), sigma, self.model.prediction)
         change = guidance * guidance_factor(self.readout, guidance) * change
-        change = fitting_change(change, self._denoised(sample[first:], guided, sigma), self.picture_range)
+        change = fitting_change(change, denoised, self.picture_range)
         scale = -1 / (guidance * sigma)
         if self.model.prediction == V_PREDICTION:
             scale = scale * (sigma**2 + 1) ** 0.5
         edited = torch.cat([predicted[:first], (predicted[first:] + scale.to(change) * change).to(predicted)])
         return (edited, *output[1:]) if isinstance(output, tuple) else type(output)(sample=edited)
-
-    def _denoised(self, sample: Tensor, predicted: Tensor, sigma: Tensor) -> Tensor:
-        """Return the picture that the network's answer to a sample predicts, both at unit variance, in float32."""
-        sigma = sigma.to(sample.device, torch.float32)
-        size = (sigma**2 + 1) ** 0.5
-        if self.model.prediction == V_PREDICTION:
-            return (sample.float() - sigma * predicted.float()) / size
-        return size * sample.float() - sigma * predicted.float()
 
     def _levels(self, timestep: Any) -> tuple[Tensor, Tensor]:
         """Return the noise levels before and after the step of a timestep; 0 after the last."""

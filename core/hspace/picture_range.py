@@ -1,4 +1,4 @@
-"""The range of finished pictures' latents, which no edit of a prediction leaves.
+"""The range of finished pictures' latents, which a readout's edits keep to.
 
 A readout adds the same kind of change at every step. Where the model has made what the readout asks for and it still
 asks for more, such as a bright moon at a large strength, the prediction becomes brighter than any picture. No model

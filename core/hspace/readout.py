@@ -19,6 +19,8 @@ large in every picture. So where w R is weaker than it usually is at this noise 
 The peak is its size where it is largest (core/saliency.py); the usual one is the mean over the states that R was
 learned from. The lift is 2 at most, at half of the usual size. Below, it falls to 1 again, because a picture that wears
 the attribute already has next to nothing to change. A readout of an older file lifts nothing.
+
+The edited prediction keeps to the range of finished pictures (picture_range.py).
 """
 
 from __future__ import annotations

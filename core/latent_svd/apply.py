@@ -84,13 +84,14 @@ def apply_attribute(
         shifts = find_shifts(attribute.correlation_filter, code)
         code = moved(code, shifts)
     edited = code + transfer_gain(x, attribute.source) * strength * edit
-    norm = channel_norm(code)
-    if attribute.growth is not None and first == 0:
-        norm = norm * attribute.growth.to(norm)[:, None, None] ** min(max(strength, -1.0), 1.0)
     if attribute.cover is not None and first == 0:
         cover = attribute.cover.resized(*x.shape[-2:])
         edited = edited + replacement(cover, code, edit, strength)
         norm = covered_norm(cover, code, strength)
+    else:
+        norm = channel_norm(code)
+        if attribute.growth is not None and first == 0:
+            norm = norm * attribute.growth.to(norm)[:, None, None] ** min(max(strength, -1.0), 1.0)
     weight = saliency_weight(edit).clamp(max=1)
     y = restore_channel_norm(edited, norm, weight)
     if attribute.correlation_filter is not None:

@@ -6,7 +6,7 @@ from helpers.denoisers import Bright, karras
 from helpers.tensors import noise
 from hypothesis import given
 from hypothesis import strategies as st
-from singular_edit.core import combine_directions, load_hdirection, sample_asyrp, sample_euler
+from singular_edit.core import EditError, combine_directions, load_hdirection, sample_asyrp, sample_euler
 from singular_edit.core.hspace.picture_range import PictureRange
 from singular_edit.core.hspace.readout import Readout
 from singular_edit.core.hspace.strength import bind_edit, range_of
@@ -101,5 +101,5 @@ def test_of_an_older_file_nothing_is_limited(tmp_path, reach):
 def test_an_absurd_range_is_refused(tmp_path):
     for ends in ((2.0, 1.0), (-1.0, 1e9)):
         wrong = brighter(1.0, PictureRange(*(torch.full((4,), end) for end in ends)))
-        with pytest.raises(Exception, match="range"):
+        with pytest.raises(EditError, match="its 'range' holds"):
             wrong.save(tmp_path / "wrong.safetensors")
