@@ -9,7 +9,6 @@ where ComfyUI runs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor
 from ...core.denoiser import BottleneckRecorder
 from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
-from ...core.hspace.strength import fitting_change, prediction_change, range_of, readout_strength
+from ...core.hspace.readout_change import ReadoutChange
+from ...core.hspace.strength import readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
 from ...core.samplers import SIGMA_TOLERANCE
@@ -70,14 +70,13 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         EditError: The MODEL has no h at the readout's layer.
     """
     clone = model.clone()
-    change = prediction_change(direction, readout_strength(direction, strength), window)
+    change = ReadoutChange.of(direction, readout_strength(direction, strength), window)
     if change is None:
         return clone
     layer = choose_layer(model.model, direction.layer)
-    window = replace(window, edit_from=min(window.edit_from, direction.start))
+    window = window.beginning_at(direction.start)
     reading = _Reading()
     place_size = family_of(model.model).place_size
-    picture_range = range_of(direction)
 
     # ComfyUI copies options deeply with every clone; functions are shared, which keeps the three of them together.
     def start(executor: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Any:
@@ -99,10 +98,9 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         check_reached(reading.reached, layer)
         if not reading.recorder.seen:
             return denoised
-        height, width = denoised.shape[-2:]
-        added = change(reading.recorder.per_picture(denoised, place_size), sigma, sigma_next, (height, width))
+        h = reading.recorder.per_picture(denoised, place_size)
         guidance = args["cond_scale"] * guidance_factor(direction, args["cond_scale"])
-        added = fitting_change(guidance * added, denoised, picture_range)
+        added = change.added_to(denoised, h, sigma, sigma_next, guidance)
         return denoised + check_effect(added).to(denoised)
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)

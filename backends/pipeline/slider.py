@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ...core.errors import EditError
 from ...core.hspace.direction import HDirection
-from ...core.hspace.strength import fitting_change, prediction_change, range_of, readout_strength
+from ...core.hspace.readout_change import ReadoutChange
+from ...core.hspace.strength import readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
 from ..diffusers import V_PREDICTION, predicted_picture, sigmas_of
@@ -48,8 +49,7 @@ class Slider:
         self.readout = readout
         self.strength = strength
         self.window = EditWindow(model.schedule(2).sigma_at(until), edit_from=readout.start)
-        self.picture_range = range_of(readout)
-        self.change = prediction_change(readout, readout_strength(readout, strength), self.window)
+        self.change = ReadoutChange.of(readout, readout_strength(readout, strength), self.window)
         self.log_sigmas = sigmas_of(model.alphas_cumprod).log()
         self._h: Tensor | None = None
         self._hooks = ExitStack()
@@ -75,16 +75,15 @@ class Slider:
             return output
         # Pipelines put the rows of the negative prompt first.
         first = len(predicted) // 2 if self.model.pipe.do_classifier_free_guidance else 0
-        height, width = predicted.shape[-2:]
-        change = self.change(h[first:].float(), sigma.to(h.device), sigma_next.to(h.device), (height, width))
         guidance = float(self.model.pipe.guidance_scale) if first else 1.0
         guided = predicted[:first] + guidance * (predicted[first:] - predicted[:first]) if first else predicted
         # The network takes a state in its own variance-preserving scale.
         sample = named["sample"] if "sample" in named else inputs[0]
         x = (sigma**2 + 1) ** 0.5 * sample[first:].float()
         denoised = predicted_picture(x, guided.float(), sigma, self.model.prediction)
-        change = guidance * guidance_factor(self.readout, guidance) * change
-        change = fitting_change(change, denoised, self.picture_range)
+        levels = (sigma.to(h.device), sigma_next.to(h.device))
+        factor = guidance * guidance_factor(self.readout, guidance)
+        change = self.change.added_to(denoised, h[first:].float(), *levels, factor)
         scale = -1 / (guidance * sigma)
         if self.model.prediction == V_PREDICTION:
             scale = scale * (sigma**2 + 1) ** 0.5

@@ -28,7 +28,7 @@ from ..denoiser import (
 from ..errors import EditError, check_effect, check_prediction
 from ..layers import layer_text
 from ..samplers import OnState, euler_fraction, euler_step
-from .strength import BoundEdit, fitting_change
+from .strength import BoundEdit
 from .window import EditWindow
 
 
@@ -206,10 +206,9 @@ def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
         check_prediction(denoised, sigma)
     effect = edit.effect_scale * (edited - denoised)
     if edit.change is not None:
-        height, width = x.shape[-2:]
-        change = edit.change(recorder.per_picture(x, place_size_of(denoise)), sigma, sigma_next, (height, width))
+        h = recorder.per_picture(x, place_size_of(denoise))
+        change = edit.change.added_to(denoised, h, sigma, sigma_next, guidance_of(denoise))
         # The whole effect is added at every step. A stock step under the target prompt makes this fraction of it.
         fraction = euler_fraction(sigma, sigma_next, is_flow(denoise))
-        change = fitting_change(guidance_of(denoise) * change, denoised, edit.picture_range)
         effect = effect + fraction * change
     return denoised, check_effect(effect)

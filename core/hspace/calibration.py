@@ -42,7 +42,8 @@ from ..response import Response, root_mean_squares
 from ..samplers import Run
 from .asyrp import sample_asyrp
 from .direction import HDirection, moves_h
-from .strength import BoundEdit, bind_edit, bottleneck_edit, prediction_change, range_of
+from .readout_change import ReadoutChange
+from .strength import BoundEdit, bind_edit, bottleneck_edit
 from .trajectories import Endpoints
 from .window import EditWindow
 
@@ -200,9 +201,8 @@ def edited_pictures(
     sigmas = endpoints.sigmas.to(run.device)
     edit = BoundEdit(
         h_edit=bottleneck_edit(direction, scale, sigmas, window),
-        change=prediction_change(direction, scale, window),
+        change=ReadoutChange.of(direction, scale, window),
         layer=direction.layer,
-        picture_range=range_of(direction),
     )
     return _finished(denoise, edit, endpoints, window=window, run=run)
 

@@ -33,7 +33,7 @@ class SumDirection(HDirection):
     """Several directions and readouts, ``members``, with ``weights`` [P]; a negative weight takes away.
 
     Each member keeps its kind, its sigmas and its start. strength.bottleneck_delta gives the dh of a sum, and
-    strength.prediction_change what its readouts change. A file of a sum holds all of its members whole, so that it
+    ReadoutChange what its readouts change. A file of a sum holds all of its members whole, so that it
     needs no other file.
 
     Attributes:

@@ -29,24 +29,19 @@ steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..errors import EditError
 from ..response import scale_of
 from ..samplers import SIGMA_TOLERANCE
 from .direction import DeltaDirection, HDirection
-from .picture_range import PictureRange
-from .readout import Readout
+from .readout_change import ReadoutChange
 from .window import EditWindow
 
 # (h [R, Ch, h, w], sigma) -> the edited h, or what is added to h
 BottleneckEdit = Callable[[Tensor, Tensor], Tensor]
-# (h [B, Ch, h, w], sigma, sigma after the step, (height, width) of the latent) -> change of D, [B, C, height, width]
-PredictionChange = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
 
 # A negative readout strength is multiplied by this. Chosen on the embedded model.
 READOUT_REMOVAL_SCALE = 0.5
@@ -58,16 +53,14 @@ class BoundEdit(NamedTuple):
     Attributes:
         h_edit: (h, sigma) -> edited h; None where no part moves h.
         effect_scale: What the effect of h_edit, D_edit - D, is multiplied by; 1 or more.
-        change: (h, sigma, sigma_next, size) -> a change of D that is read off h; None where no part is a readout.
+        change: What readouts add to D; None where no part is one.
         layer: Where h has to be; None takes whatever h the denoiser has.
-        picture_range: What an edited prediction keeps to; None where it is not known, and nothing is limited.
     """
 
     h_edit: BottleneckEdit | None = None
     effect_scale: float = 1.0
-    change: PredictionChange | None = None
+    change: ReadoutChange | None = None
     layer: str | None = None
-    picture_range: PictureRange | None = None
 
 
 def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: EditWindow) -> BoundEdit:
@@ -86,10 +79,10 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     within_learned = min(max(strength, -1.0), 1.0)
     beyond_learned = max(abs(strength), 1.0)
     h_edit = bottleneck_edit(direction, within_learned, sigmas, window)
-    change = prediction_change(direction, removal_scaled(strength), window)
+    change = ReadoutChange.of(direction, removal_scaled(strength), window)
     if h_edit is None and change is None:
         return BoundEdit()
-    return BoundEdit(h_edit, beyond_learned, change, direction.layer, range_of(direction))
+    return BoundEdit(h_edit, beyond_learned, change, direction.layer)
 
 
 def readout_strength(direction: HDirection, strength: float) -> float:
@@ -144,7 +137,7 @@ def bottleneck_delta(
     terms: list[tuple[float, DeltaDirection, EditWindow]] = []
     for weight, part in direction.parts:
         if isinstance(part, DeltaDirection) and strength * weight != 0:
-            own = _window_of(part, window)
+            own = window.beginning_at(part.start)
             terms.append((strength * weight * _step_ratio(part.sigmas, sigmas, own), part, own))
     if not terms:
         return None
@@ -157,74 +150,6 @@ def bottleneck_delta(
         return total
 
     return delta
-
-
-def prediction_change(direction: HDirection, strength: float, window: EditWindow) -> PredictionChange | None:
-    """Return the change that a direction's readouts make to the predicted picture, strength * w R.
-
-    Each readout changes its own fraction of the step in which its start lies (EditWindow.edited_fraction).
-
-    Args:
-        direction: A direction, a readout, or a sum of them.
-        strength: What the change is multiplied by.
-        window: Where the sampler edits.
-
-    Returns:
-        (h, sigma, sigma_next, size) -> change of D, [B, C, *size] in model space and float32, before guidance; None
-        when there is nothing to add. It raises EditError for a bottleneck of another width.
-    """
-    terms: list[tuple[float, Readout, EditWindow]] = []
-    for weight, part in direction.parts:
-        if isinstance(part, Readout) and strength * weight != 0:
-            terms.append((strength * weight, part, _window_of(part, window)))
-    if not terms:
-        return None
-
-    def change(h: Tensor, sigma: Tensor, sigma_next: Tensor, size: tuple[int, int]) -> Tensor:
-        total = torch.zeros(1, device=h.device)
-        for scale, part, own in terms:
-            factor = scale * own.edited_fraction(sigma, sigma_next)
-            if factor:
-                total = total + factor * part.read(h, sigma.clamp(max=own.edit_from), size)
-        return total
-
-    return change
-
-
-def range_of(direction: HDirection) -> PictureRange | None:
-    """Return the range that the readouts of a direction keep to together; None where one of them has none."""
-    ranges = [part.picture_range for _, part in direction.parts if isinstance(part, Readout)]
-    known = [one for one in ranges if one is not None]
-    return PictureRange.of_all(known) if known and len(known) == len(ranges) else None
-
-
-def fitting_change(change: Tensor, denoised: Tensor, picture_range: PictureRange | None = None) -> Tensor:
-    """Check that a change of the prediction fits the prediction, and keep the edited prediction in a range.
-
-    Args:
-        change: What a PredictionChange returns, times guidance.
-        denoised: The prediction, [B, C, H, W].
-        picture_range: The range; None limits nothing.
-
-    Returns:
-        As much of the change as stays in the range, like it.
-
-    Raises:
-        EditError: It is for latents of other channels.
-    """
-    if change.ndim == denoised.ndim and change.shape[1] != denoised.shape[1]:
-        raise EditError(
-            f"The readout changes latents of {change.shape[1]} channels but this model's have {denoised.shape[1]}; "
-            "use the model family it was learned on."
-        )
-    if picture_range is None or change.ndim != denoised.ndim:
-        return change
-    return picture_range.keep_within(change, denoised)
-
-
-def _window_of(part: HDirection, window: EditWindow) -> EditWindow:
-    """Return the window of one part, which ends where the part was learned to begin."""
-    return replace(window, edit_from=min(window.edit_from, part.start))
 
 
 def _step_ratio(learned: Tensor, sigmas: Tensor, window: EditWindow) -> float:

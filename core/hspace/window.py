@@ -6,7 +6,8 @@ end ``edit_from`` and the part of a step in ``edited_fraction`` are ours, not th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor
 
@@ -27,6 +28,10 @@ class EditWindow:
     edit_until: float = 0.0
     boost_from: float = 0.0
     edit_from: float = float("inf")
+
+    def beginning_at(self, start: float) -> Self:
+        """Return the same window for a direction that was learned from a sigma on."""
+        return replace(self, edit_from=min(self.edit_from, start))
 
     def edits(self, sigma: Tensor | float) -> bool:
         """Return whether a step that starts at this sigma is edited as a whole: edit_until < sigma <= edit_from."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from singular_edit.core import EditError, combine_directions, load_hdirection, sample_asyrp, sample_euler
 from singular_edit.core.hspace.picture_range import PictureRange
 from singular_edit.core.hspace.readout import Readout
-from singular_edit.core.hspace.strength import bind_edit, range_of
+from singular_edit.core.hspace.readout_change import ReadoutChange
+from singular_edit.core.hspace.strength import bind_edit
 from singular_edit.core.hspace.window import EditWindow
 from singular_edit.core.samplers import euler_fraction
 
@@ -22,6 +23,10 @@ def brighter(size: float, reach: PictureRange | None = REACH) -> Readout:
     readout = Readout.fresh(4, 4, 4, 1.0, SIGMAS[:-1], generator=torch.Generator().manual_seed(0), info={})
     readout.tensors["out.bias"][:] = size
     return readout if reach is None else readout.with_range(reach)
+
+
+def range_of(direction) -> PictureRange | None:
+    return ReadoutChange.of(direction, 1.0, EditWindow()).picture_range
 
 
 def edited(readout: Readout, strength: float, callback=None) -> torch.Tensor:

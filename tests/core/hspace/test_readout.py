@@ -25,7 +25,8 @@ from singular_edit.core.denoiser import read_bottleneck
 from singular_edit.core.hspace.calibration import READOUT_UNIT
 from singular_edit.core.hspace.direction import DeltaDirection, TableDirection
 from singular_edit.core.hspace.readout import Readout
-from singular_edit.core.hspace.strength import READOUT_REMOVAL_SCALE, BoundEdit, bind_edit, prediction_change
+from singular_edit.core.hspace.readout_change import ReadoutChange
+from singular_edit.core.hspace.strength import READOUT_REMOVAL_SCALE, BoundEdit, bind_edit
 from singular_edit.core.samplers import Run
 from torch.nn import functional as F
 
@@ -71,16 +72,18 @@ def test_a_readout_predicts_the_change_on_noises_it_has_not_seen(learned):
     assert relative(readout.change(h, sigma, (8, 8)), change) < 0.5
 
 
-def exact_change(h, sigma, sigma_next, size):
+class ExactChange:
     """What Bright(SHIFT) adds to D, in place of what a readout has learned of it."""
-    return SHIFT * F.interpolate(h.tanh(), size=size)
+
+    def added_to(self, denoised, h, sigma, sigma_next, guidance):
+        return guidance * SHIFT * F.interpolate(h.tanh(), size=denoised.shape[-2:])
 
 
 def test_strength_one_is_the_stock_step_under_the_target_prompt(learned):
     """One step inside the window, with the exact change: the step's fraction of it makes it the target's own step."""
     source, target = learned[:2]
     x = noise(4)
-    edit = BoundEdit(change=exact_change)
+    edit = BoundEdit(change=ExactChange())
     got = sample_asyrp(source, x, SIGMAS[:2], edit)
     assert torch.allclose(got, euler_step(x, target(x, SIGMAS[0]), *SIGMAS[:2]), atol=1e-4)
     guided = Bright()
@@ -159,7 +162,7 @@ def test_the_edit_reaches_the_targets_picture_at_any_number_of_steps(learned, st
     progress = float((moved(edit) * way).sum() / way.square().sum())
     assert 0.65 < progress < 1.0
     removed = moved(bind_edit(readout, -1.0, sigmas, window))
-    halved = moved(BoundEdit(change=prediction_change(readout, -READOUT_REMOVAL_SCALE, window)))
+    halved = moved(BoundEdit(change=ReadoutChange.of(readout, -READOUT_REMOVAL_SCALE, window)))
     assert torch.equal(removed, halved)
     assert float((removed * way).sum()) < -0.1 * float(way.square().sum())
 

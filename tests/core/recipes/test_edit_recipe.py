@@ -41,7 +41,7 @@ def bound(*weighted):
 
 
 def change(edit_of_h):
-    return edit_of_h.change(H, SIGMAS[2], SIGMAS[3], (16, 16))
+    return edit_of_h.change.read(H, SIGMAS[2], SIGMAS[3], (16, 16))
 
 
 @pytest.mark.parametrize("strengths", [(1.2, 0.5), (1.2, -0.8), (-1.0, -2.0)])
