@@ -6,6 +6,7 @@ from helpers.families import FAMILIES, conditioning, latent, tiny
 from helpers.tensors import psnr, relative
 from singular_edit.core import EditError, load_hdirection
 from singular_edit.demo.attributes import readout_path
+from singular_edit.demo.faces import ATTRIBUTES
 
 STEPS = 10
 
@@ -181,6 +182,21 @@ def test_latent_pair_follows_the_trace(graph, faces, sigmas):
     assert relative(source["samples"], state) < 1e-5
     assert relative(target["samples"], state) > 1e-2
     assert relative(graph.pair(**inputs)[0]["samples"], state) > 1e-4
+
+
+def test_an_attribute_learned_from_pictures_of_ones_own_comes_in_others(graph, demo, sigmas):
+    """Eight pictures make a mean, and two more, which it was not learned from, come to wear glasses."""
+    latent = graph.faces(range(21, 31), glasses="off")
+    _, noise, _, matched, trace = graph.trace(latent, sigmas=sigmas, cfg=1.5)
+    inputs = dict(noise=noise, latent_image=latent, sigmas=matched, at_step=6, first_parting=2, last_parting=4, cfg=1.5)
+    codes, targets, rest, *_ = graph.pair(**inputs, trace=trace)
+    source, target = ({"samples": code["samples"][:8]} for code in (codes, targets))
+    learned = graph.run("SVDAttributeLearn", source=source, target=target, name="glasses")[0]
+    code = graph.run("LatentSVDEdit", latent=codes, attribute=learned)[0]
+    edited = graph.sample(code, traced_sampler(graph, trace), sigmas=rest, cfg=1.5)
+    for latents, wears in ((latent["samples"], False), (edited, True)):
+        pictures = demo.decode(graph.model.model.process_latent_in(latents[8:]))
+        assert ((demo.logits(pictures)[:, ATTRIBUTES.index("glasses")] > 0) == wears).all()
 
 
 def test_a_pair_at_another_target_cfg_differs_by_its_prompts_alone(graph, faces, sigmas):
