@@ -188,7 +188,7 @@ def test_an_attribute_learned_from_pictures_of_ones_own_comes_in_others(graph, d
     """Eight pictures make a mean, and two more, which it was not learned from, come to wear glasses."""
     latent = graph.faces(range(21, 31), glasses="off")
     _, noise, _, matched, trace = graph.trace(latent, sigmas=sigmas, cfg=1.5)
-    inputs = dict(noise=noise, latent_image=latent, sigmas=matched, at_step=6, first_parting=2, last_parting=4, cfg=1.5)
+    inputs = dict(noise=noise, latent_image=latent, sigmas=matched, at_step=6, first_parting=2, last_parting=2, cfg=1.5)
     codes, targets, rest, *_ = graph.pair(**inputs, trace=trace)
     source, target = ({"samples": code["samples"][:8]} for code in (codes, targets))
     learned = graph.run("SVDAttributeLearn", source=source, target=target, name="glasses")[0]
