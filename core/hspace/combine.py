@@ -33,8 +33,7 @@ class SumDirection(HDirection):
     """Several directions and readouts, ``members``, with ``weights`` [P]; a negative weight takes away.
 
     Each member keeps its kind, its sigmas and its start. strength.bottleneck_delta gives the dh of a sum, and
-    ReadoutChange what its readouts change. A file of a sum holds all of its members whole, so that it
-    needs no other file.
+    ReadoutChange what its readouts add. A file of a sum holds all of its members whole, so that it needs no other file.
 
     Attributes:
         members: What is summed; none of them is a sum itself.
