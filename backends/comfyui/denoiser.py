@@ -6,7 +6,8 @@ the one a stock sampler would ask for. This module may be imported only where Co
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -140,13 +141,23 @@ class ComfyDenoiser:
     def _predict(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
         """Predict x0 with these model_options."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        guider = self.model.inner_model
-        if self.prompt is not None:
-            guider.prompt = self.prompt
-        if self.cfg is not None:
-            guider.set_cfg(self.cfg)
         sigmas = sigma * x.new_ones([x.shape[0]])
-        return self.model(x, sigmas, **{**self.extra_args, "model_options": model_options})
+        with self._choices():
+            return self.model(x, sigmas, **{**self.extra_args, "model_options": model_options})
+
+    @contextmanager
+    def _choices(self) -> Iterator[None]:
+        """Let the guider take this denoiser's prompt and guidance, and leave it as it was: others share the session."""
+        guider = self.model.inner_model
+        chosen = {name: value for name, value in (("prompt", self.prompt), ("cfg", self.cfg)) if value is not None}
+        before = {name: getattr(guider, name) for name in chosen}
+        for name, value in chosen.items():
+            setattr(guider, name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(guider, name, value)
 
     def _predict_edited(self, x: Tensor, sigma: Tensor, patch: HPatch, model_options: dict[str, Any]) -> Tensor:
         """Predict x0 with model_options that hold the patch, and check that it was reached."""

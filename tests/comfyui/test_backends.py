@@ -83,6 +83,31 @@ def test_predictions_agree(graph, demo, cfg, sigma):
         assert relative(edited, plain) > 1e-3  # the edit acts
 
 
+def test_denoisers_of_one_session_each_keep_their_prompt_and_guidance(graph, demo):
+    """One that asks at the session's own guidance does so after another one asked without guidance."""
+    from singular_edit.backends.comfyui.denoiser import ComfyDenoiser
+    from singular_edit.backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
+
+    x, sigma = 2.0 * noise(SHAPE, 0), torch.tensor(2.0)
+
+    def algorithm(model, extra_args, _, sigmas):
+        guided = ComfyDenoiser(model, extra_args, prompt=POSITIVE)
+        unguided = ComfyDenoiser(model, extra_args, prompt=TARGET, cfg=1.0)
+        chosen_by_guider = ComfyDenoiser(model, extra_args)
+        return [denoise(x, sigma) for denoise in (unguided, guided, unguided, chosen_by_guider)] + [guided.guidance]
+
+    prompts = Prompts(graph.source, graph.negative, 3.0, graph.target)
+    with torch.inference_mode():
+        *found, guidance = run_in_session(
+            graph.model, prompts, torch.zeros_like(x), torch.tensor([2.0, 0.0]), algorithm
+        )
+        source, target = demo.denoiser("a face", cfg=3.0), demo.denoiser("a face with glasses", cfg=1.0)
+        wanted = [denoise(x, sigma) for denoise in (target, source, target, source)]
+    assert guidance == 3.0
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert relative(ours, theirs) < 1e-4
+
+
 def test_a_25_step_sample_agrees(sides):
     graph, demo, shape = sides.graph, sides.demo, sides.shape
     start = noise(shape, 1)
