@@ -5,7 +5,7 @@
 Every edit starts from the picture's trace. Printed are success / others / PSNR in dB for each way of editing, number of
 steps and guidance, as docs/results.md defines them. What is learned is learned by the shipped settings and kept in
 ``--learned``, so that the next run finds it there; readouts of the embedded U-Net are those that ship. Directions that
-move h are measured where ``--ways`` names them, because they take long to learn.
+move h, which take long to learn, and means of pictures in place of noise are measured where ``--ways`` names them.
 
 ``--first`` is the seed of the first picture: what is reported is of 50000 and up, defaults are chosen on 60000 and up.
 The recorded output is in benchmarks/results/carry_over.txt.
@@ -23,9 +23,9 @@ from singular_edit.core.latent_svd.pair_notes import notes
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import READOUT
 from singular_edit.demo.architectures import UNET
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.evaluated import open_model
-from singular_edit.demo.evaluation.learned_files import LearnedFiles
+from singular_edit.demo.evaluation.learned_files import LEARNED_FROM, LearnedFiles
 from singular_edit.demo.evaluation.score import HEADER, Score, score
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
 from torch import Tensor
@@ -35,8 +35,10 @@ PICTURES_AT_ONCE = 40  # a batch of a session
 DIRECTION = "direction that moves h"
 OWN_PAIR = "Latent SVD, own pair"
 MEAN_PAIR = f"Latent SVD, mean of {defaults.PAIRS} pairs"
+MEAN_OF_PICTURES = f"Latent SVD, mean of {len(LEARNED_FROM)} pictures"
 ONE_PAIR = "Latent SVD, one foreign pair"
-WAYS = ("unedited", "prompt swap from T", "prompt swap later", READOUT, OWN_PAIR, MEAN_PAIR, ONE_PAIR, DIRECTION)
+SHIPPED = ("unedited", "prompt swap from T", "prompt swap later", READOUT, OWN_PAIR, MEAN_PAIR, ONE_PAIR)
+WAYS = (*SHIPPED, MEAN_OF_PICTURES, DIRECTION)
 
 Edit = Callable[[Session], Tensor]
 
@@ -47,8 +49,8 @@ def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> Edit:
         direction = learned.readout(name) if way == READOUT else learned.directions(name)[0]
         settings = replace(edits.there(direction), edit_percent=end)
         return lambda s: edits.asyrp(s, direction, settings)
-    if way == MEAN_PAIR:
-        mean = learned.svd(name)
+    if way in (MEAN_PAIR, MEAN_OF_PICTURES):
+        mean = learned.svd(name) if way == MEAN_PAIR else learned.svd_of_pictures(name)
         print(f"{name}: {'; '.join(notes(mean.info))}", flush=True)
         return lambda s: edits.svd_apply(s, mean)
     if way == ONE_PAIR:
@@ -58,7 +60,7 @@ def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> Edit:
         "unedited": edits.unedited,
         "prompt swap from T": edits.prompt_swap,
         "prompt swap later": lambda s: edits.prompt_swap(
-            s, edits.schedule(s.model, s.steps).step_at(defaults.SWAP_PERCENT)
+            s, learning.schedule(s.model, s.steps).step_at(defaults.SWAP_PERCENT)
         ),
         OWN_PAIR: edits.svd_own_pair,
     }[way]
@@ -87,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=UNET.name, help="an embedded model, or a folder as evaluate takes it")
     parser.add_argument("--attributes", nargs="+", help="all, if left out")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[way for way in WAYS if way != DIRECTION])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=SHIPPED)
     parser.add_argument("--steps", type=int, nargs="+", default=[defaults.STEPS])
     parser.add_argument("--guidance", type=float, nargs="+", default=[defaults.EDIT_GUIDANCE])
     parser.add_argument("--count", type=int, default=48, help="pictures an attribute")

@@ -25,7 +25,7 @@ from singular_edit.core.hspace.strength import BoundEdit, bottleneck_edit
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.demo import loader
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import learning
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
 from torch import Tensor
@@ -59,7 +59,7 @@ def run_schedule(args: argparse.Namespace) -> None:
     """Print how near predictions and states come to the picture along the schedule."""
     model = loader.load(name=args.model)
     x0 = model.encode(model.render(model.sample(range(HELD_OUT, HELD_OUT + args.count))))
-    schedule = edits.schedule(model)
+    schedule = learning.schedule(model)
     denoise = model.denoiser(model.source, cfg=defaults.EDIT_GUIDANCE)
     states, predictions = record_rebuild(denoise, x0, schedule.sigmas)
 

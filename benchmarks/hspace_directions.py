@@ -17,7 +17,7 @@ from singular_edit.core.layers import AUTO
 from singular_edit.core.recipes.settings import LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import ARCHITECTURES, UNET
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import learning
 from singular_edit.demo.evaluation.learned_files import LearnedFiles, kept
 
 SHIPPED = LearnSettings.for_method("combined")
@@ -37,8 +37,8 @@ def moving_h(model: loader.DemoModel, attribute: str, args: argparse.Namespace) 
         settings = replace(
             settings, samples=args.samples, training=training, start_percent=args.start, layer=args.layer
         )
-        recorded = edits.trajectories(model, attribute, settings, args.seed)
-        return edits.h_direction(model, attribute, recorded, settings, seed=args.seed)
+        recorded = learning.trajectories(model, attribute, settings, args.seed)
+        return learning.h_direction(model, attribute, recorded, settings, seed=args.seed)
 
     return kept(LearnedFiles(model, args.directions).path(attribute, "h"), load_hdirection, learn)
 

@@ -19,7 +19,7 @@ from singular_edit.core.latent_svd.transfer_gain import FOREIGN_GAIN
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import PairSettings
 from singular_edit.core.saliency import saliency_weight
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import learning
 from singular_edit.demo.evaluation.learned_files import SINGLE_PAIRS
 from singular_edit.demo.evaluation.score import HEADER, psnr, score
 from singular_edit.demo.evaluation.session import Session
@@ -50,7 +50,7 @@ def run(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
     for name in args.attributes:
         s = Session(model, drawn, name)
         x = s.source_code(defaults.T_X_STEP)
-        sources, targets = edits.accepted_pairs(model, name, SINGLE_PAIR_SEED, PairSettings(count=SINGLE_PAIRS))
+        sources, targets = learning.accepted_pairs(model, name, SINGLE_PAIR_SEED, PairSettings(count=SINGLE_PAIRS))
         attributes = [learn_attribute(a[None], b[None]) for a, b in zip(sources, targets, strict=True)]
         owner = torch.cat([torch.full((len(part),), i) for i, part in enumerate(x.tensor_split(SINGLE_PAIRS))])
         change = torch.cat([compose(attribute.edit)[None] for attribute in attributes])[owner].to(x)

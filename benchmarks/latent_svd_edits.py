@@ -19,7 +19,7 @@ from singular_edit.core.latent_svd.svd import ChannelSVD, channel_norm, compose,
 from singular_edit.core.latent_svd.transfer_gain import transfer_gain
 from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import PairSettings
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.learned_files import SINGLE_PAIRS
 from singular_edit.demo.evaluation.score import HEADER, Score, score
 from singular_edit.demo.evaluation.session import Session
@@ -113,8 +113,8 @@ def run_edits(model: DemoModel, drawn: Faces, args: argparse.Namespace) -> None:
     curves = {}
     for name in args.attributes:
         s = Session(model, drawn, name)
-        many = edits.svd_attribute(model, name, PAIR_SEED)
-        singles = edits.single_pairs(model, name, SINGLE_PAIRS, SINGLE_PAIR_SEED)
+        many = learning.svd_attribute(model, name, PAIR_SEED)
+        singles = learning.single_pairs(model, name, SINGLE_PAIRS, SINGLE_PAIR_SEED)
         print_edits(s, many, singles)
         curves[name] = print_curves(Session(model, drawn[:CURVE_FACES], name), many, singles)
     plot_curves(curves, args.output / "latent_svd_curves.png")
@@ -205,7 +205,7 @@ def foreign_pairs(s: Session, pair: PairSettings, seed: int) -> tuple[Tensor, Te
     """Return codes of foreign pairs, sampled once a session: [pair.count, *latent_shape] each."""
     key = ("foreign pairs", pair, seed)
     if key not in s.cache:
-        s.cache[key] = edits.accepted_pairs(s.model, s.attribute, seed, pair)
+        s.cache[key] = learning.accepted_pairs(s.model, s.attribute, seed, pair)
     return s.cache[key]
 
 

@@ -21,7 +21,7 @@ from singular_edit.core.latent_svd.subspaces import (
 from singular_edit.core.latent_svd.svd import BANDS, band_range
 from singular_edit.core.recipes import defaults
 from singular_edit.core.samplers import sample_euler
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import learning
 from singular_edit.demo.evaluation.score import psnr
 from singular_edit.demo.evaluation.session import Session, starting_noise
 from singular_edit.demo.faces import ATTRIBUTES, Faces
@@ -180,7 +180,7 @@ def profiles(model: DemoModel, name: str, count: int) -> Tensor:
         Shares of the change along each atom, [S, 16].
     """
     sigmas = model.sigmas(defaults.STEPS)
-    source, target, _ = edits.prompts(model, name, defaults.LEARN_GUIDANCE)
+    source, target, _ = learning.prompts(model, name, defaults.LEARN_GUIDANCE)
     x = z = starting_noise(model, count, PROFILE_SEED, sigmas)
     found = []
     for step in range(defaults.STEPS):

@@ -22,7 +22,7 @@ from singular_edit.core.recipes.defaults import THERE
 from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
 from singular_edit.demo import faces, loader
 from singular_edit.demo.architectures import TRANSFORMER
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import Session
 
@@ -46,13 +46,13 @@ def learned(
         What was learned.
     """
     if settings.method == READOUT:
-        return edits.learned_readout(model, name, settings)
+        return learning.learned_readout(model, name, settings)
     if name not in recordings or settings.method == "difference":
-        recordings[name] = edits.trajectories(model, name, settings)
+        recordings[name] = learning.trajectories(model, name, settings)
     recorded = recordings[name]
     run = Run(settings.training.batch, model.device)
     denoise = model.denoiser(model.source, cfg=settings.cfg, layer=settings.layer)
-    return hspace.learn_from_trajectories(denoise, recorded, edits.schedule(model), settings, run=run)
+    return hspace.learn_from_trajectories(denoise, recorded, learning.schedule(model), settings, run=run)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from singular_edit.core.recipes.hspace import learn_from_prompts
 from singular_edit.core.recipes.learning_cost import LearningCost, learning_cost, plan_learning
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.demo import faces, loader
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import learning
 from singular_edit.demo.networks import alphas_cumprod
 from torch import Tensor
 from torch.nn import functional as F
@@ -124,8 +124,8 @@ def learn_embedded(name: str) -> Measured:
     model.unet.forward = forward
     before = peak_bytes()
     began = time.perf_counter()
-    plan = edits.learning_plan(model, "glasses", LearnSettings.for_method(READOUT))
-    learned = edits.learned_readout(model, "glasses", plan.settings)
+    plan = learning.learning_plan(model, "glasses", LearnSettings.for_method(READOUT))
+    learned = learning.learned_readout(model, "glasses", plan.settings)
     seconds = time.perf_counter() - began
     return Measured(plan.cost, counted[0], peak_bytes() - before, seconds, len(learned.losses))
 

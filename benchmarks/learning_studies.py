@@ -21,7 +21,7 @@ from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import READOUT, LearnSettings
 from singular_edit.core.recipes.start import start_shares
 from singular_edit.demo import faces, loader
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.evaluated import open_model
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import Session, starting_noise
@@ -43,9 +43,9 @@ def run_quality(args: argparse.Namespace) -> None:
         print(f"{name:<34s}" + HEADER[34:] + f"{'steps':>7s}{'seconds':>9s}")
         for samples in args.samples:
             settings = replace(LearnSettings.for_method(READOUT), samples=samples)
-            evaluations = edits.learning_plan(model, name, settings).cost.evaluations
+            evaluations = learning.learning_plan(model, name, settings).cost.evaluations
             began = time.perf_counter()
-            learned = edits.learned_readout(model, name, settings)
+            learned = learning.learned_readout(model, name, settings)
             seconds = time.perf_counter() - began
             scored = score(s, edits.asyrp(s, learned.direction))
             label = f"{samples} noises, {evaluations:,} evaluations"
@@ -62,7 +62,7 @@ def run_unit(args: argparse.Namespace) -> None:
     for name in args.attributes:
         s = Session(model, model.sample(range(args.first_seed, args.first_seed + args.count)), name, traced=True)
         print(f"{name:<34s}" + HEADER[34:])
-        shipped = edits.readout(model, name)
+        shipped = learning.readout(model, name)
         assert isinstance(shipped, Readout)
         for label, readout in (("", shipped), (", nothing lifted", shipped.with_peak(None))):
             for times in args.times:
@@ -80,7 +80,7 @@ def run_batches(args: argparse.Namespace) -> None:
         for batch in args.batches:
             settings = LearnSettings.for_method(READOUT)
             settings = replace(settings, training=replace(settings.training, batch=batch))
-            learned = edits.learned_readout(model, name, settings)
+            learned = learning.learned_readout(model, name, settings)
             scored = score(s, edits.asyrp(s, learned.direction))
             row = scored.row(f"{batch} states a training step")
             print(row + f"{learned.scale:7.2f}{len(learned.losses):7d}", flush=True)
@@ -89,29 +89,29 @@ def run_batches(args: argparse.Namespace) -> None:
 def run_start(args: argparse.Namespace) -> None:
     """Print what share of its change the target prompt makes from each start, and the quality of edits from there."""
     model = loader.load()
-    schedule = edits.schedule(model)
+    schedule = learning.schedule(model)
     print(
         f"{args.count} faces from seed {args.first_seed}; share: of the target prompt's change, {START_NOISES} noises"
     )
     for name in args.attributes:
         s = Session(model, faces.sample(range(args.first_seed, args.first_seed + args.count)), name, traced=True)
-        both = edits.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
+        both = learning.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
         noise = starting_noise(model, START_NOISES, args.noise_seed, schedule.sigmas)
         print(f"{name:<34s}" + HEADER[34:])
         for start in start_shares(both, noise, schedule):
             settings = replace(LearnSettings.for_method(READOUT), start_percent=start.percent)
-            edited = edits.asyrp(s, edits.readout(model, name, settings))
+            edited = edits.asyrp(s, learning.readout(model, name, settings))
             print(score(s, edited).row(f"start {start.percent:g}, share {start.share:.2f}"), flush=True)
 
 
 def run_start_noises(args: argparse.Namespace) -> None:
     """Print how far apart the shares from the latest start are that different noises give."""
     model = open_model(args.model)
-    schedule = edits.schedule(model)
+    schedule = learning.schedule(model)
     run = Run(args.groups[0], model.device)
     print(f"share from {LATEST_START:g} on, {args.count} noises: mean; lowest to highest of groups")
     for name in args.attributes:
-        both = edits.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
+        both = learning.prompts(model, name, LearnSettings.for_method(READOUT).cfg)
         noise = starting_noise(model, args.count, args.noise_seed, schedule.sigmas)
         few = noise.split(args.groups[0])
         shares = torch.tensor([start_shares(both, part, schedule, run=run)[-1].share for part in few])
@@ -125,8 +125,8 @@ def run_start_noises(args: argparse.Namespace) -> None:
 def record(model: loader.DemoModel, name: str, count: int, seed: int = 0) -> PredictionChanges:
     """Record what an attribute's readout is learned from."""
     settings = LearnSettings.for_method(READOUT)
-    schedule = edits.schedule(model)
-    prompts = edits.prompts(model, name, settings.cfg)
+    schedule = learning.schedule(model)
+    prompts = learning.prompts(model, name, settings.cfg)
     return record_prediction_changes(
         prompts.source,
         prompts.target,
@@ -135,7 +135,7 @@ def record(model: loader.DemoModel, name: str, count: int, seed: int = 0) -> Pre
         branch_sigma=schedule.sigma_at(LATEST_START),
         end_sigma=schedule.sigma_at(settings.end_percent),
         seed=seed,
-        run=Run(edits.BATCH, model.device),
+        run=Run(learning.BATCH, model.device),
     )
 
 
@@ -214,7 +214,7 @@ def run_states(args: argparse.Namespace) -> None:
     print("error on noises not learned from, relative to reading nothing (noises); by recorded states of a noise")
     shipped = prediction_changes.STATES
     for name in args.attributes:
-        prediction_changes.STATES = edits.schedule(model).sigmas.numel()  # every step of the unseen ones
+        prediction_changes.STATES = learning.schedule(model).sigmas.numel()  # every step of the unseen ones
         unseen = record(model, name, args.count, TEST_SEED)
         for states in args.states:
             prediction_changes.STATES = states
@@ -232,7 +232,7 @@ def noises_for(model: loader.DemoModel, name: str, evaluations: int) -> int:
 
     def taken(samples: int) -> int:
         settings = replace(LearnSettings.for_method(READOUT), samples=samples, calibration_noises=0)
-        return edits.learning_plan(model, name, settings).cost.evaluations
+        return learning.learning_plan(model, name, settings).cost.evaluations
 
     return max(samples for samples in range(8, 1024, 8) if taken(samples) <= evaluations)
 
@@ -241,18 +241,18 @@ def run_calibration(args: argparse.Namespace) -> None:
     """Print the progress of one readout by noises and steps that it is measured on."""
     model = loader.load()
     settings = LearnSettings.for_method(READOUT)
-    schedule = edits.schedule(model)
+    schedule = learning.schedule(model)
     branch_sigma = schedule.sigma_at(LATEST_START)
     end_sigma = schedule.sigma_at(settings.end_percent)
     noise = starting_noise(model, args.count, 0, schedule.sigmas)
     few = measured_sigmas(schedule.sigmas, *learned_steps(schedule.sigmas, branch_sigma, end_sigma))
     print("progress at scale 1; all noises, and groups of 16 and of 8 of them; evaluations of one round on 16 noises")
     for name in args.attributes:
-        source, target, _ = edits.prompts(model, name, settings.cfg)
+        source, target, _ = learning.prompts(model, name, settings.cfg)
         readout, _ = learn_readout(record(model, name, 96), settings.training)
         window = EditWindow(end_sigma, edit_from=readout.start)
         for label, sigmas in (("all steps", schedule.sigmas), ("few steps", few)):
-            run = Run(edits.BATCH, model.device)
+            run = Run(learning.BATCH, model.device)
             ends = sample_endpoints(source, target, noise, sigmas, branch_sigma=branch_sigma, run=run)
             way = (ends.target - ends.source).flatten(1)
             moved = edited_pictures(source, readout, 1.0, ends, window=window, run=run) - ends.source

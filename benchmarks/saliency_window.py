@@ -16,7 +16,7 @@ from singular_edit.core import saliency
 from singular_edit.core.recipes import defaults
 from singular_edit.demo import faces
 from singular_edit.demo.architectures import TRANSFORMER
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.evaluated import open_model
 from singular_edit.demo.evaluation.score import HEADER, score
 from singular_edit.demo.evaluation.session import Session
@@ -44,7 +44,7 @@ def main() -> None:
             side = saliency.window_side(*model.latent_shape[-2:])
             s = Session(model, drawn, name, cfg=args.guidance, traced=True)
             ways = {
-                "readout": edits.asyrp(s, edits.readout(model, name)),
+                "readout": edits.asyrp(s, learning.readout(model, name)),
                 "own pair": edits.svd_own_pair(s),
             }
             for way, edited in ways.items():

@@ -20,7 +20,7 @@ from ..core.recipes.learning_cost import LearningCost
 from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
 from ..core.samplers import Run
 from .attributes import readout_path, svd_path
-from .evaluation import edits
+from .evaluation import edits, learning
 from .evaluation.contact_sheet import SheetRows, contact_sheet
 from .evaluation.score import HEADER, round_trip, score
 from .evaluation.session import Session
@@ -104,20 +104,20 @@ def _readout_settings(effort: Effort) -> LearnSettings:
 
 
 def _readout_cost(model: DemoModel, settings: LearnSettings) -> LearningCost:
-    return edits.learning_plan(model, LIVE, settings).cost
+    return learning.learning_plan(model, LIVE, settings).cost
 
 
 def _learn(model: DemoModel, effort: Effort, settings: LearnSettings, bar: tqdm) -> tuple[SVDAttribute, HDirection]:
     """Learn the live attribute by both methods."""
     bar.set_description(f"learn {LIVE}: Latent SVD")
     pair = PairSettings(branch_steps=effort.branch_steps, count=effort.pairs)
-    attribute = edits.svd_attribute(model, LIVE, seed=0, pair=pair, batch=PAIR_BATCH)
+    attribute = learning.svd_attribute(model, LIVE, seed=0, pair=pair, batch=PAIR_BATCH)
     bar.update(effort.pairs)
     bar.set_description(f"learn {LIVE}: readout")
     cost = _readout_cost(model, settings)
     tqdm.write(f"{LIVE}: {cost.text()}")
     expected = bar.n + cost.ticks
-    readout = edits.readout(model, LIVE, settings, run=Run(edits.BATCH, model.device, bar.update))
+    readout = learning.readout(model, LIVE, settings, run=Run(learning.BATCH, model.device, bar.update))
     bar.update(expected - bar.n)  # training and measuring may end before what was counted
     return attribute, readout
 

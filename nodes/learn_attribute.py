@@ -18,8 +18,8 @@ from ..backends.comfyui.family import (
     pixels_per_latent,
     require_picture_model,
 )
-from ..backends.comfyui.fingerprint import fingerprint, model_fingerprint
-from ..backends.comfyui.latents import latent_picture
+from ..backends.comfyui.fingerprint import every_number, fingerprint, model_fingerprint
+from ..backends.comfyui.latents import latent_of, latent_picture
 from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
 from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
@@ -27,7 +27,15 @@ from ..backends.previews import preview_of, preview_text
 from ..backends.sheets import side_by_side
 from ..core.errors import EditError, plain_text
 from ..core.layers import AUTO
-from ..core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, describe, with_info
+from ..core.recipes.attributes import (
+    SVD_METHOD,
+    Attribute,
+    advice,
+    advised_strength,
+    check_learns_from_pictures,
+    describe,
+    with_info,
+)
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ..core.recipes.learning_cost import learning_batch
 from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
@@ -36,10 +44,10 @@ from .attribute_patch import with_attribute
 from .hspace_report import report_learned
 from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
 from .learned_files import learned_before, save_learned
-from .prepare_picture import SCHEDULER, encoded
+from .prepare_picture import SCHEDULER, encoded, fitted
 
 # Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
-QUESTION_VERSION = 1
+QUESTION_VERSION = 2
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), SVD_METHOD)
 # A preview made of latents is enlarged by this.
 PREVIEW_SCALE = 4
@@ -120,6 +128,16 @@ class LearnAttribute(io.ComfyNode):
                     )
                 ),
                 advanced(layer_input()),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip=(
+                        "For method latent svd: pictures that show what 'without' says, one or a batch, "
+                        "to learn from in place of random ones. "
+                        "For a model that draws worse than they are. Wire vae too."
+                    ),
+                ),
+                io.Vae.Input("vae", optional=True, tooltip="The model's VAE, for image. Not needed without it."),
             ],
             outputs=[
                 attribute_output(),
@@ -147,6 +165,8 @@ class LearnAttribute(io.ComfyNode):
         learn_seed: int,
         method: str,
         layer: str = AUTO,
+        image: Tensor | None = None,
+        vae: Any = None,
         **more: str,
     ) -> io.NodeOutput:
         """Learn the attribute, or find it."""
@@ -158,6 +178,12 @@ class LearnAttribute(io.ComfyNode):
             )
         name = plain_text(name) or plain_text(wanted) or "attribute"
         require_picture_model(model.model)
+        if image is not None:
+            check_learns_from_pictures(method)
+            if vae is None:
+                raise EditError("image is wired but vae is not; wire the model's VAE, or unwire image.")
+            image = fitted(image, model.model, height=height, width=width)
+            height, width = image.shape[1:3]
         if method != SVD_METHOD:
             choose_layer(model.model, layer)
         latent = empty_latent(model, width, height)
@@ -169,16 +195,25 @@ class LearnAttribute(io.ComfyNode):
             list(latent.shape),
             [effort, steps, learn_seed, method],
             *([] if layer == AUTO or method == SVD_METHOD else [layer]),
+            *([] if image is None else [every_number(image), vae.first_stage_model]),
         )
         found = learned_before(question, name)
         if found is not None:
             attribute, file = found
             texts = f"Learned before, and loaded from {file}.", describe(attribute)
             return _output(attribute, *texts, preview=preview_of(attribute))
-        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), SCHEDULER, steps)
+        sampling = model.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(sampling, SCHEDULER, steps)
         prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
         if method == SVD_METHOD:
-            attribute, report = _learn_svd(model, prompts, latent, sigmas, EFFORTS[effort], name, learn_seed)
+            pairs = PairSettings.for_schedule(Schedule(sigmas, sampling.percent_to_sigma), EFFORTS[effort])
+            pictures = None
+            if image is not None:
+                pictures = latent_of({"samples": vae.encode(image[: pairs.drawn])}, "image", model)
+            attribute = learn_svd_in_session(
+                model, prompts, latent, sigmas, pairs, name=name, seed=learn_seed, pictures=pictures
+            )
+            report = attribute.report()
         else:
             settings = LearnSettings.for_method(method)
             training = replace(settings.training, seed=learn_seed)
@@ -193,16 +228,6 @@ class LearnAttribute(io.ComfyNode):
             attribute = with_info(attribute, {"preview": preview_text(preview)})
         file = save_learned(attribute, question)
         return _output(attribute, report, f"Saved as {file}.", preview=preview)
-
-
-def _learn_svd(
-    model: Any, prompts: Prompts, latent: Tensor, sigmas: Tensor, effort: float, name: str, seed: int
-) -> tuple[Attribute, str]:
-    """Learn an SVD attribute, and report how well."""
-    percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
-    pairs = PairSettings.for_schedule(Schedule(sigmas, percent_to_sigma), effort)
-    attribute = learn_svd_in_session(model, prompts, latent, sigmas, pairs, name=name, seed=seed)
-    return attribute, attribute.report()
 
 
 def _side_input(name: str) -> io.Input:

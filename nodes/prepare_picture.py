@@ -189,26 +189,29 @@ def encoded(clip: Any, text: str) -> Any:
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def fitted(image: Tensor, base_model: Any, max_side: int) -> Tensor:
-    """Bring pictures to a size that a model takes, with their aspect kept; a narrow edge may be cut off.
+def fitted(image: Tensor, base_model: Any, max_side: int = 0, *, height: int = 0, width: int = 0) -> Tensor:
+    """Bring pictures to a size that a model takes; what their aspect has too much is cut off.
 
     Args:
-        image: IMAGE [B, height, width, 3 or more].
+        image: IMAGE [B, H, W, 3 or more].
         base_model: ComfyUI's BaseModel.
         max_side: Longest side in pixels; 0 takes as many pixels as the model was made for.
+        height: Pixels; 0 keeps the aspect.
+        width: Pixels, likewise.
 
     Returns:
         IMAGE [B, height', width', 3], each side a multiple of what the network halves evenly.
     """
-    height, width = image.shape[1:3]
+    old_height, old_width = image.shape[1:3]
     side = native_side(base_model)
-    scale = max_side / max(height, width) if max_side else side / math.sqrt(height * width)
-    new_height, new_width = (nearest_side(base_model, scale * length) for length in (height, width))
+    scale = max_side / max(old_height, old_width) if max_side else side / math.sqrt(old_height * old_width)
+    new_height = nearest_side(base_model, height or scale * old_height)
+    new_width = nearest_side(base_model, width or scale * old_width)
     pixels = image[..., :3]
-    if (new_height, new_width) == (height, width):
+    if (new_height, new_width) == (old_height, old_width):
         return pixels
     # Averages over areas give no ripples where a picture is made smaller.
-    method = "area" if scale < 1 else "bicubic"
+    method = "area" if new_height * new_width < old_height * old_width else "bicubic"
     resized = comfy.utils.common_upscale(pixels.movedim(-1, 1), new_width, new_height, method, "center")
     return resized.movedim(1, -1).clamp(0, 1)
 

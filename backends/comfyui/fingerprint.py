@@ -38,6 +38,12 @@ def fingerprint(*values: Any) -> str:
     return digest.hash.hexdigest()
 
 
+def every_number(tensor: Tensor) -> str:
+    """Return a hash of all numbers of a tensor, for pictures that may differ in a few."""
+    plain = tensor.detach().to("cpu", torch.float32).contiguous()
+    return f"{tuple(plain.shape)} {hashlib.sha256(plain.numpy().tobytes()).hexdigest()}"
+
+
 def model_fingerprint(model: Any) -> str:
     """Return a hash of a MODEL's weights, patches, options and hooks.
 

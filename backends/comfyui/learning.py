@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,12 +18,13 @@ from ...core.latent_svd.attribute import SVDAttribute
 from ...core.recipes import latent_svd
 from ...core.recipes.hspace import Learned, learn_from_prompts
 from ...core.recipes.learning_cost import LearningPlan, plan_learning
+from ...core.recipes.picture_codes import picture_codes
 from ...core.recipes.settings import LearnSettings, PairSettings
 from ...core.recipes.svd_pairs import pair_evidence
 from ...core.samplers import Run, Schedule
 from .denoiser import ComfyDenoiser, with_trainable_decoder
 from .family import choose_layer, family_of, pixels_per_latent
-from .latents import ComfySpace
+from .latents import ComfySpace, to_model_space
 from .noise import starting_noise
 from .progress import Progress
 from .session import POSITIVE, TARGET, Prompts, run_in_session
@@ -164,6 +165,7 @@ def learn_svd_in_session(
     *,
     name: str,
     seed: int = 0,
+    pictures: Tensor | None = None,
 ) -> SVDAttribute:
     """Learn an SVD attribute from pairs of codes.
 
@@ -175,6 +177,8 @@ def learn_svd_in_session(
         settings: Where the pairs come from, and how many.
         name: What it is to be called.
         seed: Seed of the noises.
+        pictures: Pictures that show the source prompt, whose codes pairs begin at in place of noise, [N, C, H, W] in
+            LATENT space; None learns from noise.
 
     Returns:
         The attribute, of codes in LATENT space.
@@ -182,21 +186,30 @@ def learn_svd_in_session(
     Raises:
         EditError: A step is not in the schedule.
     """
-    progress = Progress(f"Learning {name}", settings.all_calls(len(sigmas) - 1, len(latent)))
+    several = 0 if pictures is None else len(pictures)
+    progress = Progress(f"Learning {name}", settings.all_calls(len(sigmas) - 1, len(latent), several))
     info = {"name": name, **how_learned(model, latent, sigmas, prompts.cfg)}
 
     def algorithm(wrapped: Any, extra_args: dict[str, Any], x: Tensor, schedule: Tensor) -> SVDAttribute:
         sampling = wrapped.inner_model.inner_model.model_sampling
-        unguided = prompt_denoisers(wrapped, extra_args, cfg=1.0)
+        denoisers, unguided = (prompt_denoisers(wrapped, extra_args, cfg) for cfg in (None, 1.0))
+        run = Run(batch=len(x), device=x.device, on_step=progress.tick)
+        starts: Tensor | Iterable[Tensor]
+        if pictures is None:
+            starts = starting_noise(sampling, x, settings.drawn, schedule[0], seed)
+        else:
+            latents = to_model_space(model, pictures)
+            starts = picture_codes(denoisers.source, latents, schedule, settings.drawn, seed=seed, run=run)
         return latent_svd.learn_from_prompts(
-            prompt_denoisers(wrapped, extra_args),
-            starting_noise(sampling, x, settings.drawn, schedule[0], seed),
+            denoisers,
+            starts,
             schedule,
             settings,
             space=ComfySpace.of(model),
             evidence=pair_evidence(unguided, settings, schedule, x.shape[1:], seed),
+            pictures=several,
             info=info,
-            run=Run(batch=len(x), device=x.device, on_step=progress.tick),
+            run=run,
         )
 
     learned = run_in_session(model, prompts, latent, sigmas, algorithm, seed=seed)

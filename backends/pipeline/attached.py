@@ -109,6 +109,7 @@ class AttachedPipeline(PlainCalls):
         size: Size = None,
         seed: int = 0,
         settings: LearnSettings | PairSettings | None = None,
+        pictures: Pictures | None = None,
     ) -> Attribute:
         """Learn an attribute from two prompts, without any picture.
 
@@ -116,21 +117,24 @@ class AttachedPipeline(PlainCalls):
             source: What pictures show without the attribute: "a face".
             target: The same words with it: "a face with a hat".
             name: What it is called; the target prompt, where it is empty.
-            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout.
+            method: "readout", "svd", "combined", "difference", "global", "vector" or "implicit". None takes readout,
+                and svd for pictures.
             effort: "quick", "good" or "best": how many random pictures it learns from.
             steps: Sampling steps to learn at, 3 or more.
             size: Size of these pictures, as for invert; None takes what the model was made for.
             seed: Another seed learns from other pictures.
             settings: All settings of a method, in place of method and effort.
+            pictures: Pictures that show what source says, as invert takes them, to learn from in place of random ones.
+                Where a model draws worse than they are, they teach more; one is enough, and several carry over better.
 
         Returns:
             The attribute, whose ``save`` writes the file that ComfyUI's nodes read.
 
         Raises:
-            EditError: The prompts are the same, or a setting is not accepted.
+            EditError: The prompts are the same, or a setting or a picture is not accepted.
         """
         model = self._working_model()
-        lesson = Lesson(source, target, method, effort, steps, size, seed, settings)
+        lesson = Lesson(source, target, method, effort, steps, size, seed, settings, pictures)
         name = name or (target if isinstance(target, str) else "attribute")
         with torch.inference_mode(False), self._resting():
             return learn(model, lesson, name)

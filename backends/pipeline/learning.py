@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ...core.denoiser import PromptDenoisers
 from ...core.errors import EditError
@@ -16,16 +17,24 @@ from ...core.latent_svd.pair_notes import comes_seldom, notes
 from ...core.layers import AUTO
 from ...core.recipes import edit as edit_recipe
 from ...core.recipes import hspace, latent_svd
-from ...core.recipes.attributes import SVD_METHOD, Attribute, advice, advised_strength, with_info
+from ...core.recipes.attributes import (
+    SVD_METHOD,
+    Attribute,
+    advice,
+    advised_strength,
+    check_learns_from_pictures,
+    with_info,
+)
 from ...core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ...core.recipes.learning_cost import learning_batch, plan_learning
+from ...core.recipes.picture_codes import picture_codes
 from ...core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
 from ...core.recipes.svd_pairs import pair_evidence
 from ...core.samplers import OnStep, Run, Schedule
 from ..conditioning import Conditioning
 from ..previews import preview_text
 from .model import PipelineModel, Prompt
-from .pictures import Size
+from .pictures import Pictures, Size, pictures_of
 
 # Short names of methods.
 ALIASES = {"svd": SVD_METHOD}
@@ -41,12 +50,13 @@ class Lesson:
     Attributes:
         source: The prompt without the attribute.
         target: The prompt with it.
-        method: One of METHODS; None chooses readout.
+        method: One of METHODS; None chooses readout, and latent svd for pictures.
         effort: One of EFFORTS.
         steps: Sampling steps to learn at.
-        size: Size of the pictures that are drawn while learning.
+        size: Size of the pictures that are drawn while learning, or that those given are brought to.
         seed: Seed of everything that is drawn.
         settings: Settings of the method in full, in place of the shipped ones and effort.
+        pictures: Pictures that show the source prompt, to learn from in place of noise. None learns from noise.
     """
 
     source: Prompt
@@ -57,12 +67,14 @@ class Lesson:
     size: Size = None
     seed: int = 0
     settings: LearnSettings | PairSettings | None = None
+    pictures: Pictures | None = None
 
     def settings_for(self, model: PipelineModel) -> LearnSettings | PairSettings:
         """Return the settings in full.
 
         Raises:
-            EditError: The method or the effort is unknown, the prompts are one, or there are too few steps.
+            EditError: The method or the effort is unknown, the prompts are one, there are too few steps, or the method
+                does not learn from pictures.
         """
         texts = [prompt.split() for prompt in (self.source, self.target) if isinstance(prompt, str)]
         if len(texts) == 2 and texts[0] == texts[1]:
@@ -75,9 +87,13 @@ class Lesson:
         if self.steps < 3:
             raise EditError(f"steps is {self.steps}; 3 or more sampling steps are accepted for learning.")
         if self.settings is not None:
+            if self.pictures is not None and isinstance(self.settings, LearnSettings):
+                check_learns_from_pictures(self.settings.method)
             return self.settings
-        method = self.method or READOUT
+        method = self.method or (READOUT if self.pictures is None else SVD_METHOD)
         method = ALIASES.get(method, method)
+        if self.pictures is not None:
+            check_learns_from_pictures(method)
         if method == SVD_METHOD:
             return PairSettings.for_schedule(model.schedule(self.steps), EFFORTS[self.effort])
         if method not in METHODS:
@@ -107,7 +123,9 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
     prompts = _prompts(model, lesson, cfg, layer)
     schedule = model.schedule(lesson.steps)
     pixels = model.pixels_per_latent
-    height, width = model.sides.of(lesson.size, model.sides.native, model.sides.native)
+    pictures = None if lesson.pictures is None else pictures_of(lesson.pictures, model.sides, lesson.size)
+    native = model.sides.native
+    height, width = model.sides.of(lesson.size, native, native) if pictures is None else pictures.shape[-2:]
     size = (height // pixels, width // pixels)
     info = {
         "name": name,
@@ -119,7 +137,7 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
     }
     with model.frozen():
         if isinstance(settings, PairSettings):
-            attribute: Attribute = _learn_svd(model, lesson, prompts, schedule, settings, size, info)
+            attribute: Attribute = _learn_svd(model, lesson, pictures, prompts, schedule, settings, size, info)
         else:
             attribute = _learn_direction(model, prompts, schedule, settings, size, info)
     if isinstance(lesson.source, str) and isinstance(lesson.target, str):
@@ -149,28 +167,38 @@ def layer_of(attributes: Iterable[Attribute]) -> str:
 def _learn_svd(  # noqa: PLR0917
     model: PipelineModel,
     lesson: Lesson,
+    pictures: Tensor | None,
     prompts: PromptDenoisers,
     schedule: Schedule,
     settings: PairSettings,
     size: tuple[int, int],
     info: dict[str, str],
 ) -> Attribute:
-    """Learn an SVD attribute from pairs of codes."""
+    """Learn an SVD attribute from pairs of codes, which begin at noise or at pictures [N, 3, height, width]."""
     batch = learning_batch(size)
-    noise = model.starting_noise(settings.drawn, size, schedule.sigmas[0], lesson.seed)
+    sigmas, count, seed = schedule.sigmas, settings.drawn, lesson.seed
+    several = 0 if pictures is None else len(pictures)
     unguided = _prompts(model, lesson, 1.0, AUTO)
-    evidence = pair_evidence(unguided, settings, schedule.sigmas, noise.shape[1:], lesson.seed)
-    calls = settings.all_calls(len(schedule.sigmas) - 1, batch)
+    evidence = pair_evidence(unguided, settings, sigmas, (model.latent_channels, *size), seed)
+    calls = settings.all_calls(len(sigmas) - 1, batch, several)
     with ticking(model, f"Learning {info['name']}", calls) as tick:
+        run = Run(batch, model.device, tick)
+        starts: Tensor | Iterable[Tensor]
+        if pictures is None:
+            starts = model.starting_noise(count, size, sigmas[0], seed)
+        else:
+            latents = torch.cat([model.encode(part) for part in pictures.split(batch)])
+            starts = picture_codes(prompts.source, latents, sigmas, count, seed=seed, run=run)
         learned = latent_svd.learn_from_prompts(
             prompts,
-            noise,
-            schedule.sigmas,
+            starts,
+            sigmas,
             settings,
             space=model.space,
             evidence=evidence,
+            pictures=several,
             info=info,
-            run=Run(batch, model.device, tick),
+            run=run,
         )
     say = LOGGER.warning if comes_seldom(learned.info) else LOGGER.info
     for note in notes(learned.info):

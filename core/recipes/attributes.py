@@ -34,6 +34,15 @@ Attribute = SVDAttribute | HDirection
 SVD_METHOD = "latent svd"
 
 
+def check_learns_from_pictures(method: str) -> None:
+    """Raise an EditError for a method that learns from what the model draws alone."""
+    if method != SVD_METHOD:
+        raise EditError(
+            f"method {plain_text(method)} learns from what the model draws, not from pictures; "
+            f"for pictures method {SVD_METHOD} is accepted."
+        )
+
+
 def load_attribute(path: str | Path) -> Attribute:
     """Read an attribute of either kind from a file.
 

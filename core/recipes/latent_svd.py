@@ -10,6 +10,7 @@ LATENT space does for most models, makes no difference to it. SD3's and Flux's d
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -126,13 +127,14 @@ def edited_step(attribute: SVDAttribute, schedule: Schedule) -> int | None:
 
 def learn_from_prompts(  # noqa: PLR0913
     prompts: PromptDenoisers,
-    noise: Tensor,
+    starts: Tensor | Iterable[Tensor],
     sigmas: Tensor,
     settings: PairSettings = PairSettings(),
     *,
     attribute: AttributeSettings = AttributeSettings(),
     space: Space = LatentSpace(),
     evidence: PromptEvidence | None = None,
+    pictures: int = 0,
     info: dict[str, str] | None = None,
     run: Run = Run(),
 ) -> SVDAttribute:
@@ -140,12 +142,13 @@ def learn_from_prompts(  # noqa: PLR0913
 
     Args:
         prompts: The model under both prompts.
-        noise: Starting noises, as accepted_pairs takes them.
+        starts: As accepted_pairs takes them.
         sigmas: Descending noise levels, [n + 1].
         settings: Where the pairs come from.
         attribute: How the attribute is learned from them.
         space: The space that it is learned in.
         evidence: As accepted_pairs takes it. It also tells in how many pairs left out it comes (left_out.py).
+        pictures: As accepted_pairs takes it.
         info: Free text that the attribute carries.
         run: As accepted_pairs takes it.
 
@@ -155,7 +158,7 @@ def learn_from_prompts(  # noqa: PLR0913
     Raises:
         EditError: As accepted_pairs and learn_attribute do.
     """
-    pairs = accepted_pairs(prompts, noise, sigmas, settings, evidence=evidence, run=run)
+    pairs = accepted_pairs(prompts, starts, sigmas, settings, evidence=evidence, pictures=pictures, run=run)
     sigma, target_sigma = sigmas[settings.step], sigmas[settings.step + settings.delta]
     pairs = pairs._replace(
         source=space.to_latent(pairs.source, sigma), target=space.to_latent(pairs.target, target_sigma)

@@ -1,9 +1,9 @@
 """In how many other pictures an attribute comes: it is tried on pairs that were left out of learning.
 
-The pairs are split into parts. Each part is edited by an attribute that is learned from all others, and finished, and
-the model tells how much evidence for the target prompt that adds (core/prompt_evidence.py). The attribute has come
-where that is most of what the pair's own target adds. How often it then comes in other pictures: docs/results.md,
-*Tried on pairs left out*. Ours, not the paper's.
+The pairs are split into parts, those of one picture into the same. Each part is edited by an attribute that is learned
+from all others, and finished, and the model tells how much evidence for the target prompt that adds
+(core/prompt_evidence.py). The attribute has come where that is most of what the pair's own target adds. How often it
+then comes in other pictures: docs/results.md, *Tried on pairs left out*. Ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ def left_out_share(
         gained: Returns the evidence that edited source codes add once they are finished, [B] for all of them.
 
     Returns:
-        The share, 0 to 1; None of fewer than defaults.LEFT_OUT_PAIRS, and where none shows the attribute or nobody was
-        asked.
+        The share, 0 to 1; None of fewer noises or pictures than defaults.LEFT_OUT_PAIRS, and where none shows the
+        attribute or nobody was asked.
     """
-    source, target, shown, evidence = pairs
-    if len(source) < defaults.LEFT_OUT_PAIRS or shown is None or evidence is None or not bool(shown.any()):
+    source, target, shown, evidence, origin = pairs
+    numbers = {number: i for i, number in enumerate(dict.fromkeys(origin.tolist()))}
+    if len(numbers) < defaults.LEFT_OUT_PAIRS or shown is None or evidence is None or not bool(shown.any()):
         return None
     edited = torch.empty_like(source)
-    part = torch.arange(len(source)) % PARTS
-    for left_out in (part == i for i in range(min(PARTS, len(source)))):
+    part = torch.tensor([numbers[number] % PARTS for number in origin.tolist()])
+    for left_out in (part == i for i in range(min(PARTS, len(numbers)))):
         attribute = learn(source[~left_out], target[~left_out])
         edited[left_out] = apply_attribute(source[left_out], attribute, defaults.THERE)
     come = gained(edited) >= COME * (evidence[1] - evidence[0])

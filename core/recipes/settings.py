@@ -17,6 +17,7 @@ from ..latent_svd.prompt_pairs import MIN_EVIDENCE_SHARE, pair_calls
 from ..layers import AUTO
 from ..samplers import Schedule
 from . import defaults
+from .picture_codes import code_batches
 from .retries import retries_of
 from .start import AUTOMATIC_START
 
@@ -182,7 +183,7 @@ class PairSettings:
 
     @property
     def drawn(self) -> int:
-        """How many noises are drawn at most to have ``count`` pairs that show the attribute."""
+        """How many starts there are at most to have ``count`` pairs that show the attribute."""
         return self.count * (defaults.SPARE_PAIRS if self.evidence_noises else 1)
 
     def asked_steps(self, steps: int) -> tuple[int, ...]:
@@ -198,9 +199,18 @@ class PairSettings:
         """Return how many model calls one batch of pairs takes, on a schedule of so many steps."""
         return pair_calls(self.step, self.branch_steps, self.delta, self.evidence_calls(steps))
 
-    def all_calls(self, steps: int, batch: int) -> int:
-        """Return how many model calls learning from pairs takes at most, so many of them at once."""
-        pairs = self.calls(steps) * -(-self.drawn // batch)
+    def all_calls(self, steps: int, batch: int, pictures: int = 0) -> int:
+        """Return how many model calls learning from pairs takes at most.
+
+        Args:
+            steps: Sampling steps.
+            batch: Pairs that are sampled at once.
+            pictures: How many pictures are inverted for it; 0 learns from noise.
+        """
+        if pictures:
+            pairs = (steps + self.calls(steps)) * code_batches(pictures, self.drawn, batch)
+        else:
+            pairs = self.calls(steps) * -(-self.drawn // batch)
         if not self.evidence_noises or self.count < defaults.LEFT_OUT_PAIRS:
             return pairs
         tried = steps - self.step + self.evidence_calls(steps)

@@ -1,4 +1,4 @@
-"""Pairs of codes that an SVD attribute is learned from: drawn from noise until enough show what their prompts say.
+"""Pairs of codes that an SVD attribute is learned from: sampled until enough show what their prompts say.
 
 Of a picture that has the attribute already, or of one that stays without, nothing can be learned. The model tells which
 those are, by how much evidence for the target prompt the target prompt adds (core/prompt_evidence.py). That is little
@@ -8,7 +8,7 @@ hats and at another for glasses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,12 +37,14 @@ class Pairs(NamedTuple):
         shown: In which of them the attribute comes, booleans [count]; the others come nearest to that. None where
             nobody was asked.
         evidence: How much each source, and each target, shows the attribute, [2, count]; None where nobody was asked.
+        origin: Which noise or picture each of them began at, by number, [count].
     """
 
     source: Tensor
     target: Tensor
     shown: Tensor | None
     evidence: Tensor | None
+    origin: Tensor
 
     def info(self) -> dict[str, str]:
         """Return what an attribute says of its pairs."""
@@ -74,33 +76,35 @@ def pair_evidence(
 @torch.no_grad()
 def accepted_pairs(
     prompts: PromptDenoisers,
-    noise: Tensor,
+    starts: Tensor | Iterable[Tensor],
     sigmas: Tensor,
     settings: PairSettings = PairSettings(),
     *,
     evidence: PromptEvidence | None = None,
+    pictures: int = 0,
     run: Run = Run(),
 ) -> Pairs:
-    """Sample pairs of codes from noise until there are enough that show what their prompts say.
+    """Sample pairs of codes until there are enough that show what their prompts say.
 
     Args:
         prompts: The model under both prompts.
-        noise: Starting noises at sigmas[0], [N, C, H, W] in model space; more than settings.count where pairs are
-            refused.
+        starts: States at sigmas[0], [N, C, H, W] in model space, or batches of them: noises, or codes of pictures
+            (picture_codes.py); more than settings.count where pairs are refused.
         sigmas: Descending noise levels, [n + 1].
         settings: Where the pairs come from.
         evidence: What pairs are chosen and accepted by (pair_evidence). Where too few show the attribute, those that
             come nearest to it fill up. None goes by the size of the change, and accepts all.
+        pictures: How many pictures the starts are codes of, by turns; 0 where each start is of its own.
         run: on_step is called for each model call of each batch.
 
     Returns:
-        The pairs; fewer than settings.count where the noises ran out.
+        The pairs; fewer than settings.count where the starts ran out.
 
     Raises:
         EditError: A step is not in the schedule.
     """
     sources, targets, asked = [], [], []
-    for x in noise.split(run.batch):
+    for x in starts.split(run.batch) if isinstance(starts, Tensor) else starts:
         pair = sample_prompt_pair(
             prompts.source,
             prompts.target,
@@ -126,9 +130,10 @@ def accepted_pairs(
     rank = torch.where(shown, torch.inf, gains)
     chosen = rank.argsort(descending=True, stable=True)[: settings.count]
     source, target = (torch.cat(codes)[chosen.to(codes[0].device)] for codes in (sources, targets))
+    origin = chosen % pictures if pictures else chosen
     if evidence is None:
-        return Pairs(source, target, None, None)
-    return Pairs(source, target, shown[chosen], evidences[:, chosen])
+        return Pairs(source, target, None, None, origin)
+    return Pairs(source, target, shown[chosen], evidences[:, chosen], origin)
 
 
 def changed_enough(gains: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from .. import faces, loader
 from ..attributes import FOLDER, readout_path, svd_path
 from ..enlarge import SHOWN_SIDE
 from ..words import caption
-from . import edits
+from . import edits, learning
 from .session import SOURCE, Session
 
 # The embedded model as backends/comfyui/family.py sees it.
@@ -82,7 +82,7 @@ def rewrite(path: Path, model: loader.DemoModel) -> None:
 def learn_readouts(model: loader.DemoModel) -> None:
     """Learn the readout of every attribute at the shipped settings, and write it in half precision."""
     for name in faces.ATTRIBUTES:
-        learned = edits.learned_readout(model, name)
+        learned = learning.learned_readout(model, name)
         readout = learned.direction
         halves = {key: tensor.half() for key, tensor in readout.tensors.items()}
         write(readout_path(name), readout.kind, {**halves, "sigmas": readout.sigmas}, readout.info)
@@ -92,7 +92,7 @@ def learn_readouts(model: loader.DemoModel) -> None:
 def learn_svd(model: loader.DemoModel) -> None:
     """Learn the mean of several pairs of every attribute at the shipped settings."""
     for name in faces.ATTRIBUTES:
-        learned = edits.svd_attribute(model, name, seed=0)
+        learned = learning.svd_attribute(model, name, seed=0)
         learned.save(svd_path(name))
         print(f"{name}: {'; '.join(notes(learned.info))}.")
 

@@ -15,9 +15,11 @@ from ...core.hspace.trajectories import Trajectories
 from ...core.recipes import defaults
 from ...core.recipes.settings import READOUT, LearnSettings, PairSettings
 from ..attributes import readout_path
-from . import edits
+from . import learning
 from .evaluated import EvaluatedModel
 
+# Seeds of pictures that are learned from in place of noise; those that edits are tried on are others.
+LEARNED_FROM = range(70_000, 70_008)
 SINGLE_PAIRS = 8  # attributes of one foreign pair; each is tried on its share of the pictures
 
 Learned = TypeVar("Learned", SVDAttribute, HDirection)
@@ -27,8 +29,8 @@ Learned = TypeVar("Learned", SVDAttribute, HDirection)
 class LearnedFiles:
     """Attributes of a model, learned by the shipped settings.
 
-    A file is ATTRIBUTE.KIND.safetensors: svd (the mean of several pairs), pair0 and on (one pair each), readout, h (a
-    direction that moves h) and difference (likewise, of method difference).
+    A file is ATTRIBUTE.KIND.safetensors: svd (the mean of several pairs), pictures (likewise, of pairs of pictures),
+    pair0 and on (one pair each), readout, h (a direction that moves h) and difference (likewise, of method difference).
 
     Attributes:
         model: The model.
@@ -73,13 +75,22 @@ class LearnedFiles:
         return kept(
             self.path(name, "svd"),
             SVDAttribute.load,
-            lambda: edits.svd_attribute(self.model, name, self.seed, settings),
+            lambda: learning.svd_attribute(self.model, name, self.seed, settings),
+        )
+
+    def svd_of_pictures(self, name: str) -> SVDAttribute:
+        """Return the mean of several pairs that begin at pictures."""
+        settings = PairSettings(count=self.pairs)
+        return kept(
+            self.path(name, "pictures"),
+            SVDAttribute.load,
+            lambda: learning.svd_attribute(self.model, name, self.seed, settings, pictures=LEARNED_FROM),
         )
 
     def singles(self, name: str) -> list[SVDAttribute]:
         """Return attributes of one pair each."""
         count = min(SINGLE_PAIRS, self.pairs)
-        learned = cache(lambda: edits.single_pairs(self.model, name, count, self.seed + 1))
+        learned = cache(lambda: learning.single_pairs(self.model, name, count, self.seed + 1))
         return [kept(self.path(name, f"pair{i}"), SVDAttribute.load, lambda i=i: learned()[i]) for i in range(count)]
 
     def readout(self, name: str) -> HDirection:
@@ -88,7 +99,7 @@ class LearnedFiles:
             return load_hdirection(readout_path(name))
 
         def learn() -> HDirection:
-            return edits.readout(self.model, name, self._plan(name, READOUT, "readout"), seed=self.seed)
+            return learning.readout(self.model, name, self._plan(name, READOUT, "readout"), seed=self.seed)
 
         return kept(self.path(name, READOUT), load_hdirection, learn)
 
@@ -98,19 +109,19 @@ class LearnedFiles:
         @cache
         def recorded() -> tuple[LearnSettings, Trajectories]:
             settings = self._plan(name, "combined", "learned dh")
-            return settings, edits.trajectories(self.model, name, settings, self.seed)
+            return settings, learning.trajectories(self.model, name, settings, self.seed)
 
         def learn(method: str) -> HDirection:
             settings, trajectories = recorded()
             settings = replace(settings, method=method)
-            return edits.h_direction(self.model, name, trajectories, settings, seed=self.seed)
+            return learning.h_direction(self.model, name, trajectories, settings, seed=self.seed)
 
         difference = kept(self.path(name, "difference"), load_hdirection, lambda: learn("difference"))
         return kept(self.path(name, "h"), load_hdirection, lambda: learn("combined")), difference
 
     def _plan(self, name: str, method: str, label: str) -> LearnSettings:
         """Return the settings of a method with nothing left to choose, and say what learning takes."""
-        plan = edits.learning_plan(self.model, name, self.learning(method))
+        plan = learning.learning_plan(self.model, name, self.learning(method))
         tqdm.write(f"{name}, {label}: {plan.cost.text()}")
         return plan.settings
 

@@ -8,7 +8,7 @@ from singular_edit import cli
 from singular_edit.core import SVDAttribute, load_hdirection
 from singular_edit.core.recipes import defaults
 from singular_edit.demo import attributes, faces, showcase
-from singular_edit.demo.evaluation import edits, run
+from singular_edit.demo.evaluation import edits, learning, run
 from singular_edit.demo.evaluation.evaluated import open_model
 
 
@@ -51,8 +51,9 @@ def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(demo, tmp_path, 
         cli.main(command)
     assert "glasses, unedited" in (tmp_path / "evaluation.json").read_text()
     monkeypatch.setattr(edits, "prompt_swap", prompt_swap)
-    for done in ("svd_attribute", "single_pairs", "readout", "trajectories", "unedited"):
-        monkeypatch.setattr(edits, done, interrupted)
+    for done in ("svd_attribute", "single_pairs", "readout", "trajectories"):
+        monkeypatch.setattr(learning, done, interrupted)
+    monkeypatch.setattr(edits, "unedited", interrupted)
     assert cli.main(command) == 0
     table = (tmp_path / "table.txt").read_text()
     rows = (

@@ -7,7 +7,7 @@ import torch
 from singular_edit.core import SVDAttribute, load_hdirection
 from singular_edit.core.recipes.settings import READOUT, EditSettings, LearnSettings
 from singular_edit.demo import attributes, faces
-from singular_edit.demo.evaluation import edits
+from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.score import score
 from singular_edit.demo.evaluation.session import Session
 
@@ -63,7 +63,7 @@ def test_a_readout_of_few_noises_edits_held_out_faces(demo, few):
     settings = replace(
         shipped, calibration_noises=8, samples=64, training=replace(shipped.training, steps=400), start_percent=0.24
     )
-    learned = edits.learned_readout(demo, few.attribute, settings)
+    learned = learning.learned_readout(demo, few.attribute, settings)
     assert learned.progress == pytest.approx(0.8, abs=0.1)
     edited = score(few, edits.asyrp(few, learned.direction, once(learned.direction)))
     assert edited.success >= 0.85
@@ -77,8 +77,8 @@ def test_a_learned_direction_edits_where_its_baselines_do_not(demo, few):
     settings = replace(
         shipped, calibration_noises=8, samples=16, training=replace(shipped.training, steps=100), start_percent=0.24
     )
-    recorded = edits.trajectories(demo, s.attribute, settings)
-    direction = edits.h_direction(demo, s.attribute, recorded, settings)
+    recorded = learning.trajectories(demo, s.attribute, settings)
+    direction = learning.h_direction(demo, s.attribute, recorded, settings)
     edited = score(s, edits.asyrp(s, direction, once(direction)))
     assert edited.success >= 0.75
     assert edited.kept >= 0.85

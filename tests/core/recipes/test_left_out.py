@@ -26,7 +26,9 @@ def blocks(*places: tuple[int, int]) -> torch.Tensor:
     return z
 
 
-def share_of(added: torch.Tensor, shown: torch.Tensor | None = None) -> float | None:
+def share_of(
+    added: torch.Tensor, shown: torch.Tensor | None = None, origin: torch.Tensor | None = None
+) -> float | None:
     """left_out_share of pairs to which this is added; an edit gains twice its progress, 1 at most."""
     source = noise((len(added), *SHAPE), 2)
     learned_from = []
@@ -41,9 +43,19 @@ def share_of(added: torch.Tensor, shown: torch.Tensor | None = None) -> float | 
 
     shown = torch.ones(len(added), dtype=torch.bool) if shown is None else shown
     evidence = torch.stack([torch.zeros(len(added)), torch.ones(len(added))])
-    share = left_out.left_out_share(Pairs(source, source + added, shown, evidence), learn, gained)
-    assert learned_from == [len(added) - len(added) // left_out.PARTS] * len(learned_from)
+    origin = torch.arange(len(added)) if origin is None else origin
+    share = left_out.left_out_share(Pairs(source, source + added, shown, evidence, origin), learn, gained)
+    parts = min(left_out.PARTS, len(origin.unique()))
+    assert learned_from == [len(added) - len(added) // parts] * len(learned_from)
     return share
+
+
+def test_of_codes_of_a_few_pictures_a_picture_is_left_out_whole():
+    """What lies elsewhere in each picture comes where the same picture was learned from, and not where it was not."""
+    picture = torch.arange(24) % 4
+    places = blocks((0, 0), (0, 0), (8, 8), (8, 8))[picture]
+    assert share_of(places) == 1
+    assert share_of(places, origin=picture) < 0.5
 
 
 def test_what_lies_alike_in_all_comes_and_what_lies_elsewhere_in_each_does_not():
