@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.utils
@@ -17,7 +18,7 @@ from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.traced import Trace, follow_trace, retraced
 from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, EVIDENCE_NOISES, LEARN_GUIDANCE, STEPS, T_X_STEP
-from ..core.recipes.settings import PairSettings, evidence_steps
+from ..core.recipes.settings import PairSettings
 from ..core.recipes.svd_pairs import pair_evidence
 from ..core.samplers import Schedule
 from .inputs import ADVANCED, cfg_input, trace_input, trace_of, with_advanced, with_search_words
@@ -175,8 +176,8 @@ class LatentPair(io.ComfyNode):
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         # Where there is one step to branch at, there is nothing to ask the model.
         noises = EVIDENCE_NOISES if len(tried) > 1 else 0
-        asked = evidence_steps(Schedule(sigmas, percent_to_sigma))
-        pairs = PairSettings(at_step, tuple(tried), evidence_steps=asked, evidence_noises=noises)
+        shipped = PairSettings.for_schedule(Schedule(sigmas, percent_to_sigma))
+        pairs = replace(shipped, step=at_step, branch_steps=tuple(tried), evidence_noises=noises)
         bar = comfy.utils.ProgressBar(pairs.calls(len(sigmas) - 1) + (at_step if retraces else 0))
 
         def advance() -> None:

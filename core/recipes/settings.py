@@ -227,11 +227,6 @@ class PairSettings:
         last = len(schedule.sigmas) - 2
         step = min(max(2, schedule.step_at(defaults.T_X_PERCENT)), last)
         branch_steps = sorted({min(schedule.step_at(percent), step - 1) for percent in defaults.BRANCH_PERCENTS})
+        asked = sorted({min(schedule.step_at(percent), last) for percent in defaults.EVIDENCE_PERCENTS})
         count = max(1, round(effort * defaults.PAIRS))
-        return cls(step, tuple(branch_steps), count=count, evidence_steps=evidence_steps(schedule))
-
-
-def evidence_steps(schedule: Schedule) -> tuple[int, ...]:
-    """Return the steps of any schedule at whose noise levels pictures are asked what they show."""
-    last = len(schedule.sigmas) - 2
-    return tuple(sorted({min(schedule.step_at(percent), last) for percent in defaults.EVIDENCE_PERCENTS}))
+        return cls(step, tuple(branch_steps), count=count, evidence_steps=tuple(asked))
