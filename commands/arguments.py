@@ -46,6 +46,8 @@ def add_commands(commands: Any) -> None:
     learn.add_argument("--name", default="", help="what it is called; TARGET by default")
     learn.add_argument("--method", help="readout, svd, combined, ...; see docs/library.md")
     learn.add_argument("--effort", choices=tuple(EFFORTS), default="good")
+    pictures = "a folder of pictures, or one, that show SOURCE, to learn from by method svd in place of random ones"
+    learn.add_argument("--pictures", type=_path, help=pictures)
     _add_model(learn)
     learn.set_defaults(run=_learn)
 
@@ -166,5 +168,6 @@ def _learn(args: argparse.Namespace) -> int:
         steps=args.steps,
         size=args.size,
         seed=args.seed,
+        pictures=args.pictures,
         model=_model(args),
     ).run()

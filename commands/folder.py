@@ -35,8 +35,7 @@ def check_folders(source: Path, target: Path) -> None:
     Raises:
         EditError: There are no pictures to be found, or results would lie among or over them.
     """
-    if not source.exists():
-        raise EditError(f"'{plain_text(source)}' does not exist; a folder of pictures, or one picture, is accepted.")
+    check_exists(source)
     if target.exists() and not target.is_dir():
         raise EditError(f"'{plain_text(target)}' is a file; a folder for the results is accepted.")
     folder = source if source.is_dir() else source.parent
@@ -46,12 +45,18 @@ def check_folders(source: Path, target: Path) -> None:
         )
 
 
-def pictures_in(source: Path, target: Path) -> list[str]:
+def check_exists(source: Path) -> None:
+    """Raise an EditError where there is no folder of pictures, and no picture."""
+    if not source.exists():
+        raise EditError(f"'{plain_text(source)}' does not exist; a folder of pictures, or one picture, is accepted.")
+
+
+def pictures_in(source: Path, target: Path | None = None) -> list[str]:
     """Find pictures by the endings of their names.
 
     Args:
         source: A folder, with all folders in it; or one picture, of any ending.
-        target: A folder that is left out where it lies in there.
+        target: A folder that is left out where it lies in there; None leaves out none.
 
     Returns:
         Their names from the folder on, sorted.
@@ -62,7 +67,7 @@ def pictures_in(source: Path, target: Path) -> list[str]:
     if not source.is_dir():
         return [source.name]
     names = []
-    left_out = target.resolve()
+    left_out = None if target is None else target.resolve()
     for folder, folders, files in os.walk(source):
         here = Path(folder)
         folders[:] = [one for one in folders if not one.startswith(".") and (here / one).resolve() != left_out]

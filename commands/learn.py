@@ -10,9 +10,14 @@ from ..core.errors import EditError, plain_text
 from ..core.file_names import check_file_name
 from ..core.recipes.attributes import describe
 from ..core.recipes.defaults import STEPS
+from ..core.recipes.settings import EFFORTS, PairSettings, pair_count
+from .folder import check_exists, pictures_in
 from .models import ModelChoice
+from .reading import read_picture
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ..backends.pipeline.pictures import Size
 
 ENDING = ".safetensors"
@@ -32,6 +37,8 @@ class Learn:
         steps: Sampling steps to learn at.
         size: Size of the pictures that are drawn while learning.
         seed: Of these pictures.
+        pictures: A folder of pictures, or one, that show ``source``, to learn from in place of random ones; None has
+            none.
         model: The model.
     """
 
@@ -44,6 +51,7 @@ class Learn:
     steps: int = STEPS
     size: Size = None
     seed: int = 0
+    pictures: Path | None = None
     model: ModelChoice = field(default_factory=ModelChoice)
 
     def run(self) -> int:
@@ -53,7 +61,7 @@ class Learn:
             The exit status.
 
         Raises:
-            EditError: A setting is not accepted, or the file is there already.
+            EditError: A setting or a picture is not accepted, or the file is there already.
         """
         from ..backends.pipeline.attached import attach
 
@@ -62,6 +70,7 @@ class Learn:
         if path.exists():
             raise EditError(f"'{plain_text(path)}' is there already; a new file's name, with --output, is accepted.")
         self.model.check()
+        pictures = None if self.pictures is None else self._read(self.pictures)
         pipe = self.model.open()
         pipe.set_progress_bar_config(disable=False)
         with attach(pipe) as edit:
@@ -74,7 +83,15 @@ class Learn:
                 steps=self.steps,
                 size=self.size,
                 seed=self.seed,
+                pictures=pictures,
             )
         attribute.save(path)
         print(f"{describe(attribute)}\nSaved as {path}.")
         return 0
+
+    def _read(self, source: Path) -> list[Image]:
+        """Read as many pictures as can be learned from."""
+        check_exists(source)
+        folder = source if source.is_dir() else source.parent
+        most = PairSettings(count=pair_count(EFFORTS[self.effort])).drawn
+        return [read_picture(folder / name).image for name in pictures_in(source)[:most]]

@@ -187,7 +187,7 @@ def _learn_svd(  # noqa: PLR0917
         if pictures is None:
             starts = model.starting_noise(count, size, sigmas[0], seed)
         else:
-            latents = torch.cat([model.encode(part) for part in pictures.split(batch)])
+            latents = torch.cat([model.encode(part) for part in pictures[:count].split(batch)])
             starts = picture_codes(prompts.source, latents, sigmas, count, seed=seed, run=run)
         learned = latent_svd.learn_from_prompts(
             prompts,

@@ -109,6 +109,11 @@ class LearnSettings:
         return self.calibration_noises if self.samples == AUTOMATIC else min(self.calibration_noises, self.samples)
 
 
+def pair_count(effort: float) -> int:
+    """Return how many pairs an SVD attribute is learned from, so many times the shipped number."""
+    return max(1, round(effort * defaults.PAIRS))
+
+
 def readout_samples(places: int) -> int:
     """Return how many noises a readout learns from.
 
@@ -228,5 +233,4 @@ class PairSettings:
         step = min(max(2, schedule.step_at(defaults.T_X_PERCENT)), last)
         branch_steps = sorted({min(schedule.step_at(percent), step - 1) for percent in defaults.BRANCH_PERCENTS})
         asked = sorted({min(schedule.step_at(percent), last) for percent in defaults.EVIDENCE_PERCENTS})
-        count = max(1, round(effort * defaults.PAIRS))
-        return cls(step, tuple(branch_steps), count=count, evidence_steps=tuple(asked))
+        return cls(step, tuple(branch_steps), count=pair_count(effort), evidence_steps=tuple(asked))

@@ -151,6 +151,19 @@ def test_an_attribute_is_learned(no_loading, tmp_path, capfd):
     assert "is there already" in capfd.readouterr().err
 
 
+def test_an_attribute_is_learned_from_pictures_of_a_folder(no_loading, faces, tmp_path, capfd):
+    file = tmp_path / "glasses.safetensors"
+    command = ["learn", "a face", "a face with glasses", "--effort", "quick", "--steps", "3", "--output", str(file)]
+    assert cli.main([*command, "--pictures", str(tmp_path / "gone")]) == 2
+    assert "does not exist" in capfd.readouterr().err
+    assert cli.main([*command, "--pictures", str(faces), "--method", "readout"]) == 2
+    assert "learns from what the model draws" in capfd.readouterr().err
+    assert cli.main([*command, "--pictures", str(faces), "--size", "96x64"]) == 0
+    assert "latent svd" in capfd.readouterr().out
+    info = load_attribute(file).info
+    assert (info["width"], info["height"]) == ("96", "64")
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
