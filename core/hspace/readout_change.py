@@ -92,7 +92,7 @@ class ReadoutChange:
             guidance: What the change is multiplied by, as a prompt's is.
 
         Returns:
-            D_edit - D, in float32: like ``denoised``, or [1], of 0, where no window edits the step.
+            D_edit - D, like ``denoised``, in float32; 0 where no window edits the step.
 
         Raises:
             EditError: A readout is for a bottleneck of another width, or for latents of other channels.
@@ -100,7 +100,7 @@ class ReadoutChange:
         height, width = denoised.shape[-2:]
         change = guidance * self.read(h, sigma, sigma_next, (height, width))
         if change.ndim != denoised.ndim:
-            return change
+            return torch.zeros_like(denoised, dtype=torch.float32)
         if change.shape[1] != denoised.shape[1]:
             raise EditError(
                 f"The readout changes latents of {change.shape[1]} channels but this model's have "
