@@ -12,6 +12,8 @@ COMMON_SHARE = "common_share"
 SHOWN_SHARE = "shown_share"
 # and in how many that were left out of learning (core/recipes/left_out.py).
 LEFT_OUT_SHARE = "left_out_share"
+# How many pictures of the user's own the pairs are of, a whole number; pairs that are drawn from noise do not say it.
+PICTURES = "pictures"
 # From which share of left-out pairs on an attribute is one for other pictures: means of both embedded models reach .92
 # and more (docs/results.md, *Tried on pairs left out*).
 ENOUGH_LEFT_OUT = 0.8
@@ -52,6 +54,14 @@ def left_out_note(info: Mapping[str, str]) -> str | None:
     return f"{text}, {OTHER_WAYS}" if comes_seldom(info) else text
 
 
+def pictures_note(info: Mapping[str, str]) -> str | None:
+    """Return what to say of pairs of a few pictures, of which none could be left out; None where one was."""
+    count = info.get(PICTURES, "")
+    if not count.isdecimal() or share_in(info, LEFT_OUT_SHARE) is not None:
+        return None
+    return f"all pairs are of {int(count[:9])} of your pictures, too few to leave one out: in others it may not come"
+
+
 def comes_seldom(info: Mapping[str, str]) -> bool:
     """Return whether an attribute was tried on pairs left out, and came in too few of them for other pictures."""
     share = share_in(info, LEFT_OUT_SHARE)
@@ -60,7 +70,7 @@ def comes_seldom(info: Mapping[str, str]) -> bool:
 
 def notes(info: Mapping[str, str]) -> list[str]:
     """Return all that there is to say."""
-    said = (note(info) for note in (common_note, shown_note, left_out_note))
+    said = (note(info) for note in (common_note, shown_note, pictures_note, left_out_note))
     return [note for note in said if note is not None]
 
 

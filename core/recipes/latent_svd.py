@@ -24,7 +24,7 @@ from ..inversion.traced import Trace, follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..latent_svd.learn import AttributeSettings, learn_attribute
-from ..latent_svd.pair_notes import LEFT_OUT_SHARE
+from ..latent_svd.pair_notes import LEFT_OUT_SHARE, PICTURES
 from ..prompt_evidence import PromptEvidence
 from ..samplers import Run, Schedule, sample_euler
 from . import defaults
@@ -164,7 +164,8 @@ def learn_from_prompts(  # noqa: PLR0913
         source=space.to_latent(pairs.source, sigma), target=space.to_latent(pairs.target, target_sigma)
     )
     learn = partial(learn_attribute, sigma=float(sigma), target_sigma=float(target_sigma))
-    learned = learn(pairs.source, pairs.target, attribute, info={**(info or {}), **pairs.info()})
+    counted = {PICTURES: str(pictures)} if pictures else {}
+    learned = learn(pairs.source, pairs.target, attribute, info={**(info or {}), **pairs.info(), **counted})
     if evidence is None or pairs.evidence is None:
         return learned
     before = pairs.evidence[0]  # of predicted pictures; edited codes are finished, which tells more of a mean

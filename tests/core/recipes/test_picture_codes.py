@@ -1,5 +1,7 @@
 """Pairs begin at codes of pictures, and a few pictures make as many codes as are needed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.denoisers import GaussianDenoiser, karras
@@ -86,6 +88,7 @@ def test_an_attribute_of_pictures_takes_the_calls_that_it_says_and_leaves_out_wh
         run=run,
     )
     assert float(attribute.info[LEFT_OUT_SHARE]) > 0
+    assert "of your pictures" not in attribute.report()
     most = settings.all_calls(12, batch, pictures=3)
     spare = code_batches(3, settings.drawn, batch) - code_batches(3, settings.count, batch)
     assert len(ticks) == most - spare * (12 + settings.calls(12))
@@ -102,3 +105,6 @@ def test_of_two_pictures_none_is_left_out():
         pictures=2,
     )
     assert LEFT_OUT_SHARE not in attribute.info
+    assert "all pairs are of 2 of your pictures, too few to leave one out" in attribute.report()
+    for stranger in ("", "-1", "two", "\u00b2"):
+        assert "of your pictures" not in replace(attribute, info={"pictures": stranger}).report()
