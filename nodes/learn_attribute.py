@@ -129,7 +129,7 @@ class LearnAttribute(io.ComfyNode):
                 ),
                 advanced(layer_input()),
                 io.Image.Input(
-                    "image",
+                    "learn_from",
                     optional=True,
                     tooltip=(
                         "For method latent svd: pictures that show what 'without' says, one or a batch, "
@@ -137,7 +137,7 @@ class LearnAttribute(io.ComfyNode):
                         "For a model that draws worse than they are. Wire vae too."
                     ),
                 ),
-                io.Vae.Input("vae", optional=True, tooltip="The model's VAE, for image. Not needed without it."),
+                io.Vae.Input("vae", optional=True, tooltip="The model's VAE, for learn_from. Not needed without it."),
             ],
             outputs=[
                 attribute_output(),
@@ -165,7 +165,7 @@ class LearnAttribute(io.ComfyNode):
         learn_seed: int,
         method: str,
         layer: str = AUTO,
-        image: Tensor | None = None,
+        learn_from: Tensor | None = None,
         vae: Any = None,
         **more: str,
     ) -> io.NodeOutput:
@@ -178,12 +178,12 @@ class LearnAttribute(io.ComfyNode):
             )
         name = plain_text(name) or plain_text(wanted) or "attribute"
         require_picture_model(model.model)
-        if image is not None:
+        if learn_from is not None:
             check_learns_from_pictures(method)
             if vae is None:
-                raise EditError("image is wired but vae is not; wire the model's VAE, or unwire image.")
-            image = fitted(image, model.model, height=height, width=width)
-            height, width = image.shape[1:3]
+                raise EditError("learn_from is wired but vae is not; wire the model's VAE, or unwire learn_from.")
+            learn_from = fitted(learn_from, model.model, height=height, width=width)
+            height, width = learn_from.shape[1:3]
         if method != SVD_METHOD:
             choose_layer(model.model, layer)
         latent = empty_latent(model, width, height)
@@ -195,7 +195,7 @@ class LearnAttribute(io.ComfyNode):
             list(latent.shape),
             [effort, steps, learn_seed, method],
             *([] if layer == AUTO or method == SVD_METHOD else [layer]),
-            *([] if image is None else [every_number(image), vae.first_stage_model]),
+            *([] if learn_from is None else [every_number(learn_from), vae.first_stage_model]),
         )
         found = learned_before(question, name)
         if found is not None:
@@ -208,8 +208,8 @@ class LearnAttribute(io.ComfyNode):
         if method == SVD_METHOD:
             pairs = PairSettings.for_schedule(Schedule(sigmas, sampling.percent_to_sigma), EFFORTS[effort])
             pictures = None
-            if image is not None:
-                pictures = latent_of({"samples": vae.encode(image[: pairs.drawn])}, "image", model)
+            if learn_from is not None:
+                pictures = latent_of({"samples": vae.encode(learn_from[: pairs.drawn])}, "learn_from", model)
             attribute = learn_svd_in_session(
                 model, prompts, latent, sigmas, pairs, name=name, seed=learn_seed, pictures=pictures
             )

@@ -23,7 +23,7 @@ def faces(graph):
 
 
 def learn(graph, image, **inputs):
-    given = {"model": graph.model, "clip": graph.clip, "vae": graph.vae, "image": image, **LEARN, **inputs}
+    given = {"model": graph.model, "clip": graph.clip, "vae": graph.vae, "learn_from": image, **LEARN, **inputs}
     return graph.run("LearnAttribute", **given)
 
 
@@ -87,7 +87,7 @@ def test_pictures_are_brought_to_the_size_that_is_asked_for(graph):
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"vae": None}, "image is wired but vae is not"),
+        ({"vae": None}, "learn_from is wired but vae is not"),
         ({"method": "readout"}, "method readout learns from what the model draws, not from pictures"),
     ],
 )
@@ -97,7 +97,7 @@ def test_what_pictures_need_is_said_in_a_sentence(graph, faces, inputs, said):
 
 
 def test_pictures_that_are_none_are_refused(graph, faces):
-    with pytest.raises(EditError, match="image"):
+    with pytest.raises(EditError, match="learn_from"):
         learn(graph, torch.full_like(faces[:1], float("nan")), **SHORT)
 
 
