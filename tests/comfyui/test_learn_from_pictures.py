@@ -13,7 +13,7 @@ from singular_edit.demo.faces import ATTRIBUTES
 
 STEPS = 8
 LEARN = {"without": "a face", "with": "a face with glasses", "effort": "quick", "steps": STEPS, "method": "latent svd"}
-SHORT = {**LEARN, "steps": 3}  # where it does not matter how well it learns
+SHORT = {**LEARN, "steps": 3, "width": 128, "height": 128}  # where it does not matter how well it learns
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_library_learns_the_same(graph, faces, learned):
 
 def test_pictures_are_brought_to_the_size_that_is_asked_for(graph):
     image = torch.rand(1, 90, 70, 3, generator=torch.Generator().manual_seed(0))
-    attribute, _ = learn(graph, image, **SHORT, width=128, height=64)
+    attribute, _ = learn(graph, image, **{**SHORT, "height": 64})
     assert (attribute.info["width"], attribute.info["height"]) == ("128", "64")
 
 
