@@ -18,7 +18,7 @@ from ..backends.comfyui.family import (
     pixels_per_latent,
     require_picture_model,
 )
-from ..backends.comfyui.fingerprint import every_number, fingerprint, model_fingerprint
+from ..backends.comfyui.fingerprint import fingerprint, full_fingerprint, model_fingerprint
 from ..backends.comfyui.latents import latent_of, latent_picture
 from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
 from ..backends.comfyui.progress import Progress
@@ -195,7 +195,7 @@ class LearnAttribute(io.ComfyNode):
             list(latent.shape),
             [effort, steps, learn_seed, method],
             *([] if layer == AUTO or method == SVD_METHOD else [layer]),
-            *([] if learn_from is None else [every_number(learn_from), vae.first_stage_model]),
+            *([] if learn_from is None else [full_fingerprint(learn_from), vae.first_stage_model]),
         )
         found = learned_before(question, name)
         if found is not None:

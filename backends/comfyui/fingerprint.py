@@ -38,8 +38,8 @@ def fingerprint(*values: Any) -> str:
     return digest.hash.hexdigest()
 
 
-def every_number(tensor: Tensor) -> str:
-    """Return a hash of all numbers of a tensor, for pictures that may differ in a few."""
+def full_fingerprint(tensor: Tensor) -> str:
+    """Return a hash of all numbers of a tensor; pictures that differ in a few pixels get another one."""
     plain = tensor.detach().to("cpu", torch.float32).contiguous()
     return f"{tuple(plain.shape)} {hashlib.sha256(plain.numpy().tobytes()).hexdigest()}"
 

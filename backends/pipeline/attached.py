@@ -111,7 +111,7 @@ class AttachedPipeline(PlainCalls):
         settings: LearnSettings | PairSettings | None = None,
         pictures: Pictures | None = None,
     ) -> Attribute:
-        """Learn an attribute from two prompts, without any picture.
+        """Learn an attribute from two prompts, from random pictures or from yours.
 
         Args:
             source: What pictures show without the attribute: "a face".

@@ -85,8 +85,10 @@ def svd_attribute(
     """
     both = prompts(model, attribute, defaults.LEARN_GUIDANCE)
     sigmas, run = model.sigmas(defaults.STEPS), Run(batch, model.device)
-    starts: Tensor | Iterable[Tensor] = pair_noise(model, pair, seed)
-    if pictures:
+    starts: Tensor | Iterable[Tensor]
+    if not pictures:
+        starts = pair_noise(model, pair, seed)
+    else:
         without = model.sample(pictures).with_attributes(**{attribute: False})
         latents = model.encode(model.render(without))
         starts = picture_codes(both.source, latents, sigmas, pair.drawn, seed=seed, run=run)
