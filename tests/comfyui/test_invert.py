@@ -51,7 +51,7 @@ def test_ddim_is_worse_and_says_so(graph, faces, back):
 )
 def test_every_stock_sampler_gives_the_picture_back_on_the_sigmas_output(graph, faces, sampler, scheduler):
     stock = graph.sampler(sampler)
-    sigmas = graph.schedule(14, scheduler=scheduler)
+    sigmas = graph.schedule(12, scheduler=scheduler)
     code, noise, report, matched = graph.invert(faces, cfg=1.5, sigmas=sigmas, sampler=stock)
     from_latent = graph.sample(code, stock, cfg=1.5, sigmas=matched)
     assert relative(from_latent, faces["samples"]) < 1e-3, report
