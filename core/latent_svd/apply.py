@@ -80,21 +80,22 @@ def apply_attribute(
     first, last = band_range(band, count)
     edit = compose(resize_atoms(select(attribute.edit, first, last), *x.shape[-2:])).to(x.device)
     code, std = standardise(x.float())
-    if attribute.correlation_filter is not None:
-        shifts = find_shifts(attribute.correlation_filter, code)
+    shifts = None if attribute.correlation_filter is None else find_shifts(attribute.correlation_filter, code)
+    if shifts is not None:
         code = moved(code, shifts)
     edited = code + transfer_gain(x, attribute.source) * strength * edit
-    if attribute.cover is not None and first == 0:
-        cover = attribute.cover.resized(*x.shape[-2:])
+    norm = channel_norm(code)
+    # Both were measured with the coarsest atoms, and say nothing of an edit without them.
+    cover, growth = (attribute.cover, attribute.growth) if first == 0 else (None, None)
+    if cover is not None:
+        cover = cover.resized(*x.shape[-2:])
         edited = edited + replacement(cover, code, edit, strength)
         norm = covered_norm(cover, code, strength)
-    else:
-        norm = channel_norm(code)
-        if attribute.growth is not None and first == 0:
-            norm = norm * attribute.growth.to(norm)[:, None, None] ** min(max(strength, -1.0), 1.0)
+    elif growth is not None:
+        norm = norm * growth.to(norm)[:, None, None] ** min(max(strength, -1.0), 1.0)
     weight = saliency_weight(edit).clamp(max=1)
     y = restore_channel_norm(edited, norm, weight)
-    if attribute.correlation_filter is not None:
+    if shifts is not None:
         y = moved(y, -shifts)
     y = y * std
     # Against the size of x: a code of one value has next to no standard deviation to be measured by.
