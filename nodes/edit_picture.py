@@ -37,7 +37,7 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
     mask = io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Where the picture may change: white, from Load Image's mask. Elsewhere it stays.",
+        tooltip="Where the picture may change: white, from Load Image's mask. Elsewhere it is as before.",
     )
     until = percent_input(
         "until",
@@ -58,7 +58,7 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
         tooltip=(
             "Strength then says how much of the attribute the picture has in the end, 0 none and 1 all: "
             "a picture that wears it already is not given it twice. "
-            "Attributes that were learned before responses were kept in their files do not read it."
+            "It does nothing with an old file."
         ),
     )
     fade = io.Float.Input(
@@ -69,9 +69,10 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
         step=0.05,
         optional=True,
         tooltip=(
-            "Makes every step of strength about as large as the next: the runs without and with the attribute are "
-            "mixed at this share of the steps, and the model finishes the mixture. 0 is off. "
-            "Try 0.8 to 0.9. At 1 steps are even, but half way things are half transparent."
+            "Makes the slider move more evenly: the runs without and with the attribute are mixed at this share of "
+            "the sampling, and the model finishes the mixture. 0 is off. "
+            "Try 0.8 to 0.9, which takes two to three times as long. "
+            "At 1 it is exactly even, but half way things are half transparent."
         ),
     )
     retries = io.Int.Input(
@@ -83,8 +84,8 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
         tooltip=(
             f"A picture that the attribute changes by less than {defaults.WEAK_CHANGE:.0%} of what is usual is tried "
             f"again, at {' and then at '.join(f'{factor:g}' for factor in defaults.RETRY_FACTORS)} times the strength, "
-            "and edited so where the attribute comes only then. This is how often at most; 0 is off. "
-            "It is not read with a mask, or where until is earlier than usual."
+            "and keeps the larger strength where the attribute comes only then. This is how often at most; 0 is off. "
+            "It does nothing with a mask, or where until is earlier than usual."
         ),
     )
     return [picture, attribute, widget, mask, *map(advanced, (until, absolute, fade, retries))]

@@ -29,6 +29,11 @@ from .inputs import (
 )
 from .learned_files import FOLDER, attribute_folder
 
+FILE_TOOLTIP = (
+    f"A file in models/{FOLDER}. Learn Attribute saves there by itself, in the folder learned. "
+    "Press R to see new files."
+)
+
 
 class SaveAttribute(io.ComfyNode):
     """Save an attribute or a direction."""
@@ -115,7 +120,7 @@ class _Load(io.ComfyNode):
     def validate_inputs(cls, file: str) -> bool | str:
         if _path_of(file) is None:
             name = plain_text(file)
-            return f"No file '{name}' in models/{FOLDER}. Save one with Save Attribute, or copy a shared file there."
+            return f"No file '{name}' in models/{FOLDER}. Learn one with Learn Attribute, or copy a file there."
         return True
 
 
@@ -137,7 +142,7 @@ def _file_input(kinds: tuple[str, ...]) -> io.Combo.Input:
                 found.append(name)
         except EditError:
             found.append(name)
-    return io.Combo.Input("file", options=found, tooltip=f"A file in models/{FOLDER}, saved with Save Attribute.")
+    return io.Combo.Input("file", options=found, tooltip=FILE_TOOLTIP)
 
 
 class LoadSVDAttribute(_Load):

@@ -36,6 +36,8 @@ from .inputs import (
 )
 
 SHIPPED = LearnSettings.for_method(READOUT)
+# What may help where a direction comes less than half of the way.
+REMEDY = "An earlier start_percent or more samples may help."
 
 
 class HDirectionLearn(io.ComfyNode):
@@ -281,7 +283,7 @@ class HDirectionLearn(io.ComfyNode):
             name=name,
             objective_on=None if text is None else objective_on,
         )
-        return io.NodeOutput(learned.direction, plot_learned(learned, name), report_learned(learned, plan))
+        return io.NodeOutput(learned.direction, plot_learned(learned, name), report_learned(learned, plan, REMEDY))
 
 
 NODES = [HDirectionLearn]

@@ -28,8 +28,14 @@ def plot_learned(learned: Learned, name: str) -> Tensor:
     return plots.bars(norms, labels, f"{name}: size of the direction at each sigma", "norm")
 
 
-def report_learned(learned: Learned, plan: LearningPlan) -> str:
-    """Return in a few lines what was learned, how well, what its unit of strength is, and what it took."""
+def report_learned(learned: Learned, plan: LearningPlan, remedy: str) -> str:
+    """Return in a few lines what was learned, how well, what its unit of strength is, and what it took.
+
+    Args:
+        learned: What was learned.
+        plan: How.
+        remedy: What may help where it comes less than half of the way.
+    """
     direction = learned.direction
     settings = plan.settings
     lines = [
@@ -50,10 +56,7 @@ def report_learned(learned: Learned, plan: LearningPlan) -> str:
         if direction.response is not None:
             lines.append(direction.response.text())
         if learned.progress < ENOUGH:
-            lines.append(
-                "It comes less than half of the way: the bottleneck alone cannot make this change. "
-                "An earlier start_percent or more samples may help."
-            )
+            lines.append(f"It comes less than half of the way: the bottleneck alone cannot make this change. {remedy}")
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.svd import BANDS
 from ..core.layers import AUTO
 from ..core.recipes.attributes import Attribute
-from ..core.recipes.defaults import SLIDER_HIGH, SLIDER_LOW, THERE
+from ..core.recipes.defaults import RESPONSE_HIGH, SLIDER_HIGH, SLIDER_LOW, THERE
 
 # Places in the menu: what an artist needs, everything else, and the embedded model.
 ARTIST = "Singular Edit"
@@ -25,12 +25,13 @@ HDirectionType = io.Custom("H_DIRECTION")
 PictureType = io.Custom("PREPARED_PICTURE")
 TraceType = io.Custom("LATENT_TRACE")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+CLIP_TOOLTIP = "The model's CLIP: from the last LoRA loader, or from the checkpoint loader where there is no LoRA."
 NEGATIVE_TOOLTIP = "The negative prompt. At cfg 1 it is not used."
 SLIDER_TOOLTIP = (
     "How much of the attribute, as a share of the way: 0 none, 0.5 half way, 1 there. "
-    "Above 1 there is more of it, and from about 1.5 on the picture is damaged. "
+    f"Above {RESPONSE_HIGH:g} the picture is damaged more than it changes. "
     "Below 0 takes it away where it is; an attribute of method latent svd does that poorly. "
-    "Of a file of an earlier version 1 is as learned, and 1.5 suits it best."
+    "Begin with the strength that info of Load Attribute says: 1.5 for an old file."
 )
 SVD_STRENGTH_TOOLTIP = (
     "How much of the attribute: 0 none, 1 all of it. The change comes between the two; above 1 there is little more. "

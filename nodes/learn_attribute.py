@@ -34,6 +34,7 @@ from ..core.recipes.attributes import (
     advised_strength,
     check_learns_from_pictures,
     describe,
+    verdict,
     with_info,
 )
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
@@ -42,13 +43,15 @@ from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, Learn
 from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
 from .hspace_report import report_learned
-from .inputs import ARTIST, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
+from .inputs import ARTIST, CLIP_TOOLTIP, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
 from .learned_files import learned_before, save_learned
 from .prepare_picture import SCHEDULER, encoded, fitted
 
 # Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
 QUESTION_VERSION = 2
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), SVD_METHOD)
+# What may help where an attribute comes less than half of the way.
+REMEDY = "Effort best may help, or method latent svd."
 # A preview made of latents is enlarged by this.
 PREVIEW_SCALE = 4
 
@@ -71,7 +74,7 @@ class LearnAttribute(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="Your model, with its LoRAs and other patches already applied."),
-                io.Clip.Input("clip", tooltip="The model's CLIP, from the checkpoint loader."),
+                io.Clip.Input("clip", tooltip=CLIP_TOOLTIP),
                 io.String.Input(
                     "without", default="a face", tooltip="What the pictures show without the change: 'a face'."
                 ),
@@ -87,7 +90,7 @@ class LearnAttribute(io.ComfyNode):
                     tooltip=(
                         "How long it learns: quick from a quarter as many random "
                         "pictures as good, best from twice as many. "
-                        "After quick, more than the attribute may change."
+                        "quick may also change things that you did not ask for."
                     ),
                 ),
                 io.String.Input(
@@ -221,7 +224,8 @@ class LearnAttribute(io.ComfyNode):
             # They are learned at the guidance of their settings.
             own_prompts = prompts._replace(cfg=settings.cfg)
             learned, plan = learn_direction_in_session(model, own_prompts, latent, sigmas, settings, name=name)
-            attribute, report = learned.direction, report_learned(learned, plan)
+            report = report_learned(learned, plan, REMEDY)
+            attribute = with_info(learned.direction, {"verdict": report.partition("\n")[0]})
         attribute = with_info(attribute, {**advice(attribute, without, wanted), "question": question})
         preview = _preview(model, attribute, prompts, latent[:1], sigmas)
         if preview is not None:
@@ -281,12 +285,13 @@ def _preview(model: Any, attribute: Attribute, prompts: Prompts, latent: Tensor,
         if picture is None:
             return None
         drawn.append(picture)
-    progress.finish(f"{attribute.name}: before and after, drawn roughly")
+    progress.finish(f"{attribute.name}: before and after")
     return side_by_side(*drawn)
 
 
 def _output(attribute: Attribute, *texts: str, preview: Tensor | None = None) -> io.NodeOutput:
-    """Return the outputs, and show the preview."""
+    """Return the outputs; show the preview, and how well the attribute was learned."""
+    Progress.say(verdict(attribute) or attribute.name)
     shown = None if preview is None else ui.PreviewImage(preview)
     return io.NodeOutput(attribute, "\n".join(texts), ui=shown)
 

@@ -19,7 +19,16 @@ from ..core.inversion.report import QUALITIES, WELL_DECIBELS
 from ..core.recipes.defaults import EDIT_GUIDANCE, QUALITY_STEPS
 from ..core.recipes.inversion import FIXED_POINT, TRACED, Inverted, inversion_steps, invert
 from ..core.samplers import SAMPLERS, is_euler
-from .inputs import ARTIST, PictureType, advanced, any_attribute_of, attribute_input, cfg_input, with_search_words
+from .inputs import (
+    ARTIST,
+    CLIP_TOOLTIP,
+    PictureType,
+    advanced,
+    any_attribute_of,
+    attribute_input,
+    cfg_input,
+    with_search_words,
+)
 from .prepared_picture import PreparedPicture, decoded
 
 SCHEDULER = "normal"
@@ -45,7 +54,7 @@ class PreparePicture(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="Your model, with its LoRAs and other patches already applied."),
-                io.Clip.Input("clip", tooltip="The model's CLIP, from the checkpoint loader."),
+                io.Clip.Input("clip", tooltip=CLIP_TOOLTIP),
                 io.Vae.Input("vae", tooltip="The model's VAE, from the checkpoint loader."),
                 io.Image.Input("image", tooltip="The picture to edit, from Load Image. Any size and shape."),
                 io.String.Input(

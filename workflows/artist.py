@@ -10,7 +10,7 @@ from steps import BEGIN, CFG_NOTE, DEMO_SIDE, DEMO_SIZE_TITLE, DRAW, GET, OWN, S
 FACE = 8
 GLASSES_NOTE = (
     "**Glasses on a picture.** Press Run. *Learn Attribute* learns from two short texts what glasses are, once, "
-    "in about a minute. *Edit Picture* then shows the face before and after.\n\n"
+    "in 20 seconds to a minute on a CPU. *Edit Picture* then shows the face before and after.\n\n"
     f"{STRENGTH}\n\n"
     "**Another attribute:** write *a face with a hat* into *with*. "
     "The demo model knows smile, glasses, hat and beard.\n\n"
@@ -20,7 +20,8 @@ SAVED_NOTE = (
     "**A saved attribute on a picture.** *Load Attribute* takes a file: your own, or a friend's, from "
     "*models/latent_attributes*. *Edit Picture* shows the face before and after.\n\n"
     f"{STRENGTH}\n\n"
-    f"{OWN} A file works on the model family it was learned on."
+    "**Your own checkpoint and picture:** put *Load Checkpoint* in place of *Demo Face Model*, *Load Image* in place "
+    "of *Demo Face*, and choose a file that was learned on a checkpoint of the same family, such as SD 1.5."
 )
 LIKE_A_LORA_NOTE = (
     "**An attribute like a LoRA.** The stock graph with two more nodes: *Load Attribute*, "
@@ -32,7 +33,7 @@ LIKE_A_LORA_NOTE = (
 )
 STRENGTHS_NOTE = (
     "**One picture at five strengths**, with labels.\n\n"
-    "**The one knob** is *strengths*: as many numbers as you like, from -2 to 3. "
+    "**The one knob** is *strengths*: as many numbers as you like; -1 to 1.4 is the useful range. "
     "Take the best one to *Edit Picture*.\n\n"
     f"{OWN} Put *Strength Sheet* in place of *Edit Picture* there."
 )

@@ -20,7 +20,7 @@ PREPARED: Link = ("prepare", 0)
 # Words that more than one note says.
 STRENGTH = "**The one knob** is *strength*: 0 is the picture as it was, below 0 takes the attribute away."
 OWN = "**Your own picture:** the workflows *Your own checkpoint* take yours, with *Load Image*."
-CFG_NOTE = "The sampler's *cfg* makes it stronger, as it does a prompt: at cfg 6, 0.5 is enough."
+CFG_NOTE = "1 is the whole change, at any *cfg* of the sampler."
 # The latent pixels of the demo model are 16 pixels wide, and ComfyUI's empty latents count 8.
 DEMO_SIDE = 128
 DEMO_SIZE_TITLE = "Empty Latent: 128 gives 256 here"

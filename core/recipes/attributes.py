@@ -7,6 +7,7 @@ Keys of an attribute's info that are written here and in core/model_family.py:
     strength                        the strength to begin with
     strength_low, strength_high     the range in which something happens
     creator, licence                free text
+    verdict                         how well a direction was learned, in a sentence
     preview                         a small JPEG before and after, in base64
     question                        the hash of everything that it was learned from
 
@@ -25,6 +26,7 @@ from ..files import read_kind
 from ..hspace.direction import KINDS, HDirection, load_hdirection
 from ..hspace.readout import Readout
 from ..latent_svd.attribute import KIND, SVDAttribute
+from ..latent_svd.pair_notes import notes
 from ..model_family import NOT_RECORDED, ModelFamily, check_family, check_layer
 from . import defaults
 from .settings import EditSettings
@@ -169,6 +171,13 @@ def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
+def verdict(attribute: Attribute) -> str:
+    """Return in one line how well an attribute was learned; empty where its file does not say it."""
+    if isinstance(attribute, SVDAttribute):
+        return "; ".join(notes(attribute.info))
+    return attribute.info.get("verdict", "")
+
+
 def describe(attribute: Attribute) -> str:
     """Return in a few lines what an attribute's file says of itself.
 
@@ -176,7 +185,8 @@ def describe(attribute: Attribute) -> str:
         attribute: The attribute.
 
     Returns:
-        Its name and method; the model family; the prompts and settings; the strength to begin with; who made it.
+        Its name and method; the model family; the prompts and settings; how well it was learned, where its file says
+        so; the strength to begin with; who made it.
     """
     info = attribute.info
     method = SVD_METHOD if isinstance(attribute, SVDAttribute) else info.get("method", "direction")
@@ -191,6 +201,8 @@ def describe(attribute: Attribute) -> str:
         settings.append(f"sigma {attribute.sigma:.4g}")
     if settings:
         lines.append(f"Learned at {', '.join(settings)}.")
+    if verdict(attribute):
+        lines.append(verdict(attribute))
     strength = f"Begin with strength {advised_strength(attribute):g}"
     if "strength_low" in info and "strength_high" in info:
         strength += f"; {info['strength_low']} to {info['strength_high']} is its range"
