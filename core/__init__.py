@@ -34,7 +34,8 @@ from .inversion.code_statistics import CodeStatistics, code_recovery, code_stati
 from .inversion.ddim import ddim_inversion
 from .inversion.fixed_point import fixed_point_inversion
 from .inversion.report import QUALITIES, InversionReport, Quality, round_trip_psnr
-from .inversion.traced import Trace, follow_trace, retraced, sample_traced, traced_inversion
+from .inversion.trace import Trace
+from .inversion.traced import follow_trace, retraced, sample_traced, traced_inversion
 from .latent_svd.apply import apply_attribute
 from .latent_svd.atoms import scale_atoms, swap_atoms
 from .latent_svd.attribute import SVDAttribute

@@ -64,11 +64,11 @@ def change_shares(
         whole_target = sample_euler(target, x, sigmas, run.on_state)
         states = states_at(source, x, sigmas, branch_steps, run.on_state)
         source_picture = sample_euler(source, states[-1], sigmas[branch_steps[-1] :], run.on_state)
-        change = (whole_target - source_picture).double()
+        change = (whole_target - source_picture).cpu().double()
         whole += change.square().sum().cpu()
         for k, (step, state) in enumerate(zip(branch_steps, states, strict=True)):
             late = whole_target if step == 0 else sample_euler(target, state, sigmas[step:], run.on_state)
-            along[k] += ((late - source_picture).double() * change).sum().cpu()
+            along[k] += ((late - source_picture).cpu().double() * change).sum()
     return along / whole if whole > MIN_CHANGE else torch.ones_like(along)
 
 

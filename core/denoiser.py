@@ -87,6 +87,11 @@ def is_flow(denoise: Denoiser) -> bool:
     return bool(getattr(denoise, "flow", False))
 
 
+def mask_of(denoise: Denoiser) -> Tensor | None:
+    """Return where the denoiser lets its predictions change, broadcastable to a state, 0 to 1; None is everywhere."""
+    return getattr(denoise, "mask", None)
+
+
 def layer_of(denoise: Denoiser) -> str:
     """Return where the denoiser's h is; see core.layers."""
     return str(getattr(denoise, "layer", MIDDLE_BLOCK))

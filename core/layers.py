@@ -15,7 +15,8 @@ MIDDLE_BLOCK = "middle_block"
 DOUBLE_BLOCK = "double_block"
 # As a setting: the middle block of a U-Net, the block at the default depth of a transformer.
 AUTO = "auto"
-
+# Of a whole number in the words of a file, which may be anybody's.
+MAX_DIGITS = 9
 
 # Under this key, the info of a direction says which layer it belongs to; a U-Net's middle block needs no key.
 LAYER_KEY = "layer"
@@ -45,7 +46,7 @@ def block_of(layer: str) -> int | None:
     if layer == MIDDLE_BLOCK:
         return None
     kind, _, number = layer.partition(":")
-    if kind != DOUBLE_BLOCK or not number.isdecimal():
+    if kind != DOUBLE_BLOCK or not number.isdecimal() or len(number) > MAX_DIGITS:
         raise EditError(
             f"layer is '{layer}'; 'middle_block' (of a U-Net) or 'double_block:' and the number of a block (of a "
             "transformer) is accepted."

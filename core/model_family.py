@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from .errors import EditError
-from .layers import AUTO, MIDDLE_BLOCK, block_of, choose_block, layer_text
+from .layers import AUTO, MAX_DIGITS, MIDDLE_BLOCK, block_of, choose_block, layer_text
 
 NOT_RECORDED = "family not recorded"
 # What a file records as whole numbers; one that does not, records 0.
@@ -57,7 +57,7 @@ class ModelFamily:
         numbers = []
         for name in NUMBERS:
             text = info.get(name, "0")
-            if not text.isdecimal():
+            if not text.isdecimal() or len(text) > MAX_DIGITS:
                 return None
             numbers.append(int(text))
         model_class, latent_format, prediction = texts

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..backends.comfyui.family import check_fits
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.session import step_reporter
-from ..core.hspace.direction import HDirection
-from ..core.inversion.traced import Trace
+from ..core.hspace.direction import HDirection, moves_h
+from ..core.inversion.trace import Trace
 from ..core.recipes import hspace
 from ..core.recipes.defaults import THERE
 from ..core.recipes.settings import EditSettings
@@ -81,14 +81,14 @@ def sample_asyrp_comfy(
         check_fits(direction, base_model)
     extra_args = extra_args or {}
     rows = None if mask is None else _mask_like(mask, x)
-    if trace is not None:
-        rows = _both(rows, extra_args.get("denoise_mask"))
     generator = torch.Generator().manual_seed((noise_seed + SEED_SALT) % 2**64)
 
     def draw(state: Tensor) -> Tensor:
         return torch.randn(state.shape, generator=generator).to(state)
 
-    return hspace.edit(
+    # A readout reads the prompt's rows, as it was learned from them.
+    edit_uncond = edit_uncond and moves_h(direction)
+    edited = hspace.edit(
         denoiser_on_trace(model, x, sigmas, extra_args, trace, edit_uncond=edit_uncond, layer=direction.layer),
         x,
         Schedule(sigmas, base_model.model_sampling.percent_to_sigma),
@@ -98,19 +98,16 @@ def sample_asyrp_comfy(
         mask=rows,
         callback=step_reporter(callback, sigmas),
     )
+    if direction.response is not None and sigmas[-1] == 0:
+        # Runs that only measured may have been reported last; ComfyUI keeps what is reported last as denoised_output.
+        step_reporter(callback, sigmas)(len(sigmas) - 2, edited, edited)
+    return edited
 
 
 def _mask_like(mask: Tensor, x: Tensor) -> Tensor:
     """Bring a MASK, [H, W] or [M, H, W], to the size of x, [B, 1, h, w]; masks are repeated if they are too few."""
     rows = latent_mask(mask, x)
     return comfy.utils.repeat_to_batch_size(rows, len(x)).to(x)
-
-
-def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Return where both of two masks are white."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a * b
 
 
 class AsyrpSampler(io.ComfyNode):

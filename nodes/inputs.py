@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..core.errors import EditError
 from ..core.hspace.direction import HDirection
-from ..core.inversion.traced import Trace
+from ..core.inversion.trace import Trace
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.latent_svd.svd import BANDS
 from ..core.layers import AUTO

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..backends.comfyui.session import sampler_name
 from ..backends.comfyui.svd_sampling import Edit, sample_svd_comfy
 from ..core.errors import EditError
-from ..core.inversion.traced import Trace
+from ..core.inversion.trace import Trace
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import T_X_PERCENT, THERE
 from ..core.samplers import is_euler

@@ -22,7 +22,7 @@ from ..backends.comfyui.noise import InvertedNoise
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
 from ..core.errors import EditError
-from ..core.inversion.traced import Trace
+from ..core.inversion.trace import Trace
 from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
 from ..core.recipes.edit import cut_at, scale_after
 from ..core.recipes.retries import retries_of

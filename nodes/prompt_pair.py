@@ -15,7 +15,8 @@ from ..backends.comfyui.learning import prompt_denoisers
 from ..backends.comfyui.noise import check_start, is_max_denoise
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
-from ..core.inversion.traced import Trace, follow_trace, retraced
+from ..core.inversion.trace import Trace
+from ..core.inversion.traced import follow_trace, retraced
 from ..core.latent_svd.prompt_pairs import PromptPair, sample_prompt_pair
 from ..core.recipes.defaults import BRANCH_STEPS, EVIDENCE_NOISES, LEARN_GUIDANCE, STEPS, T_X_STEP
 from ..core.recipes.settings import PairSettings

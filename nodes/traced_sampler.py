@@ -14,7 +14,8 @@ from ..backends.comfyui.noise import check_start
 from ..backends.comfyui.progress import warn
 from ..backends.comfyui.session import step_reporter
 from ..core.denoiser import Denoiser
-from ..core.inversion.traced import Trace, follow_trace
+from ..core.inversion.trace import Trace
+from ..core.inversion.traced import follow_trace
 from ..core.layers import AUTO
 from ..core.samplers import sample_euler
 from .inputs import ADVANCED, TraceType, trace_of, with_search_words

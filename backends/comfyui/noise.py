@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import EditError
-from ...core.inversion.traced import Trace
+from ...core.inversion.trace import Trace
 from .latents import to_model_space
 
 # A start that is off from a trace correlates with the noise it was made of by 1 where noise was added to the code, by

@@ -19,9 +19,9 @@ from ...core.denoiser import BottleneckRecorder
 from ...core.errors import check_effect
 from ...core.hspace.direction import HDirection
 from ...core.hspace.readout_change import ReadoutChange
-from ...core.hspace.strength import readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
+from ...core.response import scale_of
 from ...core.samplers import SIGMA_TOLERANCE
 from .denoiser import check_reached, h_patch
 from .family import choose_layer, family_of
@@ -70,7 +70,7 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         EditError: The MODEL has no h at the readout's layer.
     """
     clone = model.clone()
-    change = ReadoutChange.of(direction, readout_strength(direction, strength), window)
+    change = ReadoutChange.of(direction, scale_of(direction.response, strength), window)
     if change is None:
         return clone
     layer = choose_layer(model.model, direction.layer)

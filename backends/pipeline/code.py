@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...core.inversion.report import InversionReport
-from ...core.inversion.traced import Trace
+from ...core.inversion.trace import Trace
 from ...core.samplers import Schedule
 from ..conditioning import Conditioning
 

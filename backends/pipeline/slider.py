@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ...core.errors import EditError
 from ...core.hspace.direction import HDirection
 from ...core.hspace.readout_change import ReadoutChange
-from ...core.hspace.strength import readout_strength
 from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
+from ...core.response import scale_of
 from ..diffusers import V_PREDICTION, predicted_picture, sigmas_of
 from .unet_model import UNetModel
 
@@ -49,7 +49,7 @@ class Slider:
         self.readout = readout
         self.strength = strength
         self.window = EditWindow(model.schedule(2).sigma_at(until), edit_from=readout.start)
-        self.change = ReadoutChange.of(readout, readout_strength(readout, strength), self.window)
+        self.change = ReadoutChange.of(readout, scale_of(readout.response, strength), self.window)
         self.log_sigmas = sigmas_of(model.alphas_cumprod).log()
         self._h: Tensor | None = None
         self._hooks = ExitStack()

@@ -22,6 +22,7 @@ from ..denoiser import (
     guidance_of,
     is_flow,
     layer_of,
+    mask_of,
     place_size_of,
     record_bottleneck,
 )
@@ -131,7 +132,8 @@ def sample_asyrp(  # noqa: PLR0913
         boost: Fresh noise of boosted steps; None is no boost.
         symmetric: Whether the direction to x_t is edited too. Theorem 1 says that the edit then cancels: a baseline,
             not a tool.
-        mask: Where to edit, broadcastable to x, 0 to 1; None is everywhere.
+        mask: Where to edit, broadcastable to x, 0 to 1, beyond what the denoiser itself leaves unchanged
+            (core.denoiser.mask_of); None is everywhere.
         callback: Called with (step, state, edited prediction) before each step.
 
     Returns:
@@ -154,7 +156,7 @@ def sample_asyrp(  # noqa: PLR0913
             edited = denoised
         else:
             denoised, effect = _effect(denoise, x, sigma, sigma_next, step_edit)
-            edited = denoised + (effect if mask is None else mask * effect)
+            edited = denoised + _masked(effect, mask)
         if callback is not None:
             callback(i, x, edited)
 
@@ -210,5 +212,11 @@ def _effect(denoise: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, edi
         change = edit.change.added_to(denoised, h, sigma, sigma_next, guidance_of(denoise))
         # The whole effect is added at every step. A stock step under the target prompt makes this fraction of it.
         fraction = euler_fraction(sigma, sigma_next, is_flow(denoise))
-        effect = effect + fraction * change
+        # The two predictions are masked already, where the denoiser has a mask of its own.
+        effect = effect + _masked(fraction * change, mask_of(denoise))
     return denoised, check_effect(effect)
+
+
+def _masked(change: Tensor, mask: Tensor | None) -> Tensor:
+    """Return a change inside of a mask alone."""
+    return change if mask is None else mask.to(change) * change

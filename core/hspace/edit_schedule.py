@@ -21,7 +21,7 @@ from ..denoiser import Denoiser
 from ..errors import check_sigmas
 from ..inversion.fixed_point import fixed_point_inversion
 from ..inversion.report import QUALITIES
-from ..samplers import OnStep, PercentToSigma, sample_euler
+from ..samplers import OnStep, PercentToSigma, Schedule, sample_euler
 
 # Two batches of pictures, each [B, 3, H, W] in [0, 1] -> [B]
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -145,29 +145,9 @@ def edit_curves(  # noqa: PLR0913
         noisy.append(float(distance(decode(state), picture).mean()))
         if on_step is not None:
             on_step()
-    percents = [percent_of(percent_to_sigma, sigma) for sigma in levels]
+    schedule = Schedule(sigmas, percent_to_sigma)
+    percents = [schedule.percent_at(sigma) for sigma in levels]
     return EditCurves(percents, predicted, noisy)
-
-
-def percent_of(percent_to_sigma: PercentToSigma, sigma: float) -> float:
-    """Find the sampling progress at a noise level, by bisection.
-
-    Args:
-        percent_to_sigma: Sigma at a sampling progress, falling.
-        sigma: The noise level.
-
-    Returns:
-        Progress, 0 to 1.
-    """
-    low = 0.0
-    high = 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if percent_to_sigma(middle) > sigma:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
 
 
 def first_at_most(percents: list[float], values: list[float], threshold: float) -> float:

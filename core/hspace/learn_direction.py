@@ -79,7 +79,7 @@ def learn_direction(  # noqa: PLR0913
         (gains[i] * (t.target[i].float() - t.source[i].float())).square().mean() for i in range(learned_steps)
     ]
     unedited_loss = torch.stack(wanted_changes).mean()
-    if unedited_loss < MIN_CHANGE:
+    if not unedited_loss >= MIN_CHANGE:  # nor NaN
         raise EditError(
             "source and target predict the same picture, so there is nothing to learn; "
             "check that the two prompts differ."

@@ -76,7 +76,7 @@ def learn_readout(
     c = changes
     # The network learns the change at unit size.
     rms = root_mean_square(c.change)
-    if rms < MIN_CHANGE:
+    if not rms >= MIN_CHANGE:  # nor NaN
         raise EditError(
             "source and target predict the same picture, so there is nothing to learn; "
             "check that the two prompts differ."

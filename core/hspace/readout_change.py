@@ -19,6 +19,9 @@ from .picture_range import PictureRange
 from .readout import Readout
 from .window import EditWindow
 
+# A negative strength of a readout is multiplied by this. Chosen on the embedded model.
+READOUT_REMOVAL_SCALE = 0.5
+
 
 @dataclass(frozen=True)
 class ReadoutChange:
@@ -39,7 +42,8 @@ class ReadoutChange:
 
         Args:
             direction: A direction, a readout, or a sum of them.
-            strength: What the change is multiplied by.
+            strength: The scale of the direction: 1 is as learned; what is taken away is multiplied by
+                READOUT_REMOVAL_SCALE, of each readout by the sign of its own weight too.
             window: Where the sampler edits. Each readout is read from its own start on.
 
         Returns:
@@ -47,7 +51,7 @@ class ReadoutChange:
         """
         readouts = [(weight, part) for weight, part in direction.parts if isinstance(part, Readout)]
         terms = tuple(
-            (strength * weight, part, window.beginning_at(part.start))
+            (removal_scaled(strength * weight), part, window.beginning_at(part.start))
             for weight, part in readouts
             if strength * weight != 0
         )
@@ -107,3 +111,8 @@ class ReadoutChange:
                 f"{denoised.shape[1]}; use the model family it was learned on."
             )
         return change if self.picture_range is None else self.picture_range.keep_within(change, denoised)
+
+
+def removal_scaled(scale: float) -> float:
+    """Return what a readout's change is multiplied by at a scale: removal takes less than adding."""
+    return scale if scale > 0 else READOUT_REMOVAL_SCALE * scale

@@ -43,9 +43,6 @@ from .window import EditWindow
 # (h [R, Ch, h, w], sigma) -> the edited h, or what is added to h
 BottleneckEdit = Callable[[Tensor, Tensor], Tensor]
 
-# A negative readout strength is multiplied by this. Chosen on the embedded model.
-READOUT_REMOVAL_SCALE = 0.5
-
 
 class BoundEdit(NamedTuple):
     """A direction at a strength, ready for sample_asyrp. BoundEdit() edits nothing.
@@ -79,20 +76,10 @@ def bind_edit(direction: HDirection, strength: float, sigmas: Tensor, window: Ed
     within_learned = min(max(strength, -1.0), 1.0)
     beyond_learned = max(abs(strength), 1.0)
     h_edit = bottleneck_edit(direction, within_learned, sigmas, window)
-    change = ReadoutChange.of(direction, removal_scaled(strength), window)
+    change = ReadoutChange.of(direction, strength, window)
     if h_edit is None and change is None:
         return BoundEdit()
     return BoundEdit(h_edit, beyond_learned, change, direction.layer)
-
-
-def readout_strength(direction: HDirection, strength: float) -> float:
-    """Return what a readout's change is multiplied by at a strength."""
-    return removal_scaled(scale_of(direction.response, strength))
-
-
-def removal_scaled(scale: float) -> float:
-    """Return what a readout's change is multiplied by at a scale: removal takes less than adding."""
-    return scale if scale > 0 else READOUT_REMOVAL_SCALE * scale
 
 
 def bottleneck_edit(
@@ -157,7 +144,9 @@ def _step_ratio(learned: Tensor, sigmas: Tensor, window: EditWindow) -> float:
     here = [sigma for sigma in sigmas[:-1].tolist() if window.edits(sigma)]
     if not here:
         return 1.0
-    # A sampler that starts late (partial denoise) is compared with the training steps that it goes through.
+    # A sampler that starts late (partial denoise) or stops early is compared with the training steps that it goes
+    # through.
     first = here[0] * (1 + SIGMA_TOLERANCE)
-    there = [sigma for sigma in learned.tolist() if window.edits(sigma) and sigma <= first]
+    last = float(sigmas[-1]) * (1 + SIGMA_TOLERANCE)
+    there = [sigma for sigma in learned.tolist() if window.edits(sigma) and last < sigma <= first]
     return len(there) / len(here) if there else 1.0

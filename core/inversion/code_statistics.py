@@ -61,7 +61,8 @@ def code_statistics(code: Tensor, sigma: Tensor | float, flow: bool = False) -> 
     Returns:
         The statistics of each channel.
     """
-    z = code.double() if flow else code.double() / (1 + float(sigma) ** 2) ** 0.5
+    code = code.cpu().double()
+    z = code if flow else code / (1 + float(sigma) ** 2) ** 0.5
     z = z.transpose(0, 1).flatten(1, -3)  # [C, rest, H, W]
     mean = z.mean(dim=(1, 2, 3))
     std = z.std(dim=(1, 2, 3), correction=0)

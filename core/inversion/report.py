@@ -60,9 +60,9 @@ def round_trip_psnr(picture: Tensor, rebuilt: Tensor) -> Tensor:
         The PSNR of each latent in dB, relative to 4 standard deviations of the picture's latent, [B] in float64. It is
         at most MAX_DECIBELS.
     """
-    picture = picture.double().flatten(1)
+    picture = picture.cpu().double().flatten(1)
     peak = PEAK_DEVIATIONS * picture.std(dim=1)
-    error = (rebuilt.double().flatten(1) - picture).square().mean(dim=1).sqrt()
+    error = (rebuilt.cpu().double().flatten(1) - picture).square().mean(dim=1).sqrt()
     # An empty picture has no range, and one that comes back bit by bit no error.
     smallest = 10 ** (-MAX_DECIBELS / 20)
     decibels: Tensor = 20 * ((peak + smallest) / (error + smallest)).log10()
@@ -122,9 +122,9 @@ class InversionReport:
         lowest = float(self.round_trip.min())
         if lowest >= MAX_DECIBELS:
             return f"Comes back bit for bit: {calls}."
-        word = "Comes back well"
-        if lowest < WELL_DECIBELS:
-            word = "Comes back with small changes" if lowest >= NEARLY_DECIBELS else "Does not come back"
+        word = "Does not come back"  # of NaN too
+        if lowest >= NEARLY_DECIBELS:
+            word = "Comes back well" if lowest >= WELL_DECIBELS else "Comes back with small changes"
         return f"{word}: {lowest:.0f} dB, {calls}."
 
     def text(self) -> str:

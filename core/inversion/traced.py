@@ -25,79 +25,19 @@ Everything is in model space.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow, layer_of
-from ..errors import EditError, check_latent
-from ..samplers import SIGMA_TOLERANCE, OnState, sample_euler, to_d
+from ..denoiser import Denoiser, HEdit, denoise_pair, guidance_of, is_flow, layer_of, place_size_of
+from ..errors import check_latent, check_prediction
+from ..samplers import OnState, sample_euler, to_d
 from .ddim import remaining_sigmas
 from .report import InversionReport, OnInvertedStep
+from .trace import Trace, repeated
 
 # Relative to the largest value of a state, 16 units of float32's last place: LATENT space and back, and an Euler step,
 # are off by a few of them.
 ROUNDING = 2e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What an inversion went through. In float32, on the CPU.
-
-    Attributes:
-        states: The picture's state at each noise level, [n + 1, B, C, ..., H, W] in model space.
-        corrections: What is added to D at each state, so that an Euler step leads to the next, [n, B, C, ..., H, W].
-        sigmas: Descending noise levels, [n + 1].
-        guidance: The guidance of the inversion, at which the picture comes back.
-    """
-
-    states: Tensor
-    corrections: Tensor
-    sigmas: Tensor
-    guidance: float = 1.0
-
-    @property
-    def code(self) -> Tensor:
-        """The state at sigmas[0], [B, C, ..., H, W]."""
-        return self.states[0]
-
-    def step_at(self, sigma: Tensor | float) -> int:
-        """Return the step whose noise level is the nearest to this one."""
-        return int((self.sigmas.double() - float(sigma)).abs().argmin())
-
-    def state_at(self, sigma: Tensor | float, like: Tensor) -> Tensor:
-        """Return the state at a noise level for a batch like this one, in which the pictures may come repeatedly."""
-        return _repeated(self.states[self.step_at(sigma)], like)
-
-    def check(self, x: Tensor, sigmas: Tensor) -> None:
-        """Check that a sampler can follow the trace.
-
-        Args:
-            x: The sampler's state at sigmas[0], [B, C, ..., H, W]. One trace may serve several batches of its pictures.
-            sigmas: The sampler's noise levels, descending.
-
-        Raises:
-            EditError: x is of another size, or sigmas are no part of the trace's.
-        """
-        if x.shape[1:] != self.states.shape[2:] or len(x) % self.states.shape[1]:
-            raise EditError(
-                f"The trace is of a latent of shape {tuple(self.states.shape[1:])}, but the sampler's has "
-                f"{tuple(x.shape)}; wire the code and the trace of the same Latent Invert."
-            )
-        first = self.step_at(sigmas[0])
-        part = self.sigmas[first : first + len(sigmas)]
-        if len(part) != len(sigmas) or not torch.allclose(part.double(), sigmas.cpu().double(), rtol=SIGMA_TOLERANCE):
-            raise EditError(
-                f"The sampler's schedule, {len(sigmas) - 1} steps from sigma {float(sigmas[0]):.4g}, is no part of the "
-                f"trace's, {len(self.sigmas) - 1} steps from sigma {float(self.sigmas[0]):.4g}; "
-                "wire the sigmas output of the Latent Invert that the trace comes from."
-            )
-
-
-def _repeated(state: Tensor, like: Tensor) -> Tensor:
-    """Return a state [B, ...] on the device and in the dtype of ``like`` [k*B, ...], k times."""
-    return state.to(like).repeat(len(like) // len(state), *[1] * (like.ndim - 1))
 
 
 class TracedDenoiser:
@@ -122,6 +62,11 @@ class TracedDenoiser:
         """Where h of the model is; asked for on use, for not every model has h."""
         return layer_of(self.denoise)
 
+    @property
+    def place_size(self) -> int:
+        """Latent pixels along each side for one place of h; 0 where it is not known."""
+        return place_size_of(self.denoise)
+
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0, corrected; see core.denoiser.Denoiser."""
         state, correction = self._step(x, sigma)
@@ -138,7 +83,7 @@ class TracedDenoiser:
         if self.mask is None:
             return denoised
         i = self.trace.step_at(sigma)
-        start, end = _repeated(self.trace.states[i], denoised), _repeated(self.trace.states[i + 1], denoised)
+        start, end = repeated(self.trace.states[i], denoised), repeated(self.trace.states[i + 1], denoised)
         on_trace = start - sigma * (start - end) / (sigma - self.trace.sigmas[i + 1].to(sigma))
         return on_trace + self.mask.to(denoised) * (denoised - on_trace)
 
@@ -150,7 +95,7 @@ class TracedDenoiser:
         """
         trace = self.trace
         i = trace.step_at(sigma)
-        start = _repeated(trace.states[i], x)
+        start = repeated(trace.states[i], x)
         moved = x - start
         size = start.abs().flatten(1).amax(dim=1)
         rounding = moved.abs().flatten(1).amax(dim=1) <= ROUNDING * size
@@ -158,7 +103,7 @@ class TracedDenoiser:
         # euler(x, D + pull) = euler(state, D)
         sigma_next = trace.sigmas[i + 1].to(sigma)
         pull = (x - state) * sigma_next / (sigma_next - sigma)
-        return state, _repeated(trace.corrections[i], x) + pull
+        return state, repeated(trace.corrections[i], x) + pull
 
 
 def follow_trace(
@@ -223,7 +168,7 @@ def traced_inversion(
     def slope_at(i: int) -> Tensor:
         """Return the slope at state i, and keep the correction there."""
         state = states[i].to(x)
-        denoised = denoise(state, sigmas[i])
+        denoised = check_prediction(denoise(state, sigmas[i]), sigmas[i])
         report.calls += 1
         if i < n:
             corrections[i] = _correction(states, sigmas, i, denoised)
@@ -244,9 +189,9 @@ def traced_inversion(
 def _correction(states: Tensor, sigmas: Tensor, i: int, denoised: Tensor) -> Tensor:
     """Return what leads from state i to the next, added to the prediction at state i."""
     # In float64: at a large sigma, D* is a small difference of large states.
-    levels = sigmas.double().cpu()
+    levels = sigmas.cpu().double()
     step = (states[i].double() - states[i + 1].double()) / (levels[i] - levels[i + 1])
-    return (states[i].double() - levels[i] * step - denoised.double().cpu()).float()
+    return (states[i].double() - levels[i] * step - denoised.cpu().double()).float()
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def apply_attribute(
         strength: 1 is the whole attribute, on its own code and on others; negative removes; 0 returns x bit for bit.
             It is the scale of the attribute's response (core/response.py), where it has one.
         rank: Leading atoms that are used, 0 for all.
-        band: Which third of the atoms, coarse to fine; one of BANDS.
+        band: Which third of the atoms, coarse to fine; one of BANDS. One without an atom returns x bit for bit.
         mask: Where to edit, [B or 1, 1, H, W] in [0, 1]; None edits everywhere.
 
     Returns:
@@ -78,6 +78,8 @@ def apply_attribute(
 
     count = min(rank or attribute.rank, attribute.rank)
     first, last = band_range(band, count)
+    if first == last:
+        return x.clone()
     edit = compose(resize_atoms(select(attribute.edit, first, last), *x.shape[-2:])).to(x.device)
     code, std = standardise(x.float())
     shifts = None if attribute.correlation_filter is None else find_shifts(attribute.correlation_filter, code)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
+from ..model_family import ModelFamily
+from ..response import WHOLE
 from .attribute import GROWTH_RANGE, SVDAttribute
 from .cover import Cover
 from .svd import ChannelSVD, channel_svd, compose, orthonormalise, resize_atoms, trim
@@ -23,7 +25,7 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
     """Add the edits of several attributes, each times its weight.
 
     Args:
-        weighted: Weights and attributes, one or more; not all weights may be zero.
+        weighted: Weights and attributes, one or more. Weight 0 leaves an attribute out; not all may be zero.
 
     Returns:
         The sum, at the resolution of the largest attribute; smaller ones are interpolated. Its sigmas are kept where
@@ -35,6 +37,7 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
             several attributes finds its own place in each picture.
     """
     _check_weighted(weighted)
+    weighted = [(weight, attribute) for weight, attribute in weighted if weight]
     weights = [weight for weight, _ in weighted]
     attributes = [attribute for _, attribute in weighted]
     source = attributes[0].source
@@ -61,6 +64,9 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
     formats = [one.info["latent_format"] for one in attributes if one.info.get("latent_format")]
     if formats:
         info["latent_format"] = formats[0]
+    families = [ModelFamily.from_info(one.info) for one in attributes]
+    if families[0] is not None and all(family == families[0] for family in families):
+        info |= families[0].info()
     return SVDAttribute(
         edit=trim(orthonormalise(together)),
         source_spectrum=torch.stack([attribute.source_spectrum[:, :k] for attribute in attributes]).mean(0),
@@ -71,7 +77,8 @@ def combine_attributes(weighted: list[tuple[float, SVDAttribute]]) -> SVDAttribu
         source=source,
         growth=_growth(weighted),
         correlation_filter=attributes[0].correlation_filter,  # alone, or none
-        cover=_together([(weight, one.cover) for weight, one in weighted if one.cover is not None], height, width),
+        cover=_together([_weighted_cover(weight, one, height, width) for weight, one in weighted if one.cover]),
+        response=WHOLE if all(one.response is not None for one in attributes) else None,
     )
 
 
@@ -81,14 +88,24 @@ def _growth(weighted: list[tuple[float, SVDAttribute]]) -> Tensor | None:
     return torch.stack(powers).prod(dim=0).clamp(*GROWTH_RANGE) if powers else None
 
 
-def _together(covers: list[tuple[float, Cover]], height: int, width: int) -> Cover | None:
-    """Return what several attributes cover: shares add with their weights, over the mean of their source codes."""
+def _weighted_cover(weight: float, attribute: SVDAttribute, height: int, width: int) -> Cover:
+    """Return what an attribute covers at a weight; at a negative one the picture has it, and is to be without it."""
+    assert attribute.cover is not None
+    cover = attribute.cover.resized(height, width)
+    share = weight * cover.share
+    if weight > 0:
+        return cover._replace(share=share)
+    with_it = compose(cover.source) + compose(resize_atoms(attribute.edit, height, width))
+    return Cover(share, trim(channel_svd(with_it)), cover.target_energy, cover.source_energy)
+
+
+def _together(covers: list[Cover]) -> Cover | None:
+    """Return what several attributes cover: their shares add, signed, over the mean of their source codes."""
     if not covers:
         return None
-    resized = [(weight, cover.resized(height, width)) for weight, cover in covers]
-    share = torch.stack([weight * cover.share for weight, cover in resized]).sum(0).abs().clamp(max=1)
-    source = torch.stack([compose(cover.source) for _, cover in resized]).mean(0)
-    energies = (torch.stack(of_one).mean(0) for of_one in zip(*(cover[2:] for _, cover in resized), strict=True))
+    share = torch.stack([cover.share for cover in covers]).sum(0).abs().clamp(max=1)
+    source = torch.stack([compose(cover.source) for cover in covers]).mean(0)
+    energies = (torch.stack(of_one).mean(0) for of_one in zip(*(cover[2:] for cover in covers), strict=True))
     return Cover(share, trim(channel_svd(source)), *energies)
 
 

@@ -174,8 +174,11 @@ def resize_atoms(svd: ChannelSVD, height: int, width: int) -> ChannelSVD:
     Returns:
         The atoms; svd itself where it has that size.
     """
-    if (svd.u.shape[-2], svd.v.shape[-2]) == (height, width) or svd.s.shape[-1] == 0:
+    if (svd.u.shape[-2], svd.v.shape[-2]) == (height, width):
         return svd
+    if svd.s.shape[-1] == 0:
+        channels = svd.s.shape[:-1]
+        return svd._replace(u=svd.u.new_empty(*channels, height, 0), v=svd.v.new_empty(*channels, width, 0))
     return orthonormalise(ChannelSVD(_resize(svd.u, height), svd.s, _resize(svd.v, width)))
 
 

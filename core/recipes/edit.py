@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, guidance_of
+from ..denoiser import Denoiser, guidance_of, mask_of
 from ..hspace.asyrp import sample_asyrp
 from ..hspace.direction import HDirection
 from ..hspace.strength import BoundEdit, bind_edit
 from ..hspace.window import EditWindow
-from ..inversion.traced import Trace, follow_trace
+from ..inversion.trace import Trace
+from ..inversion.traced import follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..response import scale_of
@@ -193,5 +194,13 @@ def _sample(
                 latent = apply_attribute(space.to_latent(x, sigmas[step]), one, scale, mask=mask)
                 x = space.to_model(latent, sigmas[step])
         part = sigmas[first : last + 1]
-        x = sample_asyrp(denoise, x, part, bound, window, mask=mask, callback=from_step(callback, first))
+        x = sample_asyrp(
+            denoise,
+            x,
+            part,
+            bound,
+            window,
+            mask=mask if mask_of(denoise) is None else None,
+            callback=from_step(callback, first),
+        )
     return x

@@ -32,7 +32,8 @@ from ..hspace.trajectories import (
     sample_endpoints,
 )
 from ..hspace.window import EditWindow
-from ..inversion.traced import Trace, follow_trace
+from ..inversion.trace import Trace
+from ..inversion.traced import follow_trace
 from ..layers import AUTO, layer_info, layer_text
 from ..samplers import OnState, Run, Schedule, from_step
 from . import defaults

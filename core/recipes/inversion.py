@@ -12,7 +12,8 @@ from ..errors import EditError
 from ..inversion.ddim import ddim_inversion, remaining_sigmas
 from ..inversion.fixed_point import fixed_point_inversion
 from ..inversion.report import QUALITIES, InversionReport, Quality, round_trip_psnr
-from ..inversion.traced import Trace, sample_traced, traced_inversion
+from ..inversion.trace import Trace
+from ..inversion.traced import sample_traced, traced_inversion
 from ..samplers import OnState, OnStep, is_euler, sample, sampler_named
 
 FIXED_POINT = "fixed_point"

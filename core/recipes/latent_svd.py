@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..denoiser import Denoiser, PromptDenoisers
 from ..errors import EditError
-from ..inversion.traced import Trace, follow_trace
+from ..inversion.trace import Trace
+from ..inversion.traced import follow_trace
 from ..latent_svd.apply import apply_attribute
 from ..latent_svd.attribute import SVDAttribute
 from ..latent_svd.learn import AttributeSettings, learn_attribute
@@ -98,7 +99,7 @@ def step_at_sigma(sigmas: Tensor, sigma: float) -> int | None:
     Returns:
         The step; None if sampling starts below that level, as image to image may.
     """
-    levels = sigmas[:-1].double().cpu()
+    levels = sigmas[:-1].cpu().double()
     nearest = int((levels.log() - math.log(sigma)).abs().argmin())
     is_behind = nearest == 0 and sigma > float(levels[0]) * MAX_RATIO_ABOVE
     return None if is_behind else nearest

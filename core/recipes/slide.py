@@ -145,7 +145,8 @@ class Slide:
         first, *others = factors.unique().tolist()
         added = times(first)
         for factor in others:
-            added = torch.where(_like(factors == factor, added), times(factor), added)
+            # Factors stay on the CPU, results where they were sampled.
+            added = torch.where(_like(factors == factor, added).to(added.device), times(factor), added)
         return added
 
     def _toward(self, scale: float, share: float, place: float) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ..hspace.combine import combine_directions
 from ..hspace.direction import HDirection
 from ..hspace.readout import Readout
-from ..hspace.strength import removal_scaled
 from ..response import scale_of
 
 
@@ -34,6 +33,5 @@ def together(weighted: Sequence[tuple[HDirection, float]]) -> tuple[HDirection, 
     beyond_learned = max([1.0, *(abs(strength) for part, _, strength in flat if not isinstance(part, Readout))])
     parts = []
     for part, weight, strength in flat:
-        scale = removal_scaled(strength) if isinstance(part, Readout) else strength
-        parts.append((weight * scale / beyond_learned, part))
+        parts.append((weight * strength / beyond_learned, part))
     return combine_directions(parts), beyond_learned

@@ -12,7 +12,8 @@ from torch import Tensor
 from ...core import Denoiser, sample_euler, sample_prompt_pair
 from ...core.denoiser import PromptDenoisers
 from ...core.inversion.report import Quality
-from ...core.inversion.traced import Trace, TracedDenoiser, retraced
+from ...core.inversion.trace import Trace
+from ...core.inversion.traced import TracedDenoiser, retraced
 from ...core.layers import AUTO
 from ...core.prompt_evidence import PromptEvidence
 from ...core.recipes import defaults

@@ -168,3 +168,11 @@ def test_a_damaged_file_is_refused(saved, change, words):
     save_file(tensors, path, header)
     with pytest.raises(EditError, match=words):
         load_hdirection(path)
+
+
+def test_a_part_of_a_schedule_gets_no_more_than_the_whole():
+    """S / S' counts the training steps that a part goes through, from where it begins to where it ends."""
+    direction = table()
+    whole = bottleneck_edit(direction, 1.0, SCHEDULE, EditWindow())(h(), SIGMAS[1])
+    for part in (SCHEDULE[:3], SCHEDULE[1:3], SCHEDULE[1:]):
+        assert torch.allclose(bottleneck_edit(direction, 1.0, part, EditWindow())(h(), SIGMAS[1]), whole)

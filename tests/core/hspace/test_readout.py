@@ -25,8 +25,8 @@ from singular_edit.core.denoiser import read_bottleneck
 from singular_edit.core.hspace.calibration import READOUT_UNIT
 from singular_edit.core.hspace.direction import DeltaDirection, TableDirection
 from singular_edit.core.hspace.readout import Readout
-from singular_edit.core.hspace.readout_change import ReadoutChange
-from singular_edit.core.hspace.strength import READOUT_REMOVAL_SCALE, BoundEdit, bind_edit
+from singular_edit.core.hspace.readout_change import READOUT_REMOVAL_SCALE, ReadoutChange
+from singular_edit.core.hspace.strength import BoundEdit, bind_edit
 from singular_edit.core.samplers import Run
 from torch.nn import functional as F
 
@@ -162,8 +162,12 @@ def test_the_edit_reaches_the_targets_picture_at_any_number_of_steps(learned, st
     progress = float((moved(edit) * way).sum() / way.square().sum())
     assert 0.65 < progress < 1.0
     removed = moved(bind_edit(readout, -1.0, sigmas, window))
-    halved = moved(BoundEdit(change=ReadoutChange.of(readout, -READOUT_REMOVAL_SCALE, window)))
-    assert torch.equal(removed, halved)
+    halved = ReadoutChange.of(readout, -1.0, window)
+    assert halved.terms[0][0] == -READOUT_REMOVAL_SCALE
+    assert torch.equal(removed, moved(BoundEdit(change=halved)))
+    # Taken away by its weight in a sum, it is taken away by as much.
+    in_sum = combine_directions([(-1.0, readout)])
+    assert torch.equal(removed, moved(bind_edit(in_sum, 1.0, sigmas, window)))
     assert float((removed * way).sum()) < -0.1 * float(way.square().sum())
 
 

@@ -30,3 +30,8 @@ def test_the_report_says_what_was_measured_and_of_how_many():
     assert "comes back at 80.0 dB (lowest of 2: 60.0 dB)" in report.text()
     report.round_trip = torch.tensor([200.0, 200.0])
     assert "comes back bit for bit" in report.text()
+
+
+def test_what_cannot_be_measured_does_not_come_back():
+    report = InversionReport("traced", [1.0, 0.0], round_trip=torch.tensor([float("nan")]))
+    assert report.verdict().startswith("Does not come back")

@@ -179,3 +179,11 @@ def test_the_norm_comes_back_where_no_place_stands_out_or_nothing_was_edited():
     assert torch.allclose(restore_channel_norm(0.5 * x, channel_norm(x), everywhere), x, atol=1e-5)
     assert torch.allclose(restore_channel_norm(3 * x, channel_norm(x), nowhere), x, atol=1e-5)
     assert torch.isfinite(restore_channel_norm(torch.zeros_like(x), channel_norm(x), nowhere)).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 20)])
+def test_a_band_without_an_atom_changes_nothing(size):
+    x = noise((2, 4, 16, 16))
+    attribute = learn_attribute(x[:1], x[1:])
+    latent = noise((1, 4, *size), 5)
+    assert torch.equal(apply_attribute(latent, attribute, 1.0, rank=1, band="coarse"), latent)

@@ -18,6 +18,8 @@ from singular_edit.core import (
 from singular_edit.core.latent_svd.learn import AttributeSettings
 from singular_edit.core.latent_svd.svd import compose
 from singular_edit.core.latent_svd.transfer_gain import FOREIGN_GAIN, source_similarity
+from singular_edit.core.model_family import ModelFamily
+from singular_edit.core.recipes.attributes import check_model
 
 FULL_RANK = AttributeSettings(rank=16)
 TARGET_ONLY = AttributeSettings(rank=16, weights=LossWeights(1, 0, 0, 0))
@@ -108,3 +110,47 @@ def test_only_attributes_of_one_pair_get_the_gain():
     mean = learn(2, bump(), "mean", (4, 4, 16, 16), how=TARGET_ONLY)
     together = combine_attributes([(1.0, mean), (1.0, a)])
     assert torch.allclose(edit(together), edit(mean) + FOREIGN_GAIN * edit(a), atol=4e-3)
+
+
+def of_pairs(seed, change, name, **info):
+    """An attribute of twelve pairs, which has a cover."""
+    x = noise((12, 4, 16, 16), seed)
+    z = torch.where(change != 0, change, x)
+    return learn_attribute(x, z, FULL_RANK, info={"name": name, **info}, sigma=1.0)
+
+
+def test_a_weight_of_minus_one_takes_away_as_a_strength_of_minus_one():
+    attribute = of_pairs(0, bump() * (bump() > 1), "A")
+    assert attribute.cover is not None
+    x = noise((1, 4, 16, 16), 99)
+    minus = combine_attributes([(-1.0, attribute)])
+    for sign in (1.0, -1.0):
+        taken = apply_attribute(x, attribute, -sign) - x
+        assert (apply_attribute(x, minus, sign) - x - taken).norm() < 1e-3 * taken.norm()
+        assert (apply_attribute(x, attribute, sign) - x - taken).norm() > 0.5 * taken.norm()
+
+
+def test_a_weight_of_zero_leaves_an_attribute_out():
+    one = learn(0, bump(), "A")
+    other = of_pairs(1, ramp(), "B")
+    x = noise((1, 4, 16, 16), 0)
+    alone, with_none = combine_attributes([(1.0, one)]), combine_attributes([(1.0, one), (0.0, other)])
+    assert torch.equal(apply_attribute(x, alone, 1.0), apply_attribute(x, with_none, 1.0))
+    assert with_none.source is not None
+
+
+def test_a_sum_is_refused_by_models_that_refuse_its_parts():
+    here = ModelFamily("SDXL", "SDXL", "eps", 1280, 4, 2048)
+    there = ModelFamily("SD15", "SD15", "eps", 1280, 8, 768)
+    one, other = (learn(seed, change, "A", **there.info()) for seed, change in ((0, bump()), (1, ramp())))
+    for attribute in (one, combine_attributes([(1.0, one), (-0.5, other)])):
+        with pytest.raises(EditError, match="was learned on SD15"):
+            check_model(attribute, here)
+    unknown = combine_attributes([(1.0, one), (1.0, learn(2, ramp(), "old"))])
+    assert "model_class" not in unknown.info
+
+
+def test_a_sum_says_where_it_is_there_if_all_of_it_do():
+    one, other = learn(0, bump(), "A"), learn(1, ramp(), "B")
+    assert combine_attributes([(1.0, one), (1.0, other)]).response == one.response
+    assert combine_attributes([(1.0, one), (1.0, replace(other, response=None))]).response is None

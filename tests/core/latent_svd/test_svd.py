@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from singular_edit.core import EditError, atoms, channel_svd, standardise, truncate
-from singular_edit.core.latent_svd.svd import band_range, compose
+from singular_edit.core.latent_svd.svd import band_range, compose, resize_atoms, select
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
 seeds = st.integers(0, 10_000)
@@ -114,3 +114,8 @@ def test_the_three_bands_follow_each_other(count):
     assert band_range("all", count) == (0, count)
     with pytest.raises(EditError, match="band is 'loud'"):
         band_range("loud", count)
+
+
+def test_no_atoms_have_any_size():
+    none = select(channel_svd(codes((4, 8, 8), 0)[0]), 0, 0)
+    assert compose(resize_atoms(none, 12, 10)).shape == (4, 12, 10)
