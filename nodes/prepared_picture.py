@@ -117,7 +117,7 @@ def edited_pictures(
         absolute: Whether strengths say how much of the attribute the picture has in the end.
         fade: The sampling progress at which runs without and with the attribute are mixed.
         retries: How often pictures that the attribute changes too little are edited again, at most.
-        mask: A MASK of where it may change; None is everywhere.
+        mask: A MASK of where it may change, of the picture's size before or after Prepare Picture; None is everywhere.
         progress: Ticks once a step.
 
     Returns:
@@ -240,7 +240,7 @@ def _sampled(
         picture.prompts.positive,
         picture.prompts.negative,
         latent,
-        noise_mask=latent_mask(mask, picture.latent),
+        noise_mask=latent_mask(mask, picture.latent, cropped=True),
         callback=report,
         disable_pbar=True,
         seed=0,

@@ -13,6 +13,7 @@ from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.latents import latent_from_code, latent_of
 from ..backends.comfyui.learning import prompt_denoisers
 from ..backends.comfyui.noise import check_start, is_max_denoise
+from ..backends.comfyui.progress import warn
 from ..backends.comfyui.session import POSITIVE, TARGET, Prompts, run_in_session
 from ..core.errors import EditError, check_latent, check_sigmas
 from ..core.inversion.trace import Trace
@@ -23,6 +24,7 @@ from ..core.recipes.settings import PairSettings
 from ..core.recipes.svd_pairs import pair_evidence
 from ..core.samplers import Schedule
 from .inputs import ADVANCED, cfg_input, trace_input, trace_of, with_advanced, with_search_words
+from .traced_sampler import OTHER_GUIDANCE, is_at_guidance
 
 
 def branch_steps(first: int, last: int) -> list[int]:
@@ -173,7 +175,9 @@ class LatentPair(io.ComfyNode):
         tried = branch_steps(first_parting, last_parting)
         trace = None if trace is None else trace_of(trace, "trace")
         drawn = noise.generate_noise({**latent_image, "samples": samples}).float()
-        retraces = trace is not None and target_cfg != trace.guidance
+        retraces = trace is not None and not is_at_guidance(trace, target_cfg)
+        if trace is not None and not is_at_guidance(trace, cfg):
+            warn(OTHER_GUIDANCE.format(here=cfg, there=trace.guidance))
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         # Where there is one step to branch at, there is nothing to ask the model.
         noises = EVIDENCE_NOISES if len(tried) > 1 else 0

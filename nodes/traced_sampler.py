@@ -27,6 +27,11 @@ OTHER_GUIDANCE = (
 )
 
 
+def is_at_guidance(trace: Trace, guidance: float) -> bool:
+    """Return whether a trace was made at a guidance."""
+    return math.isclose(guidance, trace.guidance, rel_tol=SAME_GUIDANCE)
+
+
 def sample_traced_comfy(
     model: Any,
     x: Tensor,
@@ -91,7 +96,7 @@ def denoiser_on_trace(
         return ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond, layer=layer)
     check_start(trace, x, sigmas, getattr(model, "noise", None))
     denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond, layer=layer)
-    if not math.isclose(denoise.guidance, trace.guidance, rel_tol=SAME_GUIDANCE):
+    if not is_at_guidance(trace, denoise.guidance):
         # Another guidance may be wanted, as another prompt may.
         warn(OTHER_GUIDANCE.format(here=denoise.guidance, there=trace.guidance))
     return follow_trace(denoise, trace, x, sigmas, extra_args.get("denoise_mask"))

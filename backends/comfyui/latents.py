@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import comfy.sample
+import comfy.utils
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,12 +44,14 @@ def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
     return samples.clone().float()
 
 
-def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
+def latent_mask(mask: Tensor | None, samples: Tensor, *, cropped: bool = False) -> Tensor | None:
     """Bring a MASK to a latent's size.
 
     Args:
         mask: A MASK, [H, W] or [M, H, W] in [0, 1]; None is handed on.
         samples: The latent, [..., h, w].
+        cropped: Whether what its aspect has too much is cut off, as Prepare Picture does with pictures; else it is
+            stretched, as ComfyUI does.
 
     Returns:
         [M, 1, h, w] in float32.
@@ -56,7 +59,8 @@ def latent_mask(mask: Tensor | None, samples: Tensor) -> Tensor | None:
     if mask is None:
         return None
     rows = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    return F.interpolate(rows, size=samples.shape[-2:], mode="area")
+    height, width = samples.shape[-2:]
+    return comfy.utils.common_upscale(rows, width, height, "area", "center" if cropped else "disabled")
 
 
 def to_model_space(model: Any, samples: Tensor) -> Tensor:

@@ -106,6 +106,11 @@ def test_a_mask_keeps_the_picture_elsewhere(graph, prepared):
     assert change[:, : height // 2].max() > 0.2
     # The decoder looks a few places beyond.
     assert change[:, height * 5 // 8 :].max() < 0.02
+    # Of a wider picture, which lost both ends when it was prepared, white at an end is outside.
+    wider = torch.zeros(1, height, width * 5 // 4)
+    wider[..., : width // 8] = 1
+    after, before = graph.run("EditPicture", picture=prepared[0], attribute=hat, strength=1.5, mask=wider)
+    assert (after - before).abs().max() < 0.02
 
 
 def test_other_samplers_are_solved_for(graph, face, glasses, demo):

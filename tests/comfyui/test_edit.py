@@ -9,6 +9,8 @@ import pytest
 import torch
 from helpers.graph import assert_unchanged, empty_latent, weights
 from helpers.tensors import relative
+from singular_edit.core import load_hdirection
+from singular_edit.demo.attributes import readout_path
 from torch import Tensor
 
 STEPS = 8
@@ -175,3 +177,18 @@ def test_a_readout_can_be_cancelled_while_it_trains(graph, monkeypatch):
             graph.learn("readout")
     finally:
         management.interrupt_current_processing(False)
+
+
+def test_a_readout_reads_the_prompt_alone(graph, code):
+    readout = load_hdirection(readout_path("glasses"))
+    assert torch.equal(edit(graph, code, readout, edit_uncond=True), edit(graph, code, readout))
+
+
+def test_denoised_output_is_the_edited_picture(graph, code):
+    """At strength 1 the picture without the edit is drawn last, to measure the change by."""
+    (sampler,) = graph.run("AsyrpSampler", direction=load_hdirection(readout_path("glasses")))
+    with torch.inference_mode():
+        output, denoised = graph.custom.SamplerCustom().sample(
+            graph.model, False, 0, CFG, graph.source, graph.negative, sampler, graph.schedule(STEPS), code
+        )
+    assert torch.equal(output["samples"], denoised["samples"])
