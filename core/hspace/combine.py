@@ -159,6 +159,8 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     Raises:
         EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
     """
+    # Weight 0 leaves a direction out, with what it does not know.
+    weighted = [one for one in weighted if one[0]] or weighted
     all_respond = all(direction.response is not None for _, direction in weighted)
     scales = [scale_of(direction.response, weight) if all_respond else weight for weight, direction in weighted]
     # What moves h acts in a sum as it does alone: beyond scale 1 its effect is multiplied, not dh (strength.py).

@@ -67,11 +67,6 @@ def learn_direction(  # noqa: PLR0913
     t = trajectories
     sigmas = t.sigmas[:-1]
     info = {"method": method, **(info or {})}
-    if method == "difference":
-        return TableDirection(sigmas, {"table": t.h_difference}, info), []
-
-    generator = torch.Generator().manual_seed(training.seed)
-    direction = init_direction(method, t.h_difference.shape[1:], sigmas, generator, info)
     gains = prediction_gains(t.sigmas, gain, flow=is_flow(denoise))
     learned_steps = max(1, int((sigmas > end_sigma).sum()))
     # Step by step, so that no second copy of what was recorded is made.
@@ -84,6 +79,11 @@ def learn_direction(  # noqa: PLR0913
             "source and target predict the same picture, so there is nothing to learn; "
             "check that the two prompts differ."
         )
+    if method == "difference":
+        return TableDirection(sigmas, {"table": t.h_difference}, info), []
+
+    generator = torch.Generator().manual_seed(training.seed)
+    direction = init_direction(method, t.h_difference.shape[1:], sigmas, generator, info)
 
     def loss(training_step: int) -> Tensor:
         i = int(torch.randint(learned_steps, (), generator=generator))

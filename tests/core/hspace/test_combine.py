@@ -12,6 +12,7 @@ from singular_edit.core import EditError, EditWindow, RandomDirection, combine_d
 from singular_edit.core.hspace.direction import DeltaDirection, TableDirection
 from singular_edit.core.hspace.networks import ImplicitDirection
 from singular_edit.core.hspace.strength import BoundEdit, bottleneck_delta, bottleneck_edit
+from singular_edit.core.response import Response
 
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0])
 SCHEDULE = torch.cat([SIGMAS, torch.zeros(1)])
@@ -176,3 +177,9 @@ def test_a_part_of_a_schedule_gets_no_more_than_the_whole():
     whole = bottleneck_edit(direction, 1.0, SCHEDULE, EditWindow())(h(), SIGMAS[1])
     for part in (SCHEDULE[:3], SCHEDULE[1:3], SCHEDULE[1:]):
         assert torch.allclose(bottleneck_edit(direction, 1.0, part, EditWindow())(h(), SIGMAS[1]), whole)
+
+
+def test_a_weight_of_zero_leaves_out_what_a_direction_does_not_know():
+    knows = table().with_response(Response((1.0,), (1.0,)))
+    assert combine_directions([(0.5, knows), (0.0, network())]).response is not None
+    assert combine_directions([(0.5, knows), (0.5, network())]).response is None
