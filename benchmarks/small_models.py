@@ -19,6 +19,7 @@ CONTEXT = {
     "sd3": (64, 32),
     "flux": (64, 32),
     "wan": (64, 16),
+    "qwen_image": (64, 16),
 }
 FAMILIES = tuple(CONTEXT)
 UNETS = ("sd15", "sd2_v", "sdxl")
@@ -76,6 +77,17 @@ FLUX = {
     "qkv_bias": True,
     "guidance_embed": True,
 }
+QWEN_IMAGE = {
+    "image_model": "qwen_image",
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 4,
+    "joint_attention_dim": 64,
+    "pooled_projection_dim": 16,
+    "axes_dims_rope": (4, 6, 6),
+}
 WAN = {
     "image_model": "wan2.1",
     "model_type": "t2v",
@@ -109,6 +121,7 @@ def _known(family: str) -> tuple[type, dict[str, Any]]:
         "sd3": (known.SD3, SD3),
         "flux": (known.Flux, {**FLUX, **newer}),
         "wan": (known.WAN21_T2V, WAN),
+        "qwen_image": (known.QwenImage, QWEN_IMAGE),
     }[family]
 
 
@@ -180,10 +193,10 @@ def latent_channels(family: str) -> int:
 
 
 def latent(family: str, size: tuple[int, int] = (12, 16), seed: int = 0) -> dict[str, Tensor]:
-    """Return a LATENT of two pictures, of odd proportions. Video for video models."""
+    """Return a LATENT of two pictures, of odd proportions. Video for video models, one frame for Qwen-Image."""
     generator = torch.Generator().manual_seed(seed)
     channels = latent_channels(family)
-    frames = (VIDEO_FRAMES,) if family == "wan" else ()
+    frames = {"wan": (VIDEO_FRAMES,), "qwen_image": (1,)}.get(family, ())
     return {"samples": torch.randn(2, channels, *frames, *size, generator=generator)}
 
 
@@ -202,6 +215,19 @@ class LinearVAE:
         """Return the IMAGE of a latent."""
         small = (torch.einsum("cr,bchw->brhw", self.mix, latent) + 2) / 4
         return torch.nn.functional.interpolate(small, scale_factor=8).movedim(1, -1)
+
+
+class FrameVAE(LinearVAE):
+    """The same as a VAE of videos, which takes a batch for the frames of one, as Qwen-Image's does."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return the latent of an IMAGE, [1, C, B, h, w]."""
+        return super().encode(pixels).movedim(0, 1)[None]
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return the frames of a latent, [B, T, H, W, 3]."""
+        frames = super().decode(latent.movedim(2, 1).flatten(0, 1))
+        return frames.unflatten(0, (len(latent), latent.shape[2]))
 
 
 class RandomClip:

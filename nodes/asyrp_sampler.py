@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.family import check_fits
+from ..backends.comfyui.frames import without_frame
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.session import step_reporter
 from ..core.hspace.direction import HDirection, moves_h
@@ -38,6 +39,7 @@ DEFAULTS = EditSettings()
 SEED_SALT = 0x5E17A9
 
 
+@without_frame
 def sample_asyrp_comfy(
     model: Any,
     x: Tensor,

@@ -19,7 +19,8 @@ from ..backends.comfyui.family import (
     require_picture_model,
 )
 from ..backends.comfyui.fingerprint import fingerprint, full_fingerprint, model_fingerprint
-from ..backends.comfyui.latents import latent_of, latent_picture
+from ..backends.comfyui.frames import framed
+from ..backends.comfyui.latents import latent_picture, picture_latents
 from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
 from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
@@ -173,8 +174,7 @@ class LearnAttribute(io.ComfyNode):
         **more: str,
     ) -> io.NodeOutput:
         """Learn the attribute, or find it."""
-        # "with" is a word of Python's own.
-        wanted = more["with"]
+        wanted = more["with"]  # a word of Python's own
         if without.split() == wanted.split():
             raise EditError(
                 f"without and with are both '{wanted.strip()}'; two texts that differ in the attribute are accepted."
@@ -203,8 +203,8 @@ class LearnAttribute(io.ComfyNode):
         found = learned_before(question, name)
         if found is not None:
             attribute, file = found
-            texts = f"Learned before, and loaded from {file}.", describe(attribute)
-            return _output(attribute, *texts, preview=preview_of(attribute))
+            before = f"Learned before, and loaded from {file}."
+            return _output(attribute, before, describe(attribute), preview=preview_of(attribute))
         sampling = model.get_model_object("model_sampling")
         sigmas = comfy.samplers.calculate_sigmas(sampling, SCHEDULER, steps)
         prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
@@ -212,7 +212,7 @@ class LearnAttribute(io.ComfyNode):
             pairs = PairSettings.for_schedule(Schedule(sigmas, sampling.percent_to_sigma), EFFORTS[effort])
             pictures = None
             if learn_from is not None:
-                pictures = latent_of({"samples": vae.encode(learn_from[: pairs.drawn])}, "learn_from", model)
+                pictures = picture_latents(vae, learn_from[: pairs.drawn], "learn_from", model)
             attribute = learn_svd_in_session(
                 model, prompts, latent, sigmas, pairs, name=name, seed=learn_seed, pictures=pictures
             )
@@ -265,6 +265,7 @@ def empty_latent(model: Any, width: int, height: int) -> Tensor:
 def _preview(model: Any, attribute: Attribute, prompts: Prompts, latent: Tensor, sigmas: Tensor) -> Tensor | None:
     """Draw one picture without and with an attribute, as IMAGE; None where latents cannot be shown without a VAE."""
     progress = Progress(f"Drawing {attribute.name}, before and after", 2 * (len(sigmas) - 1))
+    latent = framed(model.model, latent)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
     drawn = []
     for strength in (0.0, advised_strength(attribute)):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
 from ..backends.comfyui.family import native_side, nearest_side, require_picture_model
-from ..backends.comfyui.latents import latent_of
+from ..backends.comfyui.latents import picture_latents, process_out
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts, run_in_session
 from ..core.inversion.report import QUALITIES, WELL_DECIBELS
@@ -159,7 +159,7 @@ class PreparePicture(io.ComfyNode):
         require_picture_model(model.model)
         if attribute is not None:
             describe = describe or any_attribute_of(attribute, "attribute").info.get("source_prompt", "")
-        latent = latent_of({"samples": vae.encode(fitted(image, model.model, max_side))}, "image", model)
+        latent = picture_latents(vae, fitted(image, model.model, max_side), "image", model)
         sampling = model.get_model_object("model_sampling")
         sigmas = comfy.samplers.calculate_sigmas(sampling, SCHEDULER, steps or QUALITY_STEPS[quality])
         prompts = Prompts(encoded(clip, describe), encoded(clip, negative), cfg)
@@ -185,7 +185,7 @@ class PreparePicture(io.ComfyNode):
             )
 
         inverted = run_in_session(model, prompts, latent, sigmas, algorithm)
-        rebuilt = decoded(vae, model.model.process_latent_out(inverted.rebuilt.float().cpu()))
+        rebuilt = decoded(vae, model.model, process_out(model.model, inverted.rebuilt.float().cpu()))
         progress.finish(inverted.report.verdict())
         picture = PreparedPicture(
             model, vae, prompts, sigmas, latent.cpu(), inverted.code.float().cpu(), inverted.trace, sampler, rebuilt

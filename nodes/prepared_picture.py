@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..backends.comfyui.family import check_fits
-from ..backends.comfyui.latents import code_from_latent, latent_from_code, latent_mask
+from ..backends.comfyui.frames import framed, unframed
+from ..backends.comfyui.latents import code_from_latent, latent_from_code, latent_mask, process_in
 from ..backends.comfyui.noise import InvertedNoise
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
@@ -145,10 +146,10 @@ def edited_pictures(
         attribute.response,
         steps=picture.steps,
         cut=partial(_cut, picture, attribute),
-        decode=partial(decoded, picture.vae),
+        decode=partial(decoded, picture.vae, picture.model.model),
         known={0.0: picture.rebuilt.clone()},
         factors=known_factors(picture, attribute, until),
-        comparable=picture.model.model.process_latent_in,
+        comparable=partial(process_in, picture.model.model),
     )
     edited = [slide.at(strength, absolute=absolute, fade=fade, retries=retries) for strength in strengths]
     # What is mixed may lie beyond white; strength 0 is left bit for bit.
@@ -200,7 +201,7 @@ def _traced_state(picture: PreparedPicture, step: int) -> Tensor:
     """Return the state of the picture's trace before a step, in LATENT space."""
     assert picture.trace is not None
     code = picture.trace.states[step]
-    return latent_from_code(picture.model, {}, code, picture.sigmas[step])["samples"]
+    return unframed(picture.model.model, latent_from_code(picture.model, {}, code, picture.sigmas[step])["samples"])
 
 
 def _sampled(
@@ -225,13 +226,13 @@ def _sampled(
     noise = InvertedNoise(model, code, float(sigmas[0])).generate_noise({"samples": latent})
     if picture.trace is not None and start is not None:
         # A traced sampler keeps the picture outside of a mask itself, and refuses a start that noise was added to.
-        latent, noise = start, torch.zeros_like(start)
+        latent, noise = start, torch.zeros_like(noise)
     preview = previewer(model)
 
     def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
         progress.tick(preview(denoised))
 
-    return comfy.sample.sample_custom(
+    sampled = comfy.sample.sample_custom(
         model,
         noise,
         picture.prompts.cfg,
@@ -239,16 +240,17 @@ def _sampled(
         sigmas,
         picture.prompts.positive,
         picture.prompts.negative,
-        latent,
+        framed(model.model, latent),
         noise_mask=latent_mask(mask, picture.latent, cropped=True),
         callback=report,
         disable_pbar=True,
         seed=0,
     )
+    return unframed(model.model, sampled)
 
 
-def decoded(vae: Any, latent: Tensor) -> Tensor:
-    """Decode a latent in LATENT space to an IMAGE, [B, height, width, 3]."""
-    pictures = vae.decode(latent)
+def decoded(vae: Any, base_model: Any, latent: Tensor) -> Tensor:
+    """Decode a model's latent in LATENT space to an IMAGE, [B, height, width, 3]."""
+    pictures = vae.decode(framed(base_model, latent))
     # A VAE of videos gives frames.
     return pictures.reshape(-1, *pictures.shape[-3:]).float().cpu()

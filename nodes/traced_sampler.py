@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
+from ..backends.comfyui.frames import unframed, without_frame
 from ..backends.comfyui.noise import check_start
 from ..backends.comfyui.progress import warn
 from ..backends.comfyui.session import step_reporter
@@ -32,6 +33,7 @@ def is_at_guidance(trace: Trace, guidance: float) -> bool:
     return math.isclose(guidance, trace.guidance, rel_tol=SAME_GUIDANCE)
 
 
+@without_frame
 def sample_traced_comfy(
     model: Any,
     x: Tensor,
@@ -95,11 +97,12 @@ def denoiser_on_trace(
     if trace is None:
         return ComfyDenoiser(model, extra_args, edit_uncond=edit_uncond, layer=layer)
     check_start(trace, x, sigmas, getattr(model, "noise", None))
+    mask = extra_args.get("denoise_mask")
     denoise = ComfyDenoiser(model, {**extra_args, "denoise_mask": None}, edit_uncond=edit_uncond, layer=layer)
     if not is_at_guidance(trace, denoise.guidance):
         # Another guidance may be wanted, as another prompt may.
         warn(OTHER_GUIDANCE.format(here=denoise.guidance, there=trace.guidance))
-    return follow_trace(denoise, trace, x, sigmas, extra_args.get("denoise_mask"))
+    return follow_trace(denoise, trace, x, sigmas, None if mask is None else unframed(denoise.base_model, mask))
 
 
 class TracedSampler(io.ComfyNode):

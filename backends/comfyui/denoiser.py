@@ -19,6 +19,7 @@ from ...core.errors import EditError, check_prediction
 from ...core.layers import AUTO, MIDDLE_BLOCK, block_of, layer_text
 from .bottleneck import BottleneckPatch
 from .family import block_list, choose_layer, family_of
+from .frames import framed
 from .h_patch import HPatch
 from .noise import is_flow_model
 from .repeatable import can_record
@@ -70,10 +71,11 @@ class ComfyDenoiser:
         Raises:
             EditError: The MODEL has no h, or no such layer.
         """
-        return choose_layer(self._base_model, self._layer)
+        return choose_layer(self.base_model, self._layer)
 
     @property
-    def _base_model(self) -> Any:
+    def base_model(self) -> Any:
+        """ComfyUI's BaseModel."""
         return self.model.inner_model.inner_model
 
     @property
@@ -84,18 +86,18 @@ class ComfyDenoiser:
     @property
     def flow(self) -> bool:
         """Whether the MODEL is a flow model (SD3, Flux)."""
-        return is_flow_model(self._base_model.model_sampling)
+        return is_flow_model(self.base_model.model_sampling)
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in: the weights' own, or what ComfyUI casts them to."""
-        cast = self._base_model.manual_cast_dtype
-        return self._base_model.get_dtype() if cast is None else cast
+        cast = self.base_model.manual_cast_dtype
+        return self.base_model.get_dtype() if cast is None else cast
 
     @property
     def place_size(self) -> int:
         """Latent pixels along each side for one place of h; 0 where it is not known."""
-        return family_of(self._base_model).place_size
+        return family_of(self.base_model).place_size
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0; see core.denoiser.Denoiser.
@@ -107,7 +109,7 @@ class ComfyDenoiser:
         if h_edit is None:
             return check_prediction(self._predict(x, sigma, options), sigma)
         grad = self.differentiable and torch.is_grad_enabled()
-        patch = h_patch(self._base_model, self.layer, h_edit, edit_uncond=self.edit_uncond, grad=grad)
+        patch = h_patch(self.base_model, self.layer, h_edit, edit_uncond=self.edit_uncond, grad=grad)
         options = patch.options(options)
         if grad:
             options = with_network_wrapper(options, encoder_without_gradients)
@@ -131,7 +133,7 @@ class ComfyDenoiser:
         """
         options = self.extra_args["model_options"]
         shared = self.layer == MIDDLE_BLOCK and not torch.is_grad_enabled()
-        if not shared or not can_record(self._base_model, options):
+        if not shared or not can_record(self.base_model, options):
             return self(x, sigma), self(x, sigma, h_edit)
         recording = Recording(self.edit_uncond)
         denoised = self._predict(x, sigma, recording.options(options))
@@ -143,7 +145,8 @@ class ComfyDenoiser:
         comfy.model_management.throw_exception_if_processing_interrupted()
         sigmas = sigma * x.new_ones([x.shape[0]])
         with self._choices():
-            return self.model(x, sigmas, **{**self.extra_args, "model_options": model_options})
+            whole = framed(self.base_model, x)
+            return self.model(whole, sigmas, **{**self.extra_args, "model_options": model_options}).view_as(x)
 
     @contextmanager
     def _choices(self) -> Iterator[None]:

@@ -143,7 +143,7 @@ def require_picture_model(base_model: Any) -> None:
         EditError: It makes videos, or sound.
     """
     dimensions = getattr(base_model.latent_format, "latent_dimensions", 2)
-    if dimensions != 2:
+    if dimensions != 2 and (dimensions != 3 or block_list(base_model) is None):
         raise EditError(
             f"model is {family_of(base_model).text()}, whose latents have {dimensions} dimensions; "
             "a model of single pictures is accepted here."

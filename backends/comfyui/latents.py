@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import EditError, check_latent
+from .frames import framed, has_frame, unframed
 
 
 def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
@@ -22,7 +23,8 @@ def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
         model: The MODEL that is to work on it, whose channel count is checked; None leaves that out.
 
     Returns:
-        [B, C, H, W] in LATENT space, in float32; [B, C, T, H, W] for video models.
+        [B, C, H, W] in LATENT space, in float32; [B, C, T, H, W] for video models. The single frame of a picture's
+        latent is left out (frames.py).
 
     Raises:
         EditError: The samples are no finite latent, or have other channels than the MODEL works on.
@@ -41,7 +43,27 @@ def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
             f"{name} has {samples.shape[1]} channels but this MODEL works on {wanted}; "
             "use the VAE that belongs to the model."
         )
-    return samples.clone().float()
+    return unframed(model.model, samples).clone().float()
+
+
+def picture_latents(vae: Any, image: Tensor, name: str, model: Any) -> Tensor:
+    """Encode pictures.
+
+    Args:
+        vae: The model's VAE.
+        image: IMAGE [B, H, W, 3].
+        name: The input it came from, for the error's sentence.
+        model: The MODEL that is to work on them.
+
+    Returns:
+        [B, C, h, w] in LATENT space, in float32.
+
+    Raises:
+        EditError: As latent_of does.
+    """
+    # A VAE of videos would take a batch for the frames of one.
+    rows = image.split(1) if has_frame(model.model) else [image]
+    return latent_of({"samples": torch.cat([vae.encode(row) for row in rows])}, name, model)
 
 
 def latent_mask(mask: Tensor | None, samples: Tensor, *, cropped: bool = False) -> Tensor | None:
@@ -67,7 +89,19 @@ def to_model_space(model: Any, samples: Tensor) -> Tensor:
     """Bring samples from LATENT space to model space as ComfyUI's guider does: an all-zero latent is left as it is."""
     if torch.count_nonzero(samples) == 0:
         return samples
-    return model.model.process_latent_in(samples)
+    return process_in(model.model, samples)
+
+
+def process_in(base_model: Any, samples: Tensor) -> Tensor:
+    """Bring samples, with or without a frame, from LATENT space to model space."""
+    x: Tensor = base_model.process_latent_in(framed(base_model, samples))
+    return x.view_as(samples)
+
+
+def process_out(base_model: Any, x: Tensor) -> Tensor:
+    """Bring samples, with or without a frame, from model space to LATENT space."""
+    samples: Tensor = base_model.process_latent_out(framed(base_model, x))
+    return samples.view_as(x)
 
 
 class ComfySpace(NamedTuple):
@@ -88,11 +122,11 @@ class ComfySpace(NamedTuple):
 
     def to_latent(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Bring a sampler's state to LATENT space, as a KSampler (Advanced) that stops there returns it."""
-        return self.base_model.process_latent_out(self.sampling.inverse_noise_scaling(sigma, x))
+        return process_out(self.base_model, self.sampling.inverse_noise_scaling(sigma, x))
 
     def to_model(self, latent: Tensor, sigma: Tensor) -> Tensor:
         """Bring a latent to model space, as a KSampler (Advanced) that adds no noise takes it up."""
-        x = self.base_model.process_latent_in(latent)
+        x = process_in(self.base_model, latent)
         return self.sampling.noise_scaling(sigma, torch.zeros_like(x), x, False)
 
 
@@ -110,7 +144,7 @@ def latent_from_code(model: Any, latent: dict[str, Any], code: Tensor, sigma: Te
         The copy, whose samples are the code in LATENT space.
     """
     copy = {key: value for key, value in latent.items() if key != "noise_mask"}
-    copy["samples"] = ComfySpace.of(model).to_latent(code.float().cpu(), sigma.cpu())
+    copy["samples"] = framed(model.model, ComfySpace.of(model).to_latent(code.float().cpu(), sigma.cpu()))
     return copy
 
 
@@ -143,7 +177,7 @@ def latent_picture(base_model: Any, samples: Tensor, scale: int) -> Tensor | Non
     if factors is None:
         return None
     bias = getattr(base_model.latent_format, "latent_rgb_factors_bias", None)
-    x = base_model.process_latent_in(samples).float().cpu()
+    x = process_in(base_model, unframed(base_model, samples)).float().cpu()
     colours = torch.einsum("bchw,cr->brhw", x, torch.tensor(factors))
     if bias is not None:
         colours = colours + torch.tensor(bias)[:, None, None]

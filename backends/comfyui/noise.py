@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...core.errors import EditError
 from ...core.inversion.trace import Trace
+from .frames import framed, unframed
 from .latents import to_model_space
 
 # A start that is off from a trace correlates with the noise it was made of by 1 where noise was added to the code, by
@@ -102,6 +103,7 @@ class InvertedNoise:
             EditError: The LATENT's size is not the code's.
         """
         samples = comfy.sample.fix_empty_latent_channels(self.model, input_latent["samples"])
+        samples = unframed(self.model.model, samples)
         if samples.shape != self.code.shape:
             raise EditError(
                 f"The inverted noise has shape {tuple(self.code.shape)} but the latent wired to the sampler has "
@@ -116,4 +118,4 @@ class InvertedNoise:
         # Each call gets a noise of its own, because noise_scaling may work in place.
         shift = sampling.noise_scaling(sigma, zeros.clone(), latent, full)
         scale = sampling.noise_scaling(sigma, ones, zeros, full)
-        return (self.code - shift) / scale
+        return framed(self.model.model, (self.code - shift) / scale)

@@ -25,6 +25,7 @@ from ...core.response import scale_of
 from ...core.samplers import SIGMA_TOLERANCE
 from .denoiser import check_reached, h_patch
 from .family import choose_layer, family_of
+from .frames import framed, unframed
 
 
 class _Reading:
@@ -90,18 +91,18 @@ def with_readout(model: Any, direction: HDirection, strength: float, window: Edi
         return args["conds_out"]
 
     def add(args: dict[str, Any]) -> Tensor:
-        denoised = args["denoised"]
+        denoised = unframed(model.model, args["denoised"])
         sigma = args["sigma"].flatten()[0]
         sigma_next = _next_sigma(args["model_options"], sigma)
         if window.edited_fraction(sigma, sigma_next) == 0:
-            return denoised
+            return args["denoised"]
         check_reached(reading.reached, layer)
         if not reading.recorder.seen:
-            return denoised
+            return args["denoised"]
         h = reading.recorder.per_picture(denoised, place_size)
         guidance = args["cond_scale"] * guidance_factor(direction, args["cond_scale"])
         added = change.added_to(denoised, h, sigma, sigma_next, guidance)
-        return denoised + check_effect(added).to(denoised)
+        return framed(model.model, denoised + check_effect(added).to(denoised))
 
     clone.add_wrapper(WrappersMP.PREDICT_NOISE, start)
     clone.set_model_sampler_pre_cfg_function(stop)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...core.errors import EditError
 from ...core.samplers import OnState
+from .frames import framed, unframed
 
 POSITIVE = "positive"
 TARGET = "target"
@@ -134,7 +135,8 @@ class _AlgorithmSampler(comfy.samplers.Sampler):
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image = latent_image
         model.noise = noise
-        self.result = self.algorithm(model, {**extra_args, "denoise_mask": None}, latent_image, sigmas)
+        x = None if latent_image is None else unframed(model_wrap.inner_model, latent_image)
+        self.result = self.algorithm(model, {**extra_args, "denoise_mask": None}, x, sigmas)
         return latent_image
 
 
@@ -146,7 +148,7 @@ def run_in_session(
     Args:
         model: A MODEL, with its patches.
         prompts: What the session is conditioned on.
-        latent: [B, C, ..., H, W] in LATENT space; the algorithm gets it in model space.
+        latent: [B, C, ..., H, W] in LATENT space; the algorithm gets it in model space, pictures without a frame.
         sigmas: Noise levels, handed on to the algorithm.
         algorithm: Called with (model, extra_args, x, sigmas); ComfyDenoiser takes the first two.
         seed: Seed that ComfyUI hands to the model.
@@ -158,5 +160,6 @@ def run_in_session(
     guider.set_prompts(prompts.positive, prompts.negative, prompts.target)
     guider.set_cfg(prompts.cfg)
     sampler = _AlgorithmSampler(algorithm)
+    latent = framed(model.model, latent)
     guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, disable_pbar=True, seed=seed)
     return sampler.result

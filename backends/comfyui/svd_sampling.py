@@ -16,6 +16,7 @@ from ...core.recipes.defaults import T_X_PERCENT
 from ...core.recipes.latent_svd import edited_step
 from ...core.samplers import Schedule
 from .family import check_fits
+from .frames import framed, unframed
 from .latents import ComfySpace, latent_mask
 from .noise import is_flow_model
 from .progress import warn
@@ -100,9 +101,9 @@ class Edit:
         """
         space = ComfySpace(base_model, base_model.model_sampling)
         mask = latent_mask(self.mask, x)
-        latent = space.to_latent(x, sigma)
+        latent = space.to_latent(unframed(base_model, x), sigma)
         edited = apply_to_latent(latent, self.attribute, strength, rank=self.rank, band=self.band, mask=mask)
-        return space.to_model(edited, sigma)
+        return framed(base_model, space.to_model(edited, sigma))
 
 
 def apply_to_latent(latent: Tensor, attribute: SVDAttribute, strength: float, **options: Any) -> Tensor:

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.families import UNETS, LinearVAE, RandomClip, tiny
+from helpers.families import UNETS, FrameVAE, LinearVAE, RandomClip, tiny
 from singular_edit.core import EditError
 from singular_edit.core.recipes.defaults import END_PERCENT
 from singular_edit.core.response import Response
 
-FAMILIES = (*UNETS, "sd3", "flux")
+FAMILIES = (*UNETS, "sd3", "flux", "qwen_image")
+PREDICTIONS = {"sd2_v": "v_prediction", "sd3": "flow", "flux": "flux", "qwen_image": "flux"}
 SIDE = 64
 
 
@@ -18,13 +19,14 @@ def bench(request, graph):
     """(family, model, clip, vae)."""
     family = request.param
     channels = 4 if family in UNETS else 16
-    return family, tiny(family), RandomClip(family), LinearVAE(channels)
+    vae = FrameVAE if family == "qwen_image" else LinearVAE
+    return family, tiny(family), RandomClip(family), vae(channels)
 
 
 @pytest.fixture(scope="module")
 def prepared(graph, bench):
     _, model, clip, vae = bench
-    image = torch.rand(1, SIDE, 2 * SIDE, 3, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(2, SIDE, 2 * SIDE, 3, generator=torch.Generator().manual_seed(1))
     image = torch.nn.functional.avg_pool2d(image.movedim(-1, 1), 8, ceil_mode=True)
     image = torch.nn.functional.interpolate(image, scale_factor=8).movedim(1, -1)
     inputs = dict(model=model, clip=clip, vae=vae, image=image, describe="a face", steps=6, cfg=3.0, max_side=2 * SIDE)
@@ -59,7 +61,7 @@ def test_the_file_says_its_family(bench, learned):
     family, model, _, _ = bench
     info = learned[0].info
     assert info["latent_format"] == type(model.model.latent_format).__name__
-    assert info["prediction"] == {"sd2_v": "v_prediction", "sd3": "flow", "flux": "flux"}.get(family, "eps")
+    assert info["prediction"] == PREDICTIONS.get(family, "eps")
     assert (info["width"], info["height"]) == (str(SIDE), str(SIDE))
 
 
@@ -109,6 +111,6 @@ def test_a_weak_picture_is_edited_again_in_every_family(graph, prepared, learned
     strong, weak = usually(1e-6), usually(1e3)
     assert torch.equal(graph.run("EditPicture", picture=picture, attribute=strong, strength=1.0)[0], once)
     graph.run("EditPicture", picture=picture, attribute=weak, strength=1.0)
-    assert known_factors(picture, strong, END_PERCENT)[2].tolist() == [1.0]
+    assert known_factors(picture, strong, END_PERCENT)[2].tolist() == [1.0, 1.0]
     # No scale makes such a change, and so none is kept.
-    assert known_factors(picture, weak, END_PERCENT)[2].tolist() == [1.0]
+    assert known_factors(picture, weak, END_PERCENT)[2].tolist() == [1.0, 1.0]

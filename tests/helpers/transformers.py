@@ -12,7 +12,7 @@ from .tensors import noise
 
 WIDTH = 64 * SD3["depth"]
 # Of the small models in ComfyUI: the width of their tokens, and their blocks.
-SHAPES = {"sd3": (WIDTH, SD3["num_blocks"]), "flux": (64, 2)}
+SHAPES = {"sd3": (WIDTH, SD3["num_blocks"]), "flux": (64, 2), "qwen_image": (64, 2)}
 SIGMA = 0.6
 CFG = 3.0
 
