@@ -125,7 +125,7 @@ class AsyrpSampler(io.ComfyNode):
             description=(
                 "An euler sampler that slides an attribute on the picture while it forms (Asyrp, in h-space). "
                 "Start it from Latent Invert to edit a picture of yours. "
-                "At strength 0 it draws exactly what euler draws. For SD 1.x, SD 2.x, SDXL, SD3 and Flux. "
+                "At strength 0 it draws exactly what euler draws. For SD 1.x, SD 2.x, SDXL, SD3, Flux and Qwen-Image. "
                 "Edit Picture and Apply Attribute do the same with fewer wires."
             ),
             inputs=[

@@ -59,8 +59,8 @@ class HDirectionLearn(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     tooltip=(
-                        "A U-Net (SD 1.x, SD 2.x, SDXL) or a transformer (SD3, Flux), with its LoRAs and other patches "
-                        "already applied."
+                        "A U-Net (SD 1.x, SD 2.x, SDXL) or a transformer (SD3, Flux, Qwen-Image), "
+                        "with its LoRAs and other patches already applied."
                     ),
                 ),
                 io.Conditioning.Input("source", tooltip="What the pictures are, without the attribute: 'a face'."),

@@ -51,7 +51,9 @@ class HDirectionPCA(io.ComfyNode):
                 "Slide component 0, 1, 2, ... with Asyrp Sampler to see what each one changes."
             ),
             inputs=[
-                io.Model.Input("model", tooltip="A U-Net (SD 1.x, SD 2.x, SDXL) or a transformer (SD3, Flux)."),
+                io.Model.Input(
+                    "model", tooltip="A U-Net (SD 1.x, SD 2.x, SDXL) or a transformer (SD3, Flux, Qwen-Image)."
+                ),
                 io.Conditioning.Input("positive", tooltip="The prompt whose pictures are compared: 'a face'."),
                 io.Conditioning.Input("negative", tooltip=NEGATIVE_TOOLTIP),
                 size_input("run"),

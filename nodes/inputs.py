@@ -218,7 +218,7 @@ def layer_input() -> io.String.Input:
         optional=True,
         tooltip=(
             "Where in the model h is read. auto takes a U-Net's bottleneck, "
-            "or a late block of a transformer (SD3, Flux). "
+            "or a late block of a transformer (SD3, Flux, Qwen-Image). "
             "double_block:3 is after block 3 of a transformer; blocks count from 0. Method latent svd does not read it."
         ),
     )

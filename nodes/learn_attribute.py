@@ -125,8 +125,8 @@ class LearnAttribute(io.ComfyNode):
                         options=list(METHODS),
                         default=READOUT,
                         tooltip=(
-                            "Leave it at readout for SD 1.x, SD 2.x, SDXL, SD3 and Flux: it works with every sampler. "
-                            "latent svd works with every model, and changes more of the picture. "
+                            "Leave it at readout for SD 1.x, SD 2.x, SDXL, SD3, Flux and Qwen-Image: it works with "
+                            "every sampler. latent svd works with every model, and changes more of the picture. "
                             "The others push what readout only reads, as the Asyrp paper does; they need sampler euler."
                         ),
                     )

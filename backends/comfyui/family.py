@@ -106,8 +106,8 @@ def choose_layer(base_model: Any, layer: str = AUTO) -> str:
         network = type(getattr(base_model, "diffusion_model", None)).__name__
         raise EditError(
             f"This MODEL ({network}) has no U-Net bottleneck and no blocks of image tokens, and h-space editing needs "
-            "either; use a U-Net model (SD 1.x, SD 2.x, SDXL), a transformer (SD3, Flux), or method latent svd (Latent "
-            "SVD Edit), which works with every model of pictures."
+            "either; use a U-Net model (SD 1.x, SD 2.x, SDXL), a transformer (SD3, Flux, Qwen-Image), or method latent "
+            "svd (Latent SVD Edit), which works with every model of pictures."
         )
     return family_of(base_model).choose_layer(layer, BLOCK_DEPTH)
 
