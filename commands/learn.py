@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import EditError, plain_text
-from ..core.file_names import check_file_name
+from ..core.file_names import FORBIDDEN, MAX_BYTES, RESERVED, check_file_name
 from ..core.recipes.attributes import describe
 from ..core.recipes.defaults import STEPS
 from ..core.recipes.settings import EFFORTS, PairSettings, pair_count
@@ -30,7 +31,7 @@ class Learn:
     Attributes:
         source: What pictures show without it.
         target: The same words with it.
-        output: The file; None is the attribute's name in this folder.
+        output: The file; None is the attribute's name in this folder, with "_" for what names of files cannot have.
         name: What it is called; "" is the target.
         method: How it is learned; None takes the library's default.
         effort: From how many random pictures.
@@ -61,16 +62,21 @@ class Learn:
             The exit status.
 
         Raises:
-            EditError: A setting or a picture is not accepted, or the file is there already.
+            EditError: A text, a setting or a picture is not accepted, or the file is there already, or it cannot be
+                written.
         """
         from ..backends.pipeline.attached import attach
 
+        for called, text in (("SOURCE", self.source), ("TARGET", self.target)):
+            if not text.strip():
+                raise EditError(f"{called} is blank; a text that says what pictures show is accepted.")
         name = self.name or self.target
-        path = self.output or Path(check_file_name(name + ENDING, "name"))
-        if path.exists():
+        path = self.output or self._own_path()
+        if os.path.lexists(path):
             raise EditError(f"'{plain_text(path)}' is there already; a new file's name, with --output, is accepted.")
         self.model.check()
         pictures = None if self.pictures is None else self._read(self.pictures)
+        check_writable(path)
         pipe = self.model.open()
         pipe.set_progress_bar_config(disable=False)
         with attach(pipe) as edit:
@@ -89,9 +95,52 @@ class Learn:
         print(f"{describe(attribute)}\nSaved as {path}.")
         return 0
 
+    def _own_path(self) -> Path:
+        """Return the file where none was said: of a name as it is, or of the target as far as files are called so."""
+        return Path(check_file_name(self.name + ENDING, "name") if self.name else file_name_of(self.target))
+
     def _read(self, source: Path) -> list[Image]:
-        """Read as many pictures as can be learned from."""
+        """Read as many pictures as can be learned from, and say so where there are more."""
         check_exists(source)
         folder = source if source.is_dir() else source.parent
         most = PairSettings(count=pair_count(EFFORTS[self.effort])).drawn
-        return [read_picture(folder / name).image for name in pictures_in(source)[:most]]
+        names = pictures_in(source)
+        if len(names) > most:
+            print(f"The first {most} of {len(names)} pictures are used; --effort {self.effort} learns from no more.")
+        return [read_picture(folder / name).image for name in names[:most]]
+
+
+def file_name_of(text: str) -> str:
+    """Return the name of an attribute's file that every system takes, as near to a text as there is one.
+
+    Args:
+        text: Any text that is not blank.
+
+    Returns:
+        The name, without a folder.
+    """
+    plain = "".join("_" if one in f"{FORBIDDEN}/" or not one.isprintable() else one for one in text.strip())
+    short = plain.encode()[: MAX_BYTES - len(ENDING)].decode(errors="ignore").strip()
+    name = short + ENDING
+    return f"_{name}" if RESERVED.fullmatch(name) else name
+
+
+def check_writable(path: Path) -> None:
+    """Check that a new file can be written, before hours are spent on what it is to hold.
+
+    Args:
+        path: The file, which does not exist; missing folders are made.
+
+    Raises:
+        EditError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Of the file's own name, because names can be too long.
+        path.open("xb").close()
+        path.unlink()
+    except (OSError, ValueError) as error:
+        raise EditError(
+            f"'{plain_text(path.name)}' cannot be written in the folder '{plain_text(path.absolute().parent, 300)}' "
+            f"({plain_text(getattr(error, 'strerror', None) or error)}); another file, with --output, is accepted."
+        ) from error

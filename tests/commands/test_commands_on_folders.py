@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import shutil
 import time
 
 import numpy as np
@@ -14,6 +15,9 @@ from helpers.picture_files import HOSTILE, write_hostile, write_kinds
 from PIL import Image
 from safetensors.torch import load_file
 from singular_edit import cli
+from singular_edit.commands.learn import check_writable, file_name_of
+from singular_edit.commands.models import ModelChoice
+from singular_edit.core.file_names import check_file_name
 from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.demo.attributes import readout_path
 
@@ -151,15 +155,55 @@ def test_an_attribute_is_learned(no_loading, tmp_path, capfd):
     assert "is there already" in capfd.readouterr().err
 
 
-def test_an_attribute_is_learned_from_pictures_of_a_folder(no_loading, faces, tmp_path, capfd):
-    file = tmp_path / "glasses.safetensors"
-    command = ["learn", "a face", "a face with glasses", "--effort", "quick", "--steps", "3", "--output", str(file)]
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["a face", ""], "TARGET is blank"),
+        ([" ", "a hat"], "SOURCE is blank"),
+        (["a face", "a hat", "--output", "taken/hat.safetensors"], "in the folder '{here}/taken' ("),
+        (["a face", "a hat", "--output", f"{'a' * 255}.safetensors"], "File name too long"),
+        (["a face", "a hat", "--name", "../hat"], "name is '../hat.safetensors'"),
+    ],
+)
+def test_what_cannot_be_learned_is_said_before_the_model_is_loaded(tmp_path, capfd, monkeypatch, more, sentence):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ModelChoice, "open", None)
+    (tmp_path / "taken").touch()
+    assert cli.main(["learn", *more]) == 2
+    assert sentence.format(here=tmp_path) in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a face: hat?", "1/2 face\n", " con ", "../..", "?", "\udcff", "h\u00fct" * 90, "NUL."]
+)
+def test_a_target_gives_a_name_that_files_can_have(tmp_path, text):
+    name = file_name_of(text)
+    assert check_file_name(name, "name") == name
+    assert name.endswith(".safetensors")
+    assert len(name.split("/")) == 1
+    check_writable(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_attribute_is_learned_from_pictures_of_a_folder(no_loading, faces, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "a face_ with glasses.safetensors"
+    command = ["learn", "a face", "a face: with glasses", "--effort", "quick", "--steps", "3"]
     assert cli.main([*command, "--pictures", str(tmp_path / "gone")]) == 2
     assert "does not exist" in capfd.readouterr().err
-    assert cli.main([*command, "--pictures", str(faces), "--method", "readout"]) == 2
-    assert "learns from what the model draws" in capfd.readouterr().err
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(13):
+        shutil.copy(faces / "1.png", many / f"{i}.png")
+    assert cli.main([*command, "--pictures", str(many), "--method", "readout"]) == 2
+    said = capfd.readouterr()
+    assert "learns from what the model draws" in said.err
+    assert "The first 12 of 13 pictures are used" in said.out
     assert cli.main([*command, "--pictures", str(faces), "--size", "96x64"]) == 0
-    assert "latent svd" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "latent svd" in said
+    assert "pictures are used" not in said
     info = load_attribute(file).info
     assert (info["width"], info["height"]) == ("96", "64")
 
