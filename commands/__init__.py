@@ -12,6 +12,7 @@
     task          what apply and invert have in common; run does it to each picture
     shares        which pictures belong to which of several processes
     on_ray        the same on several machines
+    exit_status   how a command ends
 
 What is there is left as it is, and a picture's bytes and the seed alone decide what becomes of it: a run that was
 killed goes on where it stood, and several processes make what one would have made.

@@ -127,6 +127,7 @@ class Apply(Task):
         def make(job: Job, picture: Picture) -> Made:
             seed = picture.seed(self.seed)
             code = edit.invert(picture.image, prompt, seed=seed, **asked)
+            round_trip = decibels(code.report, job.name)
             mask = self._mask(job, (code.latents.shape[-1], code.latents.shape[-2]))
             edited = [row[0] for row in edit(code, weighted, strengths=strengths, mask=mask)]
             files = [
@@ -137,7 +138,7 @@ class Apply(Task):
             shown = [float(strength) for strength in self.strengths] or list(weighted.values())
             return Made(
                 files,
-                dict(strengths=shown, size=list(edited[0].size), seed=seed, round_trip_db=decibels(code.report)),
+                dict(strengths=shown, size=list(edited[0].size), seed=seed, round_trip_db=round_trip),
             )
 
         return make

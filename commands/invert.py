@@ -61,6 +61,7 @@ class Invert(Task):
                 size=self.size,
                 seed=seed,
             )
+            round_trip = decibels(code.report, job.name)
             drawn = edit(code)[0]
             noise = dict(
                 latents=code.latents.cpu().contiguous(), sigmas=code.schedule.sigmas.float().cpu().contiguous()
@@ -68,7 +69,7 @@ class Invert(Task):
             facts = dict(
                 size=list(drawn.size),
                 seed=seed,
-                round_trip_db=decibels(code.report),
+                round_trip_db=round_trip,
                 picture_db=_decibels_between(picture.image, drawn),
                 report=code.report.text(),
             )

@@ -66,7 +66,8 @@ class Manifest:
     def begin(self, settings: dict[str, str]) -> None:
         """Write down, before the first results, what they depend on beside the pictures."""
         path = self.folder / SETTINGS
-        if not path.exists():
+        # Other settings are those of a run that made nothing; check_settings let them pass.
+        if _settings_in(path) != settings:
             write_whole(path, (json.dumps(settings, indent=1) + "\n").encode(), self.workplace)
 
     def add(self, record: Record) -> None:
@@ -85,19 +86,30 @@ def check_settings(folder: Path, settings: dict[str, str]) -> None:
     Raises:
         EditError: The results that are there were made with other settings.
     """
-    path = folder / SETTINGS
-    if not path.exists():
+    found = _settings_in(folder / SETTINGS)
+    if found is None or not _has_results(folder):
         return
-    try:
-        found = dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError):
-        found = {}
     for name, value in settings.items():
         if found.get(name) != value:
             raise EditError(
                 f"'{plain_text(folder)}' holds results of other settings ({name} {plain_text(found.get(name))}, not "
                 f"{plain_text(value)}); give the same ones, or another folder for the results."
             )
+
+
+def _settings_in(path: Path) -> dict[str, str] | None:
+    """Read a file of settings: None where there is none, and none of them where it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError):
+        return {}
+
+
+def _has_results(folder: Path) -> bool:
+    """Return whether any share recorded a result."""
+    return any(record.get("results") for path in folder.glob("manifest*.jsonl") for record in _records(path))
 
 
 def _records(path: Path) -> Iterator[Record]:

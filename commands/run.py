@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..core.errors import plain_text
+from .exit_status import NOT_ACCEPTED, STOPPED
 from .folder import Job, check_folders, pictures_in, plan
 from .manifest import Manifest, Record, check_settings
 from .shares import Share
@@ -19,9 +20,6 @@ from .task import Task
 
 # Where files are that are not whole yet, in the folder of the results.
 UNFINISHED = ".unfinished"
-# Exit statuses: of a run with pictures that were passed over, as of any bad input; and of one that ctrl-C stopped.
-PASSED_OVER = 2
-STOPPED = 130
 
 
 def run(task: Task, share: Share, workers: int | None = None) -> int:
@@ -33,7 +31,7 @@ def run(task: Task, share: Share, workers: int | None = None) -> int:
         workers: 0 is this process alone; None and other numbers are so many workers of Ray, None one a GPU.
 
     Returns:
-        The exit status: 0, or PASSED_OVER where a picture was not accepted, or STOPPED.
+        The exit status: 0, or NOT_ACCEPTED where a picture was passed over, or STOPPED.
 
     Raises:
         EditError: A setting or a folder is not accepted, or a result cannot be written.
@@ -77,7 +75,7 @@ def run(task: Task, share: Share, workers: int | None = None) -> int:
         f"{done - passed} pictures done, {passed} passed over, {len(jobs) - len(missing)} done before; "
         f"{done / minutes:.1f} a minute. {manifest.path} says what became of each."
     )
-    return PASSED_OVER if passed else 0
+    return NOT_ACCEPTED if passed else 0
 
 
 def _shown(records: Iterator[Record], jobs: list[Job], missing: int) -> Iterator[Record]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # JSON knows no infinity, which is what a latent has that comes back bit for bit.
 LARGEST_DB = 300.0
+# Seldom is more than 20 asked for anywhere; far above this, what a model predicts overflows.
+LARGEST_GUIDANCE = 100
 # Bytes of one name that disks take.
 LONGEST_NAME = 255
 
@@ -84,8 +86,11 @@ class Task(ABC):
         ending_of("", self.format)
         if self.max_pixels < 1:
             raise EditError(f"max-pixels is {self.max_pixels}; 1 or more are accepted.")
-        if not math.isfinite(self.guidance):
-            raise EditError(f"guidance is {self.guidance}; a number, usually from 1 to 2, is accepted.")
+        # NaN is in no range.
+        if not abs(self.guidance) <= LARGEST_GUIDANCE:
+            raise EditError(
+                f"guidance is {self.guidance:g}; a number up to {LARGEST_GUIDANCE}, usually from 1 to 2, is accepted."
+            )
 
     @abstractmethod
     def results(self, picture: PurePosixPath, called: str) -> tuple[str, ...]:
@@ -158,8 +163,25 @@ def _check_names(job: Job) -> None:
         )
 
 
-def decibels(report: InversionReport) -> float | None:
-    """Return how exactly one picture's latent came back, for a manifest."""
+def decibels(report: InversionReport, name: str) -> float | None:
+    """Return how exactly one picture's latent came back, for a manifest.
+
+    Args:
+        report: Of its inversion.
+        name: The picture's name, for the error.
+
+    Returns:
+        The number, which JSON can hold; None where it was not measured.
+
+    Raises:
+        EditError: It is no number, so that nothing made of the picture is of use.
+    """
     if report.round_trip is None:
         return None
-    return round(min(float(report.round_trip[0]), LARGEST_DB), 1)
+    value = float(report.round_trip[0])
+    if not value > -math.inf:
+        raise EditError(
+            f"'{plain_text(name)}' does not come back by a finite number of decibels; a lower --guidance, or "
+            "--precision float32, may do."
+        )
+    return round(min(value, LARGEST_DB), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import random
 import shutil
@@ -18,6 +19,7 @@ from singular_edit import cli
 from singular_edit.commands.learn import check_writable, file_name_of
 from singular_edit.commands.models import ModelChoice
 from singular_edit.core.file_names import check_file_name
+from singular_edit.core.recipes import inversion
 from singular_edit.core.recipes.attributes import load_attribute
 from singular_edit.demo.attributes import readout_path
 
@@ -85,6 +87,24 @@ def test_what_is_there_is_left_and_what_is_missing_is_made(no_loading, faces, wh
     assert (tmp_path / "2_0.png").stat().st_mtime_ns == before
     assert cli.main(apply(faces, tmp_path, "--guidance", "2")) == 2
     assert "holds results of other settings (guidance 1.5, not 2)" in capfd.readouterr().err
+
+
+def test_a_run_that_made_nothing_holds_no_folder(no_loading, faces, tmp_path, capfd):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    assert cli.main(apply(broken, tmp_path / "out", "--steps", "2")) == 2
+    assert cli.main(apply(faces / "1.png", tmp_path / "out", "--steps", "1")) == 0
+    assert cli.main(apply(faces / "1.png", tmp_path / "out", "--steps", "2")) == 2
+    assert "holds results of other settings (steps 1, not 2)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_picture_that_comes_back_as_no_number_is_passed_over(no_loading, faces, tmp_path, monkeypatch, value):
+    monkeypatch.setattr(inversion, "round_trip_psnr", lambda picture, rebuilt: torch.tensor([value]))
+    assert cli.main(apply(faces / "1.png", tmp_path)) == 2
+    (record,) = records(tmp_path).values()
+    assert "finite number of decibels" in record["error"]
+    assert record["results"] == []
 
 
 def test_two_shares_are_one_run(no_loading, faces, whole, tmp_path, monkeypatch):
@@ -218,6 +238,7 @@ def test_an_attribute_is_learned_from_pictures_of_a_folder(no_loading, faces, tm
         (["--format", "psd"], "format is 'psd'"),
         (["--steps", "0"], "steps is 0"),
         (["--guidance", "nan"], "guidance is nan"),
+        (["--guidance", "1e30"], "guidance is 1e+30; a number up to 100"),
         (["--max-pixels", "0"], "max-pixels is 0"),
         (["--strength", "inf"], "no finite number"),
         (["--mask", "gone.png"], "does not exist"),

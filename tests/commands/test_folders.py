@@ -107,6 +107,7 @@ def test_results_of_other_settings_are_not_mixed(tmp_path):
     manifest = Manifest(tmp_path, Share(), tmp_path / "work")
     check_settings(tmp_path, {"steps": "25", "seed": "0"})
     manifest.begin({"steps": "25", "seed": "0"})
+    manifest.add({"source": "a", "results": ["a.out"], "error": None})
     check_settings(tmp_path, {"steps": "25", "seed": "0"})
     with pytest.raises(EditError, match=r"steps 25, not 50"):
         check_settings(tmp_path, {"steps": "50", "seed": "0"})
