@@ -12,8 +12,10 @@ import torch
 from safetensors import SafetensorError
 
 from ..core.errors import EditError, plain_text
+from ..core.files import read_kind
 from ..demo.architectures import ARCHITECTURES, UNET
 
+EMBEDDED_PRECISION = "float32"
 PRECISIONS = ("float32", "float16", "bfloat16")
 INDEX = "model_index.json"
 # What loading raises for files that are damaged, missing or of another kind.
@@ -29,7 +31,7 @@ class ModelChoice:
         config: For a checkpoint: a folder of diffusers of the same family, whose weights are not read.
         device: torch's name of a device; None takes this process's GPU where there is one.
         precision: One of PRECISIONS; None takes float32 on a CPU, and on a GPU float16 for U-Nets and bfloat16 for
-            transformers. Embedded models are always in float32.
+            transformers. Embedded models are always in EMBEDDED_PRECISION.
     """
 
     name: str = UNET.name
@@ -46,22 +48,38 @@ class ModelChoice:
         """Check the choice without loading anything.
 
         Raises:
-            EditError: There is no such model, device or precision.
+            EditError: There is no such model, device or precision, or they do not go together.
         """
+        if not self.is_embedded and _is_attribute(Path(self.name)):
+            raise EditError(
+                f"model is '{plain_text(self.name)}', which is the file of an attribute; apply takes it before IN and "
+                "OUT, and --model the model that it was learned with."
+            )
+        if self.config is not None and (self.is_embedded or Path(self.name).is_dir()):
+            raise EditError(
+                f"config is '{plain_text(self.config)}', but model '{plain_text(self.name)}' has its own; only a "
+                ".safetensors checkpoint takes one."
+            )
         if not self.is_embedded and not _index_of(self).exists():
             raise EditError(
                 f"model is '{plain_text(self.name)}', where there is no {INDEX}; {', '.join(ARCHITECTURES)}, a folder "
                 "that diffusers' save_pretrained wrote, and a .safetensors checkpoint are accepted."
             )
         try:
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError, NotImplementedError):
+            # Some devices hold tensors and cannot compute with them.
+            torch.zeros(1, device=self.device).add(1).item()
+        except (RuntimeError, AssertionError, ImportError):
             raise EditError(
                 f"device is '{plain_text(self.device)}'; a device of torch on this machine, such as cpu or cuda:0, is "
                 "accepted."
             ) from None
         if self.precision not in (None, *PRECISIONS):
             raise EditError(f"precision is '{self.precision}'; {', '.join(PRECISIONS)} are accepted.")
+        if self.is_embedded and self.precision not in (None, EMBEDDED_PRECISION):
+            raise EditError(
+                f"precision is '{self.precision}', but the embedded model {self.name} is computed in "
+                f"{EMBEDDED_PRECISION} alone; leave it out, or name another --model."
+            )
 
     def open(self) -> Any:
         """Load the pipeline.
@@ -107,6 +125,15 @@ class ModelChoice:
             return kind.from_single_file(self.name, config=str(_index_of(self).parent), **asked)
         except NOT_LOADED as error:
             raise EditError(f"model '{plain_text(self.name)}' cannot be loaded ({plain_text(error, 300)}).") from error
+
+
+def _is_attribute(path: Path) -> bool:
+    """Return whether a file says of itself that it is one of Singular Edit's."""
+    try:
+        read_kind(path)
+    except EditError:
+        return False
+    return True
 
 
 def _half_precision(index: dict[str, Any]) -> str:
