@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import __version__
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; what is wrong with its input is said in one sentence.
@@ -17,6 +19,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    from .commands.exit_status import STOPPED
+
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        # On a line of its own, below a progress bar.
+        print("\nsingular-edit: stopped.", file=sys.stderr)
+        return STOPPED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from .commands.exit_status import NOT_ACCEPTED
     from .core.errors import EditError
 
     args = _parser().parse_args(argv)
@@ -24,28 +38,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
     except EditError as error:
         print(f"singular-edit: {error}", file=sys.stderr)
-        return 2
+        return NOT_ACCEPTED
+    except OSError as error:
+        print(f"singular-edit: {_sentence(error)}", file=sys.stderr)
+        return NOT_ACCEPTED
     return status
 
 
+def _sentence(error: OSError) -> str:
+    """Say which file the system refuses, and why."""
+    from .core.errors import plain_text
+
+    reason = plain_text(error.strerror or error, 300)
+    if error.filename is None:
+        return f"The system refuses a file or a connection ({reason})."
+    return f"'{plain_text(error.filename, 300)}' cannot be read or written ({reason}); check the path and the disk."
+
+
 def _parser() -> argparse.ArgumentParser:
-    from .commands.arguments import add_commands
+    from .commands.arguments import add_commands, path_of
+    from .commands.help import texts
     from .demo.evaluation.run import EvaluationSettings
 
     parser = argparse.ArgumentParser(
-        prog="singular-edit", description="Latent SVD and Asyrp, on an inversion that gives the picture back."
+        prog="singular-edit",
+        description="Edit your own pictures with attributes, such as a hat or a smile, or what two texts can say.",
+        usage="%(prog)s COMMAND ...",
+        epilog="singular-edit COMMAND --help says what a command takes, with an example.",
     )
-    commands = parser.add_subparsers(required=True)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, prog="singular-edit")
     add_commands(commands)
 
-    demo = commands.add_parser("demo", help="invert, learn and edit on the embedded face model, in about a minute")
-    demo.add_argument("--output", type=Path, default=Path("output"), help="folder for the pictures and the table")
+    demo = commands.add_parser(
+        "demo",
+        **texts("Invert, learn and edit on the embedded face model, in about a minute.", "", "demo --output output"),
+    )
+    demo.add_argument("--output", type=path_of, default=Path("output"), help="folder for the pictures and the table")
     demo.set_defaults(run=_demo)
 
     shipped = EvaluationSettings()
-    evaluate = commands.add_parser("evaluate", help="measure every edit and its baselines; resumable")
+    evaluate = commands.add_parser(
+        "evaluate",
+        **texts(
+            "Measure every edit and its baselines; a run that was stopped goes on where it stood.",
+            "",
+            "evaluate --attributes hat --count 8 --share 0.1",
+        ),
+    )
     evaluate.add_argument(
-        "--output", type=Path, default=Path("output/evaluation"), help="folder for the table, pictures and files"
+        "--output", type=path_of, default=Path("output/evaluation"), help="folder for the table, pictures and files"
     )
     evaluate.add_argument(
         "--model",
@@ -66,15 +108,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    from .commands.folder import check_no_file
     from .demo import showcase
 
+    check_no_file(args.output)
     showcase.run(args.output)
     return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from .commands.folder import check_no_file
     from .demo.evaluation.run import EvaluationSettings, run
 
+    check_no_file(args.output)
     run(args.output, args.attributes, EvaluationSettings(args.count, args.share, args.seed, args.model))
     return 0
 

@@ -1,6 +1,7 @@
 """The commands for many pictures: ``singular-edit apply``, ``invert`` and ``learn``.
 
     arguments     what the command line takes
+    help          how it is explained
     models        the pipeline that --model names
     apply         edit pictures with attributes; every edit is one of singular_edit.attach
     invert        find the noise of pictures, and draw them again

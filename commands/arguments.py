@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.recipes.defaults import EDIT_GUIDANCE, STEPS
 from ..core.recipes.inversion import INVERSION_METHODS, TRACED
 from ..core.recipes.settings import EFFORTS
+from ..demo.faces import ATTRIBUTES
+from .help import texts
+from .reading import MAX_PIXELS
 
 if TYPE_CHECKING:
     from .models import ModelChoice
@@ -22,30 +25,60 @@ SIZE = re.compile(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?")
 
 def add_commands(commands: Any) -> None:
     """Add apply, invert and learn to the command line's parsers."""
-    apply = commands.add_parser("apply", help="edit a folder of pictures with attributes; resumable")
+    apply = commands.add_parser(
+        "apply",
+        **texts(
+            "Edit a picture, or all of a folder, with attributes; what is done already is not done again.",
+            "ATTRIBUTE [ATTRIBUTE ...] IN OUT",
+            "apply hat pictures/ out/ --strength 0 0.5 1 --sheet",
+        ),
+    )
+    shipped = ", ".join(ATTRIBUTES)
     apply.add_argument(
-        "attributes", nargs="+", metavar="ATTRIBUTE", help="file of an attribute; FILE=0.5 is its weight"
+        "attributes",
+        nargs="+",
+        metavar="ATTRIBUTE",
+        help=f"file of an attribute, or {shipped}, which the embedded unet has; FILE=0.5 gives it a weight",
     )
     _add_folders(apply)
-    apply.add_argument("--strength", nargs="+", type=float, default=(), help="strengths, a picture each")
+    strength = "strengths, a picture each; without it there is one picture, at the strength that the file advises"
+    apply.add_argument("--strength", nargs="+", type=_strength, default=(), metavar="NUMBER", help=strength)
     apply.add_argument("--mask", type=_path, help="white where pictures may change; or a folder of such")
     apply.add_argument("--sheet", action="store_true", help="one more picture, with all strengths and their labels")
     _add_inversion(apply, "what the pictures show; as the first attribute's file says by default")
     apply.set_defaults(run=_apply)
 
-    invert = commands.add_parser("invert", help="find the noise of pictures, and draw them again; resumable")
+    invert = commands.add_parser(
+        "invert",
+        **texts(
+            "Find the noise from which a model draws pictures, and draw them again; what is done is not done again.",
+            "IN OUT",
+            'invert pictures/ noise/ --prompt "a face"',
+        ),
+    )
     _add_folders(invert)
-    invert.add_argument("--method", choices=INVERSION_METHODS, default=TRACED)
-    _add_inversion(invert, "what the pictures show")
+    method = "traced is exact for edits of this pack, fixed_point also for other samplers; ddim is quick and drifts"
+    invert.add_argument("--method", choices=INVERSION_METHODS, default=TRACED, help=method)
+    _add_inversion(invert, "what the pictures show; nothing by default")
     invert.set_defaults(run=_invert)
 
-    learn = commands.add_parser("learn", help="learn an attribute from two prompts")
+    learn = commands.add_parser(
+        "learn",
+        **texts(
+            "Learn an attribute from two texts, as a file that apply and ComfyUI's nodes take.",
+            "SOURCE TARGET",
+            'learn "a face" "a face with a hat" --name hat',
+        ),
+    )
     learn.add_argument("source", metavar="SOURCE", help="what pictures show without it: 'a face'")
     learn.add_argument("target", metavar="TARGET", help="the same words with it: 'a face with a hat'")
     learn.add_argument("--output", type=_path, help="the file; NAME.safetensors by default")
     learn.add_argument("--name", default="", help="what it is called; TARGET by default")
-    learn.add_argument("--method", help="readout, svd, combined, ...; see docs/library.md")
-    learn.add_argument("--effort", choices=tuple(EFFORTS), default="good")
+    learn.add_argument(
+        "--method", help="readout, svd, combined, ...; see docs/library.md. readout by default, svd for pictures"
+    )
+    effort = "how many pictures it learns from; more take longer, and keep stray changes out better"
+    learn.add_argument("--effort", choices=tuple(EFFORTS), default="good", help=effort)
     pictures = "a folder of pictures, or one, that show SOURCE, to learn from by method svd in place of random ones"
     learn.add_argument("--pictures", type=_path, help=pictures)
     _add_model(learn)
@@ -63,7 +96,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="unet", help=model)
     parser.add_argument("--config", type=_path, help="for a checkpoint: a folder of diffusers of its family")
     parser.add_argument("--device", help="torch's name of a device; this process's GPU by default")
-    parser.add_argument("--precision", help="float32, float16 or bfloat16")
+    precision = "float32, float16 or bfloat16, for models that are not embedded; what fits the device by default"
+    parser.add_argument("--precision", help=precision)
     parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps")
     parser.add_argument("--size", type=_size, help="longest side in pixels, or WIDTHxHEIGHT; the model's by default")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
@@ -72,18 +106,46 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_inversion(parser: argparse.ArgumentParser, prompt: str) -> None:
     """Add what the commands on folders take."""
     parser.add_argument("--prompt", help=prompt)
-    parser.add_argument("--guidance", type=float, default=EDIT_GUIDANCE, help="1 to 2; more is stronger and coarser")
+    guidance = "how strictly the prompt is followed, 1 to 2; more is stronger and coarser"
+    parser.add_argument("--guidance", type=float, default=EDIT_GUIDANCE, help=guidance)
     parser.add_argument("--format", help="png, jpg, webp or tiff; as each picture is by default")
-    parser.add_argument("--max-pixels", type=int, help="pixels of the largest picture that is read")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="pixels of the largest picture that is read")
     parser.add_argument("--shard", help="one share of the pictures, such as 1/4; or RANK and WORLD_SIZE say it")
     parser.add_argument("--ray", action="store_true", help="on the machines of a Ray cluster")
     parser.add_argument("--workers", type=int, help="with --ray: how many; one a GPU by default")
     _add_model(parser)
 
 
+def path_of(text: str) -> Path:
+    """Return a path of the command line.
+
+    Args:
+        text: What was typed.
+
+    Returns:
+        The path.
+
+    Raises:
+        ArgumentTypeError: Nothing was, which would mean the folder that one is in.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no path; a file or a folder is accepted")
+    return Path(text)
+
+
 def _path(text: str) -> Path:
     """Return a path that means the same in every process, wherever it works."""
-    return Path(text).absolute()
+    return path_of(text).absolute()
+
+
+def _strength(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        # A file or a folder behind the numbers is taken for one more of them.
+        raise argparse.ArgumentTypeError(
+            f"'{text[:40]}' is no number; ATTRIBUTE, IN and OUT stand before --strength"
+        ) from None
 
 
 def _size(text: str) -> int | tuple[int, int]:
@@ -97,13 +159,11 @@ def _model(args: argparse.Namespace) -> ModelChoice:
     from .models import ModelChoice
 
     choice = ModelChoice(args.model, args.config, args.device, args.precision)
-    return choice if choice.is_embedded else replace(choice, name=str(_path(args.model)))
+    return choice if choice.is_embedded else replace(choice, name=str(Path(args.model).absolute()))
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what every task on a folder is made of."""
-    from .reading import MAX_PIXELS
-
     return dict(
         source=args.input,
         target=args.output,
@@ -114,7 +174,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         size=args.size,
         seed=args.seed,
         format=args.format,
-        max_pixels=MAX_PIXELS if args.max_pixels is None else args.max_pixels,
+        max_pixels=args.max_pixels,
     )
 
 

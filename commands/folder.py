@@ -36,8 +36,7 @@ def check_folders(source: Path, target: Path) -> None:
         EditError: There are no pictures to be found, or results would lie among or over them.
     """
     check_exists(source)
-    if target.exists() and not target.is_dir():
-        raise EditError(f"'{plain_text(target)}' is a file; a folder for the results is accepted.")
+    check_no_file(target)
     folder = source if source.is_dir() else source.parent
     if target.resolve() == folder.resolve() or target.resolve() in folder.resolve().parents:
         raise EditError(
@@ -49,6 +48,12 @@ def check_exists(source: Path) -> None:
     """Raise an EditError where there is no folder of pictures, and no picture."""
     if not source.exists():
         raise EditError(f"'{plain_text(source)}' does not exist; a folder of pictures, or one picture, is accepted.")
+
+
+def check_no_file(target: Path) -> None:
+    """Raise an EditError where a folder for results cannot be, because a file is there."""
+    if target.exists() and not target.is_dir():
+        raise EditError(f"'{plain_text(target)}' is a file; a folder for the results is accepted.")
 
 
 def pictures_in(source: Path, target: Path | None = None) -> list[str]:
