@@ -4,7 +4,9 @@
     plain_calls     its parts that work in a plain pipe(...) call
     arguments       what callers give, checked
     code            an inverted picture
-    pictures        PIL pictures and tensors of any size, and back
+    pictures        PIL pictures, arrays and tensors of any size, and back
+    masks           the same of masks
+    pixels          one reader for both
     recognise       which kind of pipeline this is
     model           what every pipeline gives: prompts, VAE, noise; unet_model and flow_model say the rest
     learning        attributes from two texts

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
-from ...core.errors import EditError
+from ...core.errors import EditError, plain_text
 from ...core.hspace.direction import HDirection
 from ...core.hspace.readout import Readout
 from ...core.latent_svd.attribute import SVDAttribute
@@ -35,12 +38,10 @@ def weighted_of(attributes: Weighted, alone: float | None = None) -> list[tuple[
             f"attributes is a {type(attributes).__name__}; what learn or load returns, "
             "or a dictionary of them and their strengths, is accepted."
         )
-    for one, strength in attributes.items():
+    for one in attributes:
         if not isinstance(one, SVDAttribute | HDirection):
             raise EditError(f"attributes holds a {type(one).__name__}; what learn or load returns is accepted.")
-        if not isinstance(strength, int | float) or not abs(strength) < float("inf"):
-            raise EditError(f"the strength of '{one.name}' is {strength!r}; a finite number is accepted.")
-    return [(one, float(strength)) for one, strength in attributes.items()]
+    return [(one, check_number(strength, f"the strength of '{one.name}'")) for one, strength in attributes.items()]
 
 
 def readouts_of(attributes: Weighted) -> list[tuple[HDirection, float]]:
@@ -62,10 +63,148 @@ def readouts_of(attributes: Weighted) -> list[tuple[HDirection, float]]:
     return readouts
 
 
-def check_steps(steps: int) -> None:
-    """Raise an EditError for a number of sampling steps that is none."""
-    if not isinstance(steps, int) or steps < 1:
-        raise EditError(f"steps is {steps!r}; a whole number of sampling steps, 1 or more, is accepted.")
+def found(value: object) -> str:
+    """Return what was given as a sentence quotes it: on one line, and short."""
+    return plain_text(repr(value))
+
+
+def check_number(value: Any, name: str) -> float:
+    """Check a number of any library: Python's, NumPy's or a tensor of one.
+
+    Args:
+        value: What is to be a number.
+        name: What it is called.
+
+    Returns:
+        The number.
+
+    Raises:
+        EditError: It is no number, or not a finite one.
+    """
+    try:
+        number = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise EditError(f"{name} is {found(value)}; a finite number is accepted.")
+    return number
+
+
+def check_numbers(values: Any, name: str) -> list[float]:
+    """Check several numbers, in a list or in whatever else holds them.
+
+    Args:
+        values: What is to be numbers.
+        name: What they are called.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        EditError: They are no numbers, or not finite.
+    """
+    try:
+        several = None if isinstance(values, str | bytes) else list(values)
+    except TypeError:
+        several = None
+    if several is None:
+        raise EditError(f"{name} is {found(values)}; a list of finite numbers is accepted.")
+    return [check_number(value, f"one of {name}") for value in several]
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number of any library as Python's; None for what is none, as True and 8.0 are."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def whole_pair(value: Any) -> tuple[int, int] | None:
+    """Return two whole numbers above 0, in a tuple, a list or an array, as Python's; None for anything else."""
+    try:
+        sides = [whole_number(side) for side in value]
+    except TypeError:
+        return None
+    pair = [side for side in sides if side is not None and side > 0]
+    return (pair[0], pair[1]) if len(pair) == len(sides) == 2 else None
+
+
+def check_seed(value: Any) -> int:
+    """Check a seed.
+
+    Args:
+        value: What is to be a seed.
+
+    Returns:
+        The seed.
+
+    Raises:
+        EditError: It is no whole number that PyTorch's generators take.
+    """
+    seed = whole_number(value)
+    if seed is None or not -(2**63) <= seed < 2**64:
+        raise EditError(f"seed is {found(value)}; a whole number of 64 bits is accepted.")
+    return seed
+
+
+def check_whole(value: Any, name: str) -> int:
+    """Check a whole number that says how often something is done.
+
+    Args:
+        value: What is to be one.
+        name: What it is called.
+
+    Returns:
+        The number.
+
+    Raises:
+        EditError: It is no whole number, or below 0.
+    """
+    number = whole_number(value)
+    if number is None or number < 0:
+        raise EditError(f"{name} is {found(value)}; a whole number, 0 or more, is accepted.")
+    return number
+
+
+def check_steps(steps: Any) -> int:
+    """Check a number of sampling steps.
+
+    Args:
+        steps: What is to be one.
+
+    Returns:
+        The number.
+
+    Raises:
+        EditError: It is no whole number, or below 1.
+    """
+    number = whole_number(steps)
+    if number is None or number < 1:
+        raise EditError(f"steps is {found(steps)}; a whole number of sampling steps, 1 or more, is accepted.")
+    return number
+
+
+def check_texts(prompt: Any, name: str) -> list[str]:
+    """Check a prompt that is not encoded yet.
+
+    Args:
+        prompt: What is to be a text, or several.
+        name: What it is called.
+
+    Returns:
+        The texts, at least one.
+
+    Raises:
+        EditError: It is something else.
+    """
+    several = isinstance(prompt, Iterable) and not isinstance(prompt, Mapping)
+    texts = [prompt] if isinstance(prompt, str) else list(prompt) if several else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise EditError(f"{name} is {found(prompt)}; a text, a list of texts, or a tensor of embeddings is accepted.")
+    return texts
 
 
 def check_rows(rows: Tensor, count: int, name: str) -> None:

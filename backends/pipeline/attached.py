@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from ...core.errors import EditError
 from ...core.inversion.report import QUALITIES
@@ -23,8 +21,9 @@ from ...core.recipes.settings import EditSettings, LearnSettings, PairSettings
 from .arguments import Weighted, check_rows, check_steps, weighted_of
 from .code import Code
 from .learning import Lesson, layer_of, learn, negative_of, ticking
+from .masks import Mask, mask_of
 from .model import Prompt
-from .pictures import Pictures, Size, mask_of, pictures_of, pil_pictures
+from .pictures import Pictures, Size, pictures_of, pil_pictures
 from .plain_calls import PlainCalls
 
 OUTPUTS = ("pil", "pt", "latent")
@@ -59,14 +58,16 @@ class AttachedPipeline(PlainCalls):
         """Find the noise from which the model draws a picture again.
 
         Args:
-            image: A PIL image, a tensor [3, H, W] or [B, 3, H, W] from 0 to 1, or a list of them. It is resized to what
-                the model was made for, with its aspect kept; a narrow edge may be cut off.
+            image: A PIL image, a tensor [3, H, W] or [B, 3, H, W] from 0 to 1, an array [H, W, 3] of floats from 0 to 1
+                or of uint8, or a list of them. It is resized to what the model was made for, with its aspect kept; a
+                narrow edge may be cut off.
             prompt: What the picture shows, or one text for each picture.
             negative: What it should not show.
             steps: Sampling steps of the inversion and of every edit.
             guidance: How strictly the prompt is followed, 1 to 2; more makes edits stronger and coarser.
             method: "traced", exact at one call a step; "fixed_point" or "ddim", which need no trace.
-            size: Longest side in pixels, or (width, height), in place of the model's own.
+            size: Longest side in pixels, or (width, height), in place of the model's own. Each side is rounded to what
+                the network takes, multiples of 64 pixels for SD 1.x; a size that was rounded is logged.
             seed: Seed of the noise that method traced draws for its first step.
 
         Returns:
@@ -121,7 +122,7 @@ class AttachedPipeline(PlainCalls):
                 and svd for pictures.
             effort: "quick", "good" or "best": how many random pictures it learns from.
             steps: Sampling steps to learn at, 3 or more.
-            size: Size of these pictures, as for invert; None takes what the model was made for.
+            size: Size of these pictures, as for invert, and rounded as there; None takes what the model was made for.
             seed: Another seed learns from other pictures.
             settings: All settings of a method, in place of method and effort.
             pictures: Pictures that show what source says, as invert takes them, to learn from in place of random ones.
@@ -146,7 +147,7 @@ class AttachedPipeline(PlainCalls):
         *,
         strengths: Sequence[float] | None = None,
         until: float = EditSettings().edit_percent,
-        mask: Image.Image | Tensor | None = None,
+        mask: Mask | None = None,
         absolute: bool = False,
         fade: float = 0.0,
         retries: int = EditSettings().retries,
@@ -161,7 +162,9 @@ class AttachedPipeline(PlainCalls):
             strengths: Draws the pictures once for each of these numbers, by which every strength is multiplied; one
                 attribute alone then has strength 1.
             until: Sampling progress until which directions and readouts edit.
-            mask: White, or 1, where the pictures may change; None is everywhere.
+            mask: White, or 1, where the pictures may change; None is everywhere. A PIL image, a tensor [H, W],
+                [B, H, W] or [B, 1, H, W], or an array [H, W], of the size of the picture that was inverted or of the
+                one that is drawn: its edges are cut off as the picture's were.
             absolute: Whether the strength of one attribute alone says how much of it the picture has in the end, and
                 not how much is added: a picture that wears it already is not given it twice. Read where the attribute
                 carries a response, as files of this version do.

@@ -125,7 +125,7 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
     pixels = model.pixels_per_latent
     pictures = None if lesson.pictures is None else pictures_of(lesson.pictures, model.sides, lesson.size)
     native = model.sides.native
-    height, width = model.sides.of(lesson.size, native, native) if pictures is None else pictures.shape[-2:]
+    height, width = model.sides.drawn(lesson.size, [(native, native)])[0] if pictures is None else pictures.shape[-2:]
     size = (height // pixels, width // pixels)
     info = {
         "name": name,

@@ -21,6 +21,7 @@ from ...core.model_family import ModelFamily
 from ...core.recipes.latent_svd import LatentSpace
 from ...core.samplers import Schedule
 from ..conditioning import Conditioning
+from .arguments import check_texts
 from .pictures import Sides
 
 # A text, several, or what the pipeline's text encoders made of them.
@@ -114,20 +115,19 @@ class PipelineModel(ABC):
         config = self.pipe.vae.config
         return LatentSpace(float(config.scaling_factor), float(config.get("shift_factor") or 0.0), self.flow)
 
-    def encode_prompt(self, prompt: Prompt) -> Conditioning:
+    def encode_prompt(self, prompt: Prompt, name: str = "prompt") -> Conditioning:
         """Encode a prompt with the pipeline's own text encoders.
 
         Args:
             prompt: A text, several, or what was encoded already.
+            name: What it is called, for the error.
 
         Raises:
             EditError: It is none of these.
         """
         if isinstance(prompt, Tensor | Conditioning):
             return Conditioning.of(prompt)
-        texts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise EditError(f"prompt is {prompt!r}; a text, a list of texts, or a tensor of embeddings is accepted.")
+        texts = check_texts(prompt, name)
         with torch.no_grad():
             return self._encoded(texts)
 

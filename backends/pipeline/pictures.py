@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import EditError
+from .arguments import found, whole_number, whole_pair
+from .pixels import from_array, from_pil, in_range, kind_of
 
-# One picture, or several: a tensor is [3, height, width] or [B, 3, height, width], from 0 to 1.
-Pictures = Image.Image | Tensor | Sequence[Image.Image | Tensor]
+# One picture, or several: a tensor is [3, height, width] or [B, 3, height, width], and an array [height, width, 3], of
+# floats from 0 to 1; an array may also be of uint8.
+Picture = Image.Image | Tensor | np.ndarray
+Pictures = Picture | Sequence[Picture]
 # Pixels along the longest side, or (width, height); None takes what the model was made for.
-Size = int | tuple[int, int] | None
+Size = int | Sequence[int] | None
+
+LOGGER = logging.getLogger("singular_edit")
 
 
 class Sides(NamedTuple):
@@ -49,17 +56,35 @@ class Sides(NamedTuple):
         Raises:
             EditError: size is no size.
         """
-        if isinstance(size, tuple) and len(size) == 2 and all(side > 0 for side in size):
-            return self.nearest(size[1]), self.nearest(size[0])
+        pair, longest = whole_pair(size), whole_number(size)
+        if pair is not None:
+            return self.nearest(pair[1]), self.nearest(pair[0])
         if size is None:
             scale = self.native / math.sqrt(height * width)
-        elif isinstance(size, int) and size > 0:
-            scale = size / max(height, width)
+        elif longest is not None and longest > 0:
+            scale = longest / max(height, width)
         else:
-            raise EditError(f"size is {size!r}; the longest side in pixels, or (width, height), is accepted.")
+            raise EditError(f"size is {found(size)}; the longest side in pixels, or (width, height), is accepted.")
         if self.largest is not None:
             scale = min(scale, self.largest / max(height, width))
         return self.nearest(scale * height), self.nearest(scale * width)
+
+    def drawn(self, size: Size, shapes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return what ``of`` does for pictures of these heights and widths, and log a size that was rounded.
+
+        Args:
+            size: What was asked for.
+            shapes: Height and width of each picture.
+
+        Raises:
+            EditError: size is no size.
+        """
+        targets = [self.of(size, height, width) for height, width in shapes]
+        for height, width in dict.fromkeys(targets):
+            pair = whole_pair(size)
+            if size is not None and (pair != (width, height) if pair else whole_number(size) != max(height, width)):
+                LOGGER.info("size %s becomes %d x %d, the nearest that the network takes.", size, width, height)
+        return targets
 
 
 def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
@@ -76,9 +101,13 @@ def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
     Raises:
         EditError: Something is no picture, or the pictures come out in different sizes.
     """
-    several = [pictures] if isinstance(pictures, Image.Image | Tensor) or not pictures else list(pictures)
+    one_alone = isinstance(pictures, Picture | str | bytes) or not isinstance(pictures, Iterable)
+    several: list[Any] = [pictures] if one_alone else list(pictures)
+    if not several:
+        raise EditError("pictures holds no picture; one or more are accepted.")
     rows = [row for one in several for row in _rows(one)]
-    fitted = [_fitted(row[None], *sides.of(size, *row.shape[-2:])) for row in rows]
+    targets = sides.drawn(size, [(row.shape[-2], row.shape[-1]) for row in rows])
+    fitted = [_fitted(row[None], *target) for row, target in zip(rows, targets, strict=True)]
     if len({picture.shape for picture in fitted}) > 1:
         shapes = sorted({f"{picture.shape[-1]} x {picture.shape[-2]}" for picture in fitted})
         raise EditError(
@@ -88,71 +117,46 @@ def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
     return torch.cat(fitted)
 
 
-def _rows(picture: Image.Image | Tensor) -> list[Tensor]:
+def _rows(picture: Any) -> list[Tensor]:
     """Return the pictures in what may be a batch, [3, height, width] each."""
+    values = None
     if isinstance(picture, Image.Image):
-        return [_from_pil(picture)]
-    if isinstance(picture, Tensor) and picture.ndim in (3, 4) and picture.shape[-3] == 3 and picture.numel():
+        values = from_pil(picture, "a picture")
+    elif isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[-1] == 3:
+        values = from_array(picture)
+        values = None if values is None else values.movedim(-1, 0)
+    elif isinstance(picture, Tensor) and picture.ndim in (3, 4) and picture.shape[-3] == 3:
         values = picture.detach().float().cpu()
-        if torch.isfinite(values).all() and values.min() >= 0 and values.max() <= 1:
-            return list(values if values.ndim == 4 else values[None])
+    if values is None or not values.numel():
         raise EditError(
-            f"a picture holds numbers from {float(values.min()):.3g} to {float(values.max()):.3g}; "
-            "numbers from 0 to 1 are accepted."
+            f"a picture is {kind_of(picture)}; a PIL image, a tensor [3, height, width] or [batch, 3, height, width], "
+            "an array [height, width, 3] of floats or of uint8, or a list of them is accepted."
         )
-    found = f"a tensor of shape {tuple(picture.shape)}" if isinstance(picture, Tensor) else type(picture).__name__
-    raise EditError(
-        f"a picture is {found}; a PIL image, a tensor [3, height, width] or [batch, 3, height, width], "
-        "or a list of them is accepted."
-    )
-
-
-def _from_pil(picture: Image.Image) -> Tensor:
-    """Return a PIL picture upright and in RGB, [3, height, width]; what is transparent becomes white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.float32) / 65535
-        return torch.from_numpy(values.clip(0, 1)).expand(3, -1, -1)
-    if "A" in picture.mode or "transparency" in picture.info:
-        above = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    values = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(values).movedim(-1, 0)
+    return list(in_range(values if values.ndim == 4 else values[None], "a picture"))
 
 
 def _fitted(picture: Tensor, height: int, width: int) -> Tensor:
     """Bring a picture [1, 3, H, W] to a size; its middle is kept where the aspect differs."""
-    old_height, old_width = picture.shape[-2:]
-    if (old_height, old_width) == (height, width):
+    if picture.shape[-2:] == (height, width):
         return picture
-    cut_x = max(0, round((old_width - old_height * width / height) / 2))
-    cut_y = max(0, round((old_height - old_width * height / width) / 2))
-    part = picture[..., cut_y : old_height - cut_y, cut_x : old_width - cut_x]
+    part = cropped(picture, height, width)
     # Averages over areas give no ripples where a picture is made smaller.
     if height * width < part.shape[-2] * part.shape[-1]:
         return F.interpolate(part, size=(height, width), mode="area")
     return F.interpolate(part, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
+def cropped(picture: Tensor, height: int, width: int) -> Tensor:
+    """Cut a picture or a mask [B, C, H, W] to the aspect of a size; its middle is kept."""
+    old_height, old_width = picture.shape[-2:]
+    cut_x = max(0, round((old_width - old_height * width / height) / 2))
+    cut_y = max(0, round((old_height - old_width * height / width) / 2))
+    # A strip of one pixel's width would be cut away as a whole.
+    cut_x, cut_y = min(cut_x, (old_width - 1) // 2), min(cut_y, (old_height - 1) // 2)
+    return picture[..., cut_y : old_height - cut_y, cut_x : old_width - cut_x]
+
+
 def pil_pictures(pictures: Tensor) -> list[Image.Image]:
     """Return pictures [B, 3, height, width], from 0 to 1, as PIL images."""
     pixels = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
     return [Image.fromarray(picture) for picture in pixels]
-
-
-def mask_of(mask: Image.Image | Tensor | None, size: tuple[int, int]) -> Tensor | None:
-    """Bring a mask to the size of a latent.
-
-    Args:
-        mask: White, or 1, where the picture may change: a PIL image, or a tensor [H, W], [B, H, W] or [B, 1, H, W].
-        size: Height and width of the latent.
-
-    Returns:
-        [B, 1, height, width] in float32; None for None.
-    """
-    if mask is None:
-        return None
-    if isinstance(mask, Image.Image):
-        mask = torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255)
-    rows = mask.detach().float().cpu().reshape(-1, 1, *mask.shape[-2:])
-    return F.interpolate(rows, size=size, mode="area")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from singular_edit.backends.pipeline.pictures import Sides, mask_of, pictures_of, pil_pictures
+from singular_edit.backends.pipeline.masks import mask_of
+from singular_edit.backends.pipeline.pictures import Sides, pictures_of, pil_pictures
 from singular_edit.core import EditError
 
 SIDES = Sides(native=64, multiple=8)
@@ -26,6 +28,20 @@ def test_every_mode_of_a_grey_picture_is_grey(mode):
     picture = pictures_of(Image.new("RGB", (64, 64), "white").convert(mode), SIDES)
     assert picture.shape == (1, 3, 64, 64)
     assert (picture - 1).abs().max() < 0.01
+
+
+def test_arrays_are_read_as_the_images_that_they_are_made_of():
+    image = pil_pictures(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[0]
+    array = np.asarray(image)
+    expected = pictures_of(image, SIDES)
+    assert torch.equal(pictures_of(array, SIDES), expected)
+    assert torch.equal(pictures_of([array, image], SIDES), expected.expand(2, -1, -1, -1))
+    assert torch.allclose(pictures_of(array / 255, SIDES), expected)
+
+
+@pytest.mark.parametrize(("grey", "largest"), [(64, 255), (255, 255), (16384, 65535), (65535, 65535)])
+def test_mode_i_is_of_8_or_16_bit_by_its_largest_number(grey, largest):
+    assert (pictures_of(Image.new("I", (64, 64), grey), SIDES) - grey / largest).abs().max() < 1e-6
 
 
 def test_16_bit_and_transparent_pictures():
@@ -75,7 +91,14 @@ def test_the_middle_is_kept_where_the_aspect_differs():
         (torch.full((3, 8, 8), float("nan")), "numbers from nan"),
         (torch.rand(8, 8), "a tensor of shape"),
         ([torch.rand(3, 64, 64), torch.rand(3, 64, 128)], "come out in different sizes"),
-        ([], "a picture is list"),
+        ([], "pictures holds no picture; one or more are accepted"),
+        (5, "a picture is int"),
+        (torch.rand(0, 3, 8, 8), "a tensor of shape"),
+        (np.zeros((8, 8)), "an array of shape"),
+        (np.zeros((8, 8, 3), np.int64), "and type int64"),
+        (np.full((8, 8, 3), 2.0), "numbers from 2 to 2"),
+        (Image.new("F", (8, 8), 1.0), "a PIL image of mode F"),
+        (Image.new("I", (8, 8), 70000), "mode I holds numbers from 70000 to 70000"),
     ],
 )
 def test_what_is_no_picture_gets_a_sentence(picture, sentence):
@@ -83,10 +106,33 @@ def test_what_is_no_picture_gets_a_sentence(picture, sentence):
         pictures_of(picture, SIDES)
 
 
-@pytest.mark.parametrize("size", [0, -1, (0, 5), "large", (1, 2, 3)])
+@pytest.mark.parametrize("size", [0, -1, (0, 5), "large", (1, 2, 3), ("64", "64"), True, 64.0, (64, None), "64"])
 def test_what_is_no_size_gets_a_sentence(size):
     with pytest.raises(EditError, match="size is"):
         pictures_of(GREY, SIDES, size)
+
+
+@pytest.mark.parametrize("size", [np.int64(32), [32, 32], (np.int64(32), 32), np.array([32, 32]), torch.tensor(32)])
+def test_whole_numbers_of_any_library_are_sizes(size):
+    assert pictures_of(GREY, SIDES, size).shape[-2:] == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((70, 50), "size (70, 50) becomes 72 x 48"),
+        (70, "size 70 becomes 72 x 72"),
+        ((64, 48), ""),
+        (64, ""),
+        (None, ""),
+    ],
+)
+def test_a_size_that_is_rounded_is_said_once(size, said, caplog):
+    with caplog.at_level("INFO", "singular_edit"):
+        pictures_of([GREY, GREY], SIDES, size)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == bool(said)
+    assert all(said in message for message in messages)
 
 
 def test_masks():
@@ -97,3 +143,56 @@ def test_masks():
     assert torch.equal(mask_of(half, (2, 2)), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]]))
     assert mask_of(torch.rand(3, 1, 16, 16), (4, 4)).shape == (3, 1, 4, 4)
     assert mask_of(None, (4, 4)) is None
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        Image.new("RGBA", (16, 16), "white"),
+        Image.new("I;16", (16, 16), 65535),
+        Image.new("I", (16, 16), 255),
+        np.ones((16, 16)),
+        np.ones((16, 16), bool),
+        np.ones((16, 16), np.uint8),
+        np.full((16, 16), 255, np.uint8),
+    ],
+)
+def test_white_of_any_kind_is_1(mask):
+    assert torch.equal(mask_of(mask, (8, 8)), torch.ones(1, 1, 8, 8))
+
+
+def test_a_grey_mask_of_16_bit_is_grey():
+    assert (mask_of(Image.new("I;16", (16, 16), 20000), (8, 8)) - 20000 / 65535).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (torch.full((8, 8), 255, dtype=torch.uint8), "a mask holds numbers from 255 to 255"),
+        (torch.full((8, 8), 2.0), "a mask holds numbers from 2 to 2"),
+        (torch.full((8, 8), float("nan")), "a mask holds numbers from nan"),
+        (Image.new("F", (8, 8), 1.0), "a mask is a PIL image of mode F"),
+        (torch.ones(8), "a mask is a tensor of shape"),
+        (torch.ones(2, 3, 8, 8), "a mask is a tensor of shape"),
+        (torch.ones(0, 8), "a mask is a tensor of shape"),
+        (np.ones((8, 8, 3)), "a mask is an array of shape"),
+        ("a.png", "a mask is str"),
+    ],
+)
+def test_what_is_no_mask_gets_a_sentence(mask, sentence):
+    with pytest.raises(EditError, match=sentence):
+        mask_of(mask, (8, 8))
+
+
+def test_a_mask_of_the_pictures_own_size_marks_what_it_marks_there():
+    """What is white in both is white at the same place when the picture was cut to a square."""
+    picture = torch.zeros(3, 64, 128)
+    picture[..., 32:64] = 1
+    drawn = pictures_of(picture, SIDES, (64, 64))
+    for mask in (picture[0], pil_pictures(picture[None])[0]):
+        assert torch.equal(mask_of(mask, (8, 8))[0, 0], mask_of(drawn[0, 0], (8, 8))[0, 0])
+    assert mask_of(picture[0], (8, 8))[0, 0, 0].tolist() == [1.0] * 4 + [0.0] * 4
+
+
+def test_a_picture_as_narrow_as_one_pixel_is_still_one():
+    assert pictures_of(torch.ones(3, 100, 1), SIDES, (64, 64)).min() > 0.99
