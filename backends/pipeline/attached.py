@@ -78,7 +78,7 @@ class AttachedPipeline(PlainCalls):
         """
         model = self._working_model()
         check_steps(steps)
-        with torch.no_grad(), self._resting():
+        with torch.no_grad(), self._computing():
             latents = model.encode(pictures_of(image, model.sides, size))
             encoded = model.encode_prompt(prompt)
             denied = negative_of(model, negative, guidance, encoded)
@@ -137,7 +137,7 @@ class AttachedPipeline(PlainCalls):
         model = self._working_model()
         lesson = Lesson(source, target, method, effort, steps, size, seed, settings, pictures)
         name = name or (target if isinstance(target, str) else "attribute")
-        with torch.inference_mode(False), self._resting():
+        with torch.inference_mode(False), self._computing():
             return learn(model, lesson, name)
 
     def __call__(  # noqa: PLR0913
@@ -196,7 +196,7 @@ class AttachedPipeline(PlainCalls):
             fitted_mask = fitted_mask.to(x)
         factors = [1.0] if strengths is None else [float(factor) for factor in strengths]
         results = []
-        with torch.no_grad(), self._resting():
+        with torch.no_grad(), self._computing():
             layer = layer_of(one for one, _ in weighted)
             denoise = model.denoiser(code.prompt, code.negative, code.guidance, layer)
             response = weighted[0][0].response if len(weighted) == 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -35,14 +36,16 @@ class SD3Model(PipelineModel):
         """Return ComfyUI's "normal" schedule at the scheduler's shift."""
         shift = float(self.pipe.scheduler.config.shift)
         sigmas = normal_sigmas(shift, steps).to(self.device)
-        return Schedule(sigmas, lambda percent: percent_to_sigma(shift, percent))
+        return Schedule(sigmas, partial(percent_to_sigma, shift))
 
     def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
         """Return the transformer under a prompt."""
         network = self.network
-        like = torch.empty(1, device=self.device)
         dtype = next(network.parameters()).dtype
-        prompt, negative = prompt.to(like.expand(len(prompt.embeds)), dtype), negative.to(like, dtype)
+        # Each keeps its own rows: one for all pictures, or one for each.
+        prompt, negative = (
+            one.to(torch.empty(len(one.embeds), device=self.device), dtype) for one in (prompt, negative)
+        )
         return TransformerDenoiser(
             network,
             prompt.embeds,
@@ -89,7 +92,7 @@ class FluxModel(PipelineModel):
         dynamic = config.get("use_dynamic_shifting", False)
         shift = math.exp(config.max_shift) if dynamic else float(config.shift)
         sigmas = normal_sigmas(shift, steps, FLUX_TIMESTEPS if dynamic else TIMESTEPS)
-        return Schedule(sigmas.to(self.device), lambda percent: percent_to_sigma(shift, percent))
+        return Schedule(sigmas.to(self.device), partial(percent_to_sigma, shift))
 
     def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
         """Return the transformer under a prompt."""

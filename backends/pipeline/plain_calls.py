@@ -13,9 +13,10 @@ from ...core.model_family import ModelFamily
 from ...core.recipes.attributes import Attribute, advised_strength, check_model, load_attribute
 from ...core.recipes.defaults import END_PERCENT
 from ...core.recipes.together import together
-from .arguments import Weighted, readouts_of
+from .arguments import Weighted, check_number, found, readouts_of, whole_pair
 from .learning import LOGGER
 from .model import PipelineModel
+from .network_use import use_of
 from .recognise import model_of
 from .slider import Slider
 from .step_callback import SVDCallback
@@ -72,13 +73,14 @@ class PlainCalls:
         Args:
             attribute: An attribute of method svd.
             strength: 1 is the whole attribute; None takes what its file advises.
-            size: (height, width) of the call in pixels; asked for by Flux where the picture is no square.
+            size: (height, width) of the call in pixels, in the order of the call's own arguments, which is not that of
+                invert's size; asked for by Flux where the picture is no square.
 
         Returns:
             The callback: ``pipe("a face", callback_on_step_end=edit.callback(hat))``.
 
         Raises:
-            EditError: The attribute is of another method, or does not fit the model.
+            EditError: The attribute is of another method or does not fit the model, or an argument is not accepted.
         """
         model = self._working_model()
         if not isinstance(attribute, SVDAttribute):
@@ -87,7 +89,11 @@ class PlainCalls:
                 "and slider applies readouts."
             )
         self._check_fits(attribute)
-        return SVDCallback(model, attribute, advised_strength(attribute) if strength is None else strength, size)
+        strength = advised_strength(attribute) if strength is None else check_number(strength, "strength")
+        pair = whole_pair(size)
+        if size is not None and pair is None:
+            raise EditError(f"size is {found(size)}; (height, width) in pixels is accepted.")
+        return SVDCallback(model, attribute, strength, pair)
 
     @contextmanager
     def slider(self, readouts: Weighted, *, until: float = END_PERCENT) -> Iterator[None]:
@@ -101,7 +107,7 @@ class PlainCalls:
             Nothing; the pipeline itself is edited.
 
         Raises:
-            EditError: An attribute is no readout, or the pipeline has no U-Net, or a compiled one.
+            EditError: An attribute is no readout, until is no number, or the pipeline has no U-Net, or a compiled one.
         """
         model = self._working_model()
         if not isinstance(model, UNetModel):
@@ -110,24 +116,34 @@ class PlainCalls:
                 "Invert and edit, or a callback of method svd, work with it."
             )
         weighted = readouts_of(readouts)
+        until = check_number(until, "until")
         self._check_fits(*(one for one, _ in weighted))
         # One with a response has a guidance of its own; the others are read as one.
         plain = [pair for pair in weighted if pair[0].response is None]
         separate = [pair for pair in weighted if pair[0].response is not None]
         if plain:
             separate.append(together(plain))
-        sliders = [Slider(model, readout, strength, until) for readout, strength in separate]
-        self._sliders += sliders
+        sliders: list[Slider] = []
         try:
+            # What another thread computes is finished without them.
+            with use_of(model.network).lock:
+                for readout, strength in separate:
+                    sliders.append(Slider(model, readout, strength, until))
+            self._sliders += sliders
             yield
         finally:
             for slider in sliders:
                 slider.remove()
+            self._sliders = [one for one in self._sliders if one not in sliders]
 
     def detach(self) -> None:
-        """Remove every hook that is left; the pipeline is as it was, and this object works no longer."""
+        """Remove every hook that is left; the pipeline is as it was, and this object works no longer.
+
+        A callback that was made before is no hook: it still acts in the calls that it is given to.
+        """
         for slider in self._sliders:
             slider.remove()
+        self._sliders = []
         self._attached = False
 
     def __enter__(self) -> Self:
@@ -147,12 +163,17 @@ class PlainCalls:
         return self._model
 
     @contextmanager
-    def _resting(self) -> Iterator[None]:
-        """Let the pipeline put its parts back afterwards, where it offloads them."""
-        try:
-            yield
-        finally:
-            self._model.rest()
+    def _computing(self) -> Iterator[None]:
+        """Compute alone with the network; afterwards the pipeline may put its parts back, where it offloads them.
+
+        Raises:
+            EditError: A slider is open.
+        """
+        with use_of(self._model.network).alone():
+            try:
+                yield
+            finally:
+                self._model.rest()
 
     def _check_fits(self, *attributes: Attribute) -> None:
         """Check that attributes fit the model, and log what may make them weaker here."""

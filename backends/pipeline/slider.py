@@ -22,6 +22,7 @@ from ...core.hspace.window import EditWindow
 from ...core.recipes.attributes import guidance_factor
 from ...core.response import scale_of
 from ..diffusers import V_PREDICTION, predicted_picture, sigmas_of
+from .network_use import use_of
 from .unet_model import UNetModel
 
 
@@ -53,13 +54,17 @@ class Slider:
         self.log_sigmas = sigmas_of(model.alphas_cumprod).log()
         self._h: Tensor | None = None
         self._hooks = ExitStack()
+        self._use = use_of(network)
+        self._use.sliders.add(self)
         if self.change is not None:
             self._hooks.callback(network.mid_block.register_forward_hook(self._read).remove)
             self._hooks.callback(network.register_forward_hook(self._add, with_kwargs=True).remove)
 
     def remove(self) -> None:
-        """Remove the hooks."""
+        """Remove the hooks, and what they have read."""
         self._hooks.close()
+        self._use.sliders.discard(self)
+        self._h = None
 
     def _read(self, module: nn.Module, inputs: tuple[Any, ...], h: Tensor) -> None:
         self._h = h.detach()

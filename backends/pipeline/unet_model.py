@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class UNetModel(PipelineModel):
     def schedule(self, steps: int) -> Schedule:
         """Return ComfyUI's "normal" schedule of the scheduler's betas."""
         alphas = self.alphas_cumprod
-        return Schedule(normal_sigmas(alphas, steps).to(self.device), lambda percent: percent_to_sigma(alphas, percent))
+        return Schedule(normal_sigmas(alphas, steps).to(self.device), partial(percent_to_sigma, alphas))
 
     def denoiser(self, prompt: Conditioning, negative: Conditioning, guidance: float, layer: str = AUTO) -> Denoiser:
         """Return the U-Net under a prompt; it has one layer."""
