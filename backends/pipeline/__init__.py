@@ -9,7 +9,9 @@
     pixels          one reader for both
     recognise       which kind of pipeline this is
     model           what every pipeline gives: prompts, VAE, noise; unet_model and flow_model say the rest
+    lesson          what is to be learned, and by which settings
     learning        attributes from two texts
+    network_use     one call at a time on a network
     step_callback   Latent SVD as a callback_on_step_end
     slider          readouts as hooks
 

@@ -18,9 +18,19 @@ from ...core.recipes.inversion import TRACED, inversion_steps, invert
 from ...core.recipes.retries import retries_of
 from ...core.recipes.sampled_steps import sampled_steps
 from ...core.recipes.settings import EditSettings, LearnSettings, PairSettings
-from .arguments import Weighted, check_rows, check_steps, weighted_of
+from .arguments import (
+    Weighted,
+    check_number,
+    check_numbers,
+    check_rows,
+    check_seed,
+    check_steps,
+    check_whole,
+    weighted_of,
+)
 from .code import Code
-from .learning import Lesson, layer_of, learn, negative_of, ticking
+from .learning import layer_of, learn, negative_of, ticking
+from .lesson import Lesson
 from .masks import Mask, mask_of
 from .model import Prompt
 from .pictures import Pictures, Size, pictures_of, pil_pictures
@@ -62,27 +72,29 @@ class AttachedPipeline(PlainCalls):
                 or of uint8, or a list of them. It is resized to what the model was made for, with its aspect kept; a
                 narrow edge may be cut off.
             prompt: What the picture shows, or one text for each picture.
-            negative: What it should not show.
+            negative: What it should not show, or one text for each picture; not read where guidance is 1.
             steps: Sampling steps of the inversion and of every edit.
             guidance: How strictly the prompt is followed, 1 to 2; more makes edits stronger and coarser.
             method: "traced", exact at one call a step; "fixed_point" or "ddim", which need no trace.
-            size: Longest side in pixels, or (width, height), in place of the model's own. Each side is rounded to what
-                the network takes, multiples of 64 pixels for SD 1.x; a size that was rounded is logged.
+            size: Longest side in pixels, or (width, height), in place of the model's own; callback's size is (height,
+                width). Each side is rounded to what the network takes, multiples of 64 pixels for SD 1.x; a size that
+                was rounded is logged.
             seed: Seed of the noise that method traced draws for its first step.
 
         Returns:
             The code, with ``latents``, ``trace`` and ``report``.
 
         Raises:
-            EditError: A picture, the size, the prompt or the method is not accepted.
+            EditError: A picture, a prompt, a number or the method is not accepted, or a slider is open.
         """
         model = self._working_model()
-        check_steps(steps)
+        steps, seed, guidance = check_steps(steps), check_seed(seed), check_number(guidance, "guidance")
         with torch.no_grad(), self._computing():
             latents = model.encode(pictures_of(image, model.sides, size))
             encoded = model.encode_prompt(prompt)
             denied = negative_of(model, negative, guidance, encoded)
             check_rows(encoded.embeds, len(latents), "prompt")
+            check_rows(denied.embeds, len(latents), "negative")
             schedule = model.schedule(steps)
             quality = QUALITIES["good"]
             total = inversion_steps(schedule.sigmas, method, quality, "euler", measure=True)
@@ -96,7 +108,7 @@ class AttachedPipeline(PlainCalls):
                     seed=seed,
                     on_step=tick,
                 )
-        return Code(inverted.code, inverted.trace, inverted.report, encoded, denied, guidance, schedule)
+        return Code(inverted.code, inverted.trace, inverted.report, encoded, denied, guidance, schedule, self.family)
 
     def learn(  # noqa: PLR0913
         self,
@@ -108,7 +120,7 @@ class AttachedPipeline(PlainCalls):
         effort: str = "good",
         steps: int = STEPS,
         size: Size = None,
-        seed: int = 0,
+        seed: int | None = None,
         settings: LearnSettings | PairSettings | None = None,
         pictures: Pictures | None = None,
     ) -> Attribute:
@@ -123,18 +135,21 @@ class AttachedPipeline(PlainCalls):
             effort: "quick", "good" or "best": how many random pictures it learns from.
             steps: Sampling steps to learn at, 3 or more.
             size: Size of these pictures, as for invert, and rounded as there; None takes what the model was made for.
-            seed: Another seed learns from other pictures.
+            seed: Another seed learns from other pictures. None is the seed of the settings' training, where there is
+                one, and 0 otherwise.
             settings: All settings of a method, in place of method and effort.
             pictures: Pictures that show what source says, as invert takes them, to learn from in place of random ones.
                 Where a model draws worse than they are, they teach more; one is enough, and several carry over better.
+                Each effort takes so many at most; a warning is logged where these are fewer than were given.
 
         Returns:
             The attribute, whose ``save`` writes the file that ComfyUI's nodes read.
 
         Raises:
-            EditError: The prompts are the same, or a setting or a picture is not accepted.
+            EditError: The prompts are the same, a setting or a picture is not accepted, or a slider is open.
         """
         model = self._working_model()
+        steps, seed = check_steps(steps), None if seed is None else check_seed(seed)
         lesson = Lesson(source, target, method, effort, steps, size, seed, settings, pictures)
         name = name or (target if isinstance(target, str) else "attribute")
         with torch.inference_mode(False), self._computing():
@@ -180,11 +195,15 @@ class AttachedPipeline(PlainCalls):
             these.
 
         Raises:
-            EditError: An attribute does not fit the model, or an argument is not accepted.
+            EditError: The code or an attribute does not fit the model, an argument is not accepted, or a slider of the
+                pipeline is open.
         """
         model = self._working_model()
         if not isinstance(code, Code):
             raise EditError(f"code is a {type(code).__name__}; what invert returns is accepted.")
+        code.check_fits(self.family)
+        until, fade, retries = check_number(until, "until"), check_number(fade, "fade"), check_whole(retries, "retries")
+        factors = [1.0] if strengths is None else check_numbers(strengths, "strengths")
         if output_type not in OUTPUTS:
             raise EditError(f"output_type is '{output_type}'; {', '.join(OUTPUTS)} are accepted.")
         weighted = weighted_of(attributes, alone=None if strengths is None else 1.0)
@@ -194,7 +213,6 @@ class AttachedPipeline(PlainCalls):
         if fitted_mask is not None:
             check_rows(fitted_mask, len(x), "mask")
             fitted_mask = fitted_mask.to(x)
-        factors = [1.0] if strengths is None else [float(factor) for factor in strengths]
         results = []
         with torch.no_grad(), self._computing():
             layer = layer_of(one for one, _ in weighted)

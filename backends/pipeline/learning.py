@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,90 +16,21 @@ from ...core.latent_svd.pair_notes import comes_seldom, notes
 from ...core.layers import AUTO
 from ...core.recipes import edit as edit_recipe
 from ...core.recipes import hspace, latent_svd
-from ...core.recipes.attributes import (
-    SVD_METHOD,
-    Attribute,
-    advice,
-    advised_strength,
-    check_learns_from_pictures,
-    with_info,
-)
-from ...core.recipes.defaults import LEARN_GUIDANCE, STEPS
+from ...core.recipes.attributes import Attribute, advice, advised_strength, with_info
+from ...core.recipes.defaults import LEARN_GUIDANCE
 from ...core.recipes.learning_cost import learning_batch, plan_learning
 from ...core.recipes.picture_codes import picture_codes
-from ...core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
+from ...core.recipes.settings import LearnSettings, PairSettings
 from ...core.recipes.svd_pairs import pair_evidence
 from ...core.samplers import OnStep, Run, Schedule
 from ..conditioning import Conditioning
 from ..previews import preview_text
+from .arguments import check_texts
+from .lesson import Lesson
 from .model import PipelineModel, Prompt
-from .pictures import Pictures, Size, pictures_of
-
-# Short names of methods.
-ALIASES = {"svd": SVD_METHOD}
-METHODS = (*(method for method in LEARN_METHODS if method != CLIP), *ALIASES)
+from .pictures import pictures_of
 
 LOGGER = logging.getLogger("singular_edit")
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What is to be learned, and how.
-
-    Attributes:
-        source: The prompt without the attribute.
-        target: The prompt with it.
-        method: One of METHODS; None chooses readout, and latent svd for pictures.
-        effort: One of EFFORTS.
-        steps: Sampling steps to learn at.
-        size: Size of the pictures that are drawn while learning, or that those given are brought to.
-        seed: Seed of everything that is drawn.
-        settings: Settings of the method in full, in place of the shipped ones and effort.
-        pictures: Pictures that show the source prompt, to learn from in place of noise. None learns from noise.
-    """
-
-    source: Prompt
-    target: Prompt
-    method: str | None = None
-    effort: str = "good"
-    steps: int = STEPS
-    size: Size = None
-    seed: int = 0
-    settings: LearnSettings | PairSettings | None = None
-    pictures: Pictures | None = None
-
-    def settings_for(self, model: PipelineModel) -> LearnSettings | PairSettings:
-        """Return the settings in full.
-
-        Raises:
-            EditError: The method or the effort is unknown, the prompts are one, there are too few steps, or the method
-                does not learn from pictures.
-        """
-        texts = [prompt.split() for prompt in (self.source, self.target) if isinstance(prompt, str)]
-        if len(texts) == 2 and texts[0] == texts[1]:
-            raise EditError(
-                f"source and target are both '{' '.join(texts[0])}'; "
-                "two prompts that differ in the attribute are accepted."
-            )
-        if self.effort not in EFFORTS:
-            raise EditError(f"effort is '{self.effort}'; {', '.join(EFFORTS)} are accepted.")
-        if self.steps < 3:
-            raise EditError(f"steps is {self.steps}; 3 or more sampling steps are accepted for learning.")
-        if self.settings is not None:
-            if self.pictures is not None and isinstance(self.settings, LearnSettings):
-                check_learns_from_pictures(self.settings.method)
-            return self.settings
-        method = self.method or (READOUT if self.pictures is None else SVD_METHOD)
-        method = ALIASES.get(method, method)
-        if self.pictures is not None:
-            check_learns_from_pictures(method)
-        if method == SVD_METHOD:
-            return PairSettings.for_schedule(model.schedule(self.steps), EFFORTS[self.effort])
-        if method not in METHODS:
-            raise EditError(f"method is '{method}'; {', '.join(METHODS)} are accepted for a pipeline.")
-        settings = LearnSettings.for_method(method)
-        training = replace(settings.training, seed=self.seed)
-        return replace(settings, effort=EFFORTS[self.effort], training=training)
 
 
 @torch.enable_grad()
@@ -148,15 +78,20 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
 
 def _prompts(model: PipelineModel, lesson: Lesson, cfg: float, layer: str) -> PromptDenoisers:
     """Return the model under both prompts; the negative prompt is encoded where guidance asks for it."""
-    source = model.encode_prompt(lesson.source)
-    target = model.encode_prompt(lesson.target)
+    source = model.encode_prompt(lesson.source, "source")
+    target = model.encode_prompt(lesson.target, "target")
+    for name, encoded in (("source", source), ("target", target)):
+        if len(encoded.embeds) != 1:
+            raise EditError(f"{name} holds {len(encoded.embeds)} prompts; one is accepted for learning.")
     negative = negative_of(model, "", cfg, source)
     return PromptDenoisers(*(model.denoiser(prompt, negative, cfg, layer) for prompt in (source, target)))
 
 
 def negative_of(model: PipelineModel, negative: Prompt, guidance: float, prompt: Conditioning) -> Conditioning:
     """Return the encoded negative prompt; where guidance does not evaluate it, the prompt itself stands in for it."""
-    return prompt if guidance == 1.0 else model.encode_prompt(negative)
+    if not isinstance(negative, Tensor | Conditioning):
+        check_texts(negative, "negative")
+    return prompt if guidance == 1.0 else model.encode_prompt(negative, "negative")
 
 
 def layer_of(attributes: Iterable[Attribute]) -> str:
@@ -176,7 +111,15 @@ def _learn_svd(  # noqa: PLR0917
 ) -> Attribute:
     """Learn an SVD attribute from pairs of codes, which begin at noise or at pictures [N, 3, height, width]."""
     batch = learning_batch(size)
-    sigmas, count, seed = schedule.sigmas, settings.drawn, lesson.seed
+    sigmas, count, seed = schedule.sigmas, settings.drawn, lesson.seed or 0
+    if pictures is not None and len(pictures) > count:
+        LOGGER.warning(
+            "%s is learned from the first %d of %d pictures; more pairs, by effort or by the settings, take more.",
+            info["name"],
+            count,
+            len(pictures),
+        )
+        pictures = pictures[:count]
     several = 0 if pictures is None else len(pictures)
     unguided = _prompts(model, lesson, 1.0, AUTO)
     evidence = pair_evidence(unguided, settings, sigmas, (model.latent_channels, *size), seed)
@@ -187,7 +130,7 @@ def _learn_svd(  # noqa: PLR0917
         if pictures is None:
             starts = model.starting_noise(count, size, sigmas[0], seed)
         else:
-            latents = torch.cat([model.encode(part) for part in pictures[:count].split(batch)])
+            latents = torch.cat([model.encode(part) for part in pictures.split(batch)])
             starts = picture_codes(prompts.source, latents, sigmas, count, seed=seed, run=run)
         learned = latent_svd.learn_from_prompts(
             prompts,

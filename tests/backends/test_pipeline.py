@@ -220,7 +220,7 @@ def test_a_layer_that_is_asked_for_is_the_one_that_is_edited():
 
 @pytest.mark.parametrize("family", ["flux", "sdxl"])
 def test_a_readout_is_learned_where_no_method_is_named(family):
-    from singular_edit.backends.pipeline.learning import Lesson
+    from singular_edit.backends.pipeline.lesson import Lesson
     from singular_edit.backends.pipeline.recognise import model_of
 
     assert Lesson("a face", "a hat").settings_for(model_of(tiny_pipeline(family))).method == "readout"
