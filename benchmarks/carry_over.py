@@ -1,6 +1,7 @@
 """Measure the shipped defaults on an embedded model or on yours.
 
     python benchmarks/carry_over.py [--model transformer] [--steps 10 25 50] [--guidance 1.5 5] [--count 200]
+    python benchmarks/carry_over.py --on-original    the change of each edit added to the picture itself
 
 Every edit starts from the picture's trace. Printed are success / others / PSNR in dB for each way of editing, number of
 steps and guidance, as docs/results.md defines them. What is learned is learned by the shipped settings and kept in
@@ -28,7 +29,6 @@ from singular_edit.demo.evaluation.evaluated import open_model
 from singular_edit.demo.evaluation.learned_files import LEARNED_FROM, LearnedFiles
 from singular_edit.demo.evaluation.score import HEADER, Score, score
 from singular_edit.demo.evaluation.session import HELD_OUT, Session
-from torch import Tensor
 
 PICTURES_AT_ONCE = 40  # a batch of a session
 
@@ -40,10 +40,8 @@ ONE_PAIR = "Latent SVD, one foreign pair"
 SHIPPED = ("unedited", "prompt swap from T", "prompt swap later", READOUT, OWN_PAIR, MEAN_PAIR, ONE_PAIR)
 WAYS = (*SHIPPED, MEAN_OF_PICTURES, DIRECTION)
 
-Edit = Callable[[Session], Tensor]
 
-
-def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> Edit:
+def edit_of(way: str, learned: LearnedFiles, name: str, end: float) -> edits.Edit:
     """Return a way of editing by its label; in h-space it edits until the progress ``end``."""
     if way in (READOUT, DIRECTION):
         direction = learned.readout(name) if way == READOUT else learned.directions(name)[0]
@@ -73,7 +71,7 @@ def mean_score(scores: list[tuple[Score, int]]) -> Score:
     return Score(*(sum(map(mul, column, counts)) / sum(counts) for column in columns))
 
 
-def measure(ways: dict[str, Edit], seeds: range, make_session: Callable[[range], Session]) -> dict[str, Score]:
+def measure(ways: dict[str, edits.Edit], seeds: range, make_session: Callable[[range], Session]) -> dict[str, Score]:
     """Score every way on the same pictures, a batch of them at a time."""
     scores: dict[str, list[tuple[Score, int]]] = {way: [] for way in ways}
     for i in range(0, len(seeds), PICTURES_AT_ONCE):
@@ -96,6 +94,7 @@ def main() -> None:
     parser.add_argument(
         "--end", type=float, default=defaults.END_PERCENT, help="progress at which edits in h-space end"
     )
+    parser.add_argument("--on-original", action="store_true", help="score the picture with the edit's change on it")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="seed of the first picture")
     parser.add_argument("--learned", type=Path, help="folder for what is learned; output/learned/MODEL, if left out")
     args = parser.parse_args()
@@ -107,6 +106,8 @@ def main() -> None:
     rows: dict[tuple[int, float], dict[str, dict[str, Score]]] = {}
     for name in names:
         ways = {way: edit_of(way, learned, name, args.end) for way in args.ways}
+        if args.on_original:
+            ways = {way: edits.with_change_on_original(edit) for way, edit in ways.items()}
         for steps in args.steps:
             for cfg in args.guidance:
 

@@ -13,6 +13,7 @@ from ..backends.comfyui.progress import Progress
 from ..backends.sheets import labelled, side_by_side
 from ..core.errors import EditError
 from ..core.recipes import defaults
+from ..core.recipes.on_original import on_original as on_original_picture
 from ..core.recipes.settings import EditSettings
 from .inputs import (
     ARTIST,
@@ -25,7 +26,7 @@ from .inputs import (
     slider_input,
     with_search_words,
 )
-from .prepared_picture import edited_pictures, picture_of, steps_to_sample, weak_answer
+from .prepared_picture import PreparedPicture, edited_pictures, picture_of, steps_to_sample, weak_answer
 
 STRENGTHS = ", ".join(f"{strength:g}" for strength in defaults.SHEET_STRENGTHS)
 MAX_STRENGTHS = 32
@@ -88,7 +89,16 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
             "It does nothing with a mask, or where until is earlier than usual."
         ),
     )
-    return [picture, attribute, widget, mask, *map(advanced, (until, absolute, fade, retries))]
+    own = io.Boolean.Input(
+        "on_original",
+        default=False,
+        optional=True,
+        tooltip=(
+            "Adds the change alone to your own picture, at its own size: the rest of it stays bit for bit, and no "
+            "detail is lost in the VAE. Off, the whole picture is the model's drawing, at the model's size."
+        ),
+    )
+    return [picture, attribute, widget, mask, *map(advanced, (until, absolute, fade, retries)), own]
 
 
 class EditPicture(io.ComfyNode):
@@ -125,6 +135,7 @@ class EditPicture(io.ComfyNode):
         absolute: bool = EditSettings().absolute,
         fade: float = EditSettings().fade,
         retries: int = EditSettings().retries,
+        on_original: bool = False,
     ) -> io.NodeOutput:
         """Edit the picture."""
         picture = picture_of(picture, "picture")
@@ -135,8 +146,8 @@ class EditPicture(io.ComfyNode):
         (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
         weak = weak_answer(picture, attribute, [strength], **options)
         progress.finish(f"{attribute.name} {strength:g}: before and after{weak}")
-        shown = ui.PreviewImage(side_by_side(picture.rebuilt, after), cls=cls)
-        return io.NodeOutput(after, picture.rebuilt.clone(), ui=shown)
+        before, after = (finished(picture, one, on_original) for one in (picture.rebuilt, after))
+        return io.NodeOutput(after, before, ui=ui.PreviewImage(side_by_side(before, after), cls=cls))
 
 
 class StrengthSheet(io.ComfyNode):
@@ -178,6 +189,7 @@ class StrengthSheet(io.ComfyNode):
         absolute: bool = EditSettings().absolute,
         fade: float = EditSettings().fade,
         retries: int = EditSettings().retries,
+        on_original: bool = False,
     ) -> io.NodeOutput:
         """Edit the picture at each strength."""
         picture = picture_of(picture, "picture")
@@ -187,10 +199,19 @@ class StrengthSheet(io.ComfyNode):
         total = steps_to_sample(picture, attribute, values, **options)
         progress = Progress(f"Editing: {attribute.name}", total)
         pictures = edited_pictures(picture, attribute, values, **options, progress=progress)
+        pictures = [finished(picture, one, on_original) for one in pictures]
         weak = weak_answer(picture, attribute, values, **options)
         progress.finish(f"{attribute.name} at {len(values)} strengths{weak}")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def finished(picture: PreparedPicture, drawn: Tensor, own: bool) -> Tensor:
+    """Return a drawn IMAGE of a prepared picture, or its change on the picture itself."""
+    if not own:
+        return drawn.clone()
+    pictures = (one.movedim(-1, 1) for one in (picture.original.to(drawn), picture.rebuilt, drawn))
+    return on_original_picture(*pictures).movedim(1, -1)
 
 
 def strengths_of(text: str) -> list[float]:

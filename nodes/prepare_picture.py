@@ -188,7 +188,16 @@ class PreparePicture(io.ComfyNode):
         rebuilt = decoded(vae, model.model, process_out(model.model, inverted.rebuilt.float().cpu()))
         progress.finish(inverted.report.verdict())
         picture = PreparedPicture(
-            model, vae, prompts, sigmas, latent.cpu(), inverted.code.float().cpu(), inverted.trace, sampler, rebuilt
+            model,
+            vae,
+            prompts,
+            sigmas,
+            latent.cpu(),
+            inverted.code.float().cpu(),
+            inverted.trace,
+            sampler,
+            rebuilt,
+            cropped(image, rebuilt.shape[1:3]),
         )
         return io.NodeOutput(picture, rebuilt, inverted.report.text())
 
@@ -221,8 +230,26 @@ def fitted(image: Tensor, base_model: Any, max_side: int = 0, *, height: int = 0
         return pixels
     # Averages over areas give no ripples where a picture is made smaller.
     method = "area" if new_height * new_width < old_height * old_width else "bicubic"
-    resized = comfy.utils.common_upscale(pixels.movedim(-1, 1), new_width, new_height, method, "center")
+    kept = cropped(pixels, (new_height, new_width)).movedim(-1, 1)
+    resized = comfy.utils.common_upscale(kept, new_width, new_height, method, "disabled")
     return resized.movedim(1, -1).clamp(0, 1)
+
+
+def cropped(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut off what the aspect of pictures has too much, evenly at both ends, as ComfyUI does.
+
+    Args:
+        image: IMAGE [B, H, W, 3 or more].
+        size: Height and width whose aspect is kept.
+
+    Returns:
+        A view, IMAGE [B, H', W', 3].
+    """
+    height, width = image.shape[1:3]
+    aspect, wanted = width / height, size[1] / size[0]
+    x = round((width - width * (wanted / aspect)) / 2) if aspect > wanted else 0
+    y = round((height - height * (aspect / wanted)) / 2) if aspect < wanted else 0
+    return image[:, y : height - y, x : width - x, :3]
 
 
 NODES = [PreparePicture]

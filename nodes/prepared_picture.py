@@ -48,6 +48,7 @@ class PreparedPicture:
         trace: The trace of euler's steps; None for another sampler.
         sampler: Name of the sampler of the way back.
         rebuilt: What the way back gives without an edit, IMAGE [B, height, width, 3].
+        original: The picture itself at its own size, as far as rebuilt shows it, IMAGE [B, H, W, 3].
     """
 
     model: Any
@@ -59,6 +60,7 @@ class PreparedPicture:
     trace: Trace | None
     sampler: str
     rebuilt: Tensor
+    original: Tensor
 
     @property
     def steps(self) -> int:

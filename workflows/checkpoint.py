@@ -51,7 +51,7 @@ def own(name: str, file: str) -> Workflow:
         steps.load_image(Place(0, START)),
         steps.learn(Place(1, GET)),
         steps.prepare(1),
-        *steps.edit(2),
+        *steps.edit(2, on_original=True),
     ]
     return Workflow(name, nodes, OWN_INPUTS, ("edit", "save"))
 
@@ -80,7 +80,7 @@ def with_lora() -> Workflow:
         steps.load_image(Place(1, START)),
         steps.learn(Place(2, GET), model=model, clip=clip),
         steps.prepare(2, model=model, clip=clip),
-        *steps.edit(3),
+        *steps.edit(3, on_original=True),
     ]
     inputs = (OWN_INPUTS[0], ("lora", "lora_name"), ("lora", "strength_model"), *OWN_INPUTS[1:])
     return Workflow("Your own checkpoint with a LoRA", nodes, inputs, ("edit", "save"))

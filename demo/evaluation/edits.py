@@ -15,17 +15,24 @@ from ...core import Denoiser, HDirection, SVDAttribute, apply_attribute, learn_a
 from ...core.latent_svd.learn import AttributeSettings
 from ...core.recipes import defaults, hspace, latent_svd
 from ...core.recipes.attributes import advised_strength, guidance_factor
+from ...core.recipes.on_original import on_original
 from ...core.recipes.settings import EditSettings, PairSettings
 from ...core.recipes.slide import Slide, slide_of
 from .learning import schedule
 from .session import Session
 
 Apply = Callable[[Tensor, SVDAttribute, float], Tensor]
+Edit = Callable[[Session], Tensor]
 
 
 def unedited(s: Session) -> Tensor:
     """Return the round trip: what the VAE and the inversion alone do to the picture."""
     return s.finish(s.code, 0)
+
+
+def with_change_on_original(edit: Edit) -> Edit:
+    """Return an edit whose change is added to the pictures themselves (core/recipes/on_original.py)."""
+    return lambda s: on_original(s.model.render(s.faces).to(s.code), unedited(s), edit(s))
 
 
 def prompt_swap(s: Session, step: int = 0) -> Tensor:

@@ -1,0 +1,34 @@
+"""Edit Picture and Strength Sheet with on_original: the change alone, on the picture at its own size."""
+
+import pytest
+import torch
+from singular_edit.core.recipes.attributes import load_attribute
+from singular_edit.demo.attributes import readout_path
+from singular_edit.demo.faces import ATTRIBUTES
+
+pytest.importorskip("diffusers")
+
+
+def test_the_change_alone_comes_onto_the_picture_at_its_own_size(graph, demo):
+    face = graph.run("DemoFace", seed=50001, glasses="off")[0]
+    glasses = load_attribute(readout_path("glasses"))
+    wide = torch.nn.functional.interpolate(face.movedim(-1, 1), size=(384, 480), mode="bicubic").movedim(1, -1)
+    wide = wide.clamp(0, 1)
+    inputs = dict(model=graph.model, clip=graph.clip, vae=graph.vae, describe="a face", steps=12)
+    picture = graph.run("PreparePicture", image=wide, **inputs)[0]
+    options = {"picture": picture, "attribute": glasses, "on_original": True}
+    after, before = graph.run("EditPicture", strength=1.0, **options)
+    # Both ends were cut off, as Prepare Picture did.
+    assert before.shape == (1, 384, 384, 3)
+    assert torch.equal(before, wide[:, :, 48:-48])
+    assert torch.equal(graph.run("EditPicture", strength=0.0, **options)[0], before)
+    seen = [
+        demo.judged(torch.nn.functional.avg_pool2d(one.movedim(-1, 1), 6))[0, ATTRIBUTES.index("glasses")]
+        for one in (before, after)
+    ]
+    assert seen == [False, True]
+    changed = (after - before).abs().amax((0, 3))
+    assert changed.max() > 0.3
+    assert changed[-64:].max() < 0.1
+    _, sheet = graph.run("StrengthSheet", strengths="0, 1", **options)
+    assert torch.equal(sheet, torch.cat([before, after]))
