@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import checkpoints
 from helpers.server import PACK, Server
+from PIL import Image
 
 API = PACK / "workflows" / "api"
 FOLDER = "singular-edit"
@@ -181,7 +182,7 @@ def test_five_strengths_in_a_row(server, sees):
 @pytest.mark.parametrize(
     "name", ["Your own checkpoint, SD1.5", "Your own checkpoint, SDXL", "Your own checkpoint with a LoRA"]
 )
-def test_own_checkpoint(server, name):
+def test_own_checkpoint(server, comfyui_path, name):
     prompt = with_values(load(name), SMALL)
     if name.endswith("SDXL"):
         prompt[of_type(prompt, "CheckpointLoaderSimple")]["class_type"] = "StandInSDXL"
@@ -189,7 +190,11 @@ def test_own_checkpoint(server, name):
         prompt = with_values(prompt, {"SingularEditLearnAttribute": {"method": "latent svd"}})
     entry = run(server, prompt)
     before, after = halves(shown(server, prompt, entry, "SingularEditEditPicture"))
-    assert max(before.shape[:2]) == SIDE
+    # The change alone, on the picture at its own size.
+    example = np.asarray(Image.open(comfyui_path / "input" / "example.png").convert("RGB"), dtype=float)
+    x, y = ((there - here) // 2 for there, here in zip(example.shape[1::-1], before.shape[1::-1], strict=True))
+    assert min(before.shape[:2]) > 2 * SIDE
+    assert np.abs(before - example[y : y + before.shape[0], x : x + before.shape[1]]).max() <= 1
     assert not np.array_equal(before, after)
     plain = with_values(prompt, {"SingularEditEditPicture": {"strength": 0.0}})
     entry = run(server, plain)
