@@ -115,7 +115,7 @@ def video(graph):
     return family_of(graph, "wan")
 
 
-NO_H = "no U-Net bottleneck.*use a U-Net model .*or Latent SVD Edit"
+NO_H = "no U-Net bottleneck.*use a U-Net model .*or method latent svd"
 
 
 def test_learning_without_h_gets_a_sentence(graph, video):
