@@ -65,7 +65,7 @@ def edit(graph, family, direction, *, picture=None, **inputs):
     return sample(graph, family, graph.asyrp(direction, **inputs), picture=picture)
 
 
-@pytest.mark.parametrize("method", ["readout", "combined", "vector"])
+@pytest.mark.parametrize("method", ["readout", "combined"])
 def test_learning_and_editing_leave_nothing_behind(graph, family, stock, method):
     before = weights(family.model)
     options = repr(family.model.model_options)

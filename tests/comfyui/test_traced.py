@@ -1,5 +1,7 @@
 """Method traced of Latent Invert, and every node that takes its trace, inside a real ComfyUI."""
 
+from functools import cache
+
 import pytest
 import torch
 from helpers.families import FAMILIES, conditioning, latent, tiny
@@ -25,6 +27,12 @@ def sigmas(graph):
 def traced(graph, faces, sigmas):
     """(code, noise, report, sigmas, trace) at a guidance where many steps have no solution."""
     return graph.trace(faces, sigmas=sigmas, cfg=7.5, positive=graph.target, measure=True)
+
+
+@pytest.fixture(scope="module")
+def learned(graph):
+    """A direction of a method, each learned once."""
+    return cache(lambda method: graph.learn(method)[0])
 
 
 def traced_sampler(graph, trace):
@@ -120,9 +128,9 @@ def test_asyrp_follows_the_trace(graph, traced):
 
 
 @pytest.mark.parametrize("inputs", [{"symmetric": True}, {"boost_percent": 0.5}, {"method": "implicit"}])
-def test_every_option_of_asyrp_follows_the_trace(graph, traced, inputs):
+def test_every_option_of_asyrp_follows_the_trace(graph, learned, traced, inputs):
     method = inputs.pop("method", "readout")
-    direction = graph.learn(method)[0]
+    direction = learned(method)
     followed = back(graph, traced, graph.asyrp(direction, strength=1.0, trace=traced[4], **inputs))
     stock = back(graph, traced, graph.asyrp(direction, strength=1.0, **inputs))
     assert torch.isfinite(followed).all()

@@ -21,7 +21,7 @@ def transformer(request, graph):
     return Transformer(request.param, model, graph.schedule(5, model))
 
 
-@pytest.mark.parametrize("method", ["readout", "combined", "vector"])
+@pytest.mark.parametrize("method", ["readout", "combined"])
 def test_learning_and_editing_leave_nothing_behind(graph, transformer, method, tmp_path):
     before = weights(transformer.model)
     options = repr(transformer.model.model_options)
