@@ -12,7 +12,7 @@ from singular_edit.demo.networks import position_table, transformer
 from singular_edit.demo.words import caption
 
 STEPS = 25
-FEW_STEPS = 9  # in which prompts are heard as well
+FEW_STEPS = 12  # in which prompts are heard as well
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
