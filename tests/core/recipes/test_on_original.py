@@ -1,26 +1,36 @@
-"""The change of an edit on the picture itself: closed form."""
+"""The change of an edit on the picture itself: where nothing changes, where much does, and between."""
 
+import pytest
 import torch
 from helpers.tensors import noise
 from singular_edit.core.recipes.on_original import on_original
 
-PICTURE = noise((2, 3, 24, 36)).sigmoid()
-UNEDITED = torch.nn.functional.interpolate(PICTURE, size=(8, 12), mode="area")
+PICTURE = noise((2, 3, 96, 144)).mul(0.1).add(0.5).clamp(0, 1)
+UNEDITED = torch.nn.functional.interpolate(PICTURE, size=(32, 48), mode="area")
 
 
 def test_where_nothing_changes_the_picture_stays_bit_for_bit():
     assert torch.equal(on_original(PICTURE, UNEDITED, UNEDITED), PICTURE)
+    half = UNEDITED.clone()
+    half[..., :16] += 0.3
+    assert torch.equal(on_original(PICTURE, UNEDITED, half)[..., 96:], PICTURE[..., 96:])
 
 
-def test_an_even_change_is_added_evenly_and_stays_in_range():
-    brighter = on_original(PICTURE, UNEDITED, UNEDITED + 0.1)
-    assert torch.allclose(brighter, (PICTURE + 0.1).clamp(0, 1), atol=1e-6)
-    assert on_original(PICTURE, UNEDITED, UNEDITED + 5).max() == 1
+def test_a_small_change_is_added_and_the_detail_stays():
+    brighter = on_original(PICTURE, UNEDITED, UNEDITED + 0.001)
+    assert torch.allclose(brighter, PICTURE + 0.001, atol=1e-3)
+    assert (brighter - PICTURE).mean() == pytest.approx(0.001, rel=0.05)
 
 
-def test_at_the_same_size_it_is_the_difference():
+def test_where_much_changes_the_detail_below_goes():
+    edited = UNEDITED + 0.4
+    result = on_original(PICTURE, UNEDITED, edited)
+    drawn = torch.nn.functional.interpolate(edited, size=(96, 144), mode="bicubic", antialias=True)
+    ghosts = result - drawn
+    assert ghosts.square().mean() < 0.05 * (PICTURE - drawn + 0.4).square().mean()
+    assert result.max() <= 1
+
+
+def test_a_picture_that_lost_nothing_becomes_the_drawing():
     edited = UNEDITED.flip(-1)
-    exact = on_original(UNEDITED, UNEDITED, edited)
-    assert torch.allclose(exact, edited, atol=1e-6)
-    lost = 0.05 * noise((2, 3, 8, 12), 1)
-    assert torch.allclose(on_original(UNEDITED + lost, UNEDITED, edited), (edited + lost).clamp(0, 1), atol=1e-6)
+    assert torch.allclose(on_original(UNEDITED, UNEDITED, edited), edited, atol=1e-6)
