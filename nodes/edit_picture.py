@@ -146,7 +146,7 @@ class EditPicture(io.ComfyNode):
         (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
         weak = weak_answer(picture, attribute, [strength], **options)
         progress.finish(f"{attribute.name} {strength:g}: before and after{weak}")
-        before, after = (finished(picture, one, on_original) for one in (picture.rebuilt, after))
+        before, after = (finished(picture, one, on_original) for one in (picture.rebuilt.clone(), after))
         return io.NodeOutput(after, before, ui=ui.PreviewImage(side_by_side(before, after), cls=cls))
 
 
@@ -209,7 +209,7 @@ class StrengthSheet(io.ComfyNode):
 def finished(picture: PreparedPicture, drawn: Tensor, own: bool) -> Tensor:
     """Return a drawn IMAGE of a prepared picture, or its change on the picture itself."""
     if not own:
-        return drawn.clone()
+        return drawn
     pictures = (one.movedim(-1, 1) for one in (picture.original.to(drawn), picture.rebuilt, drawn))
     return on_original_picture(*pictures).movedim(1, -1)
 

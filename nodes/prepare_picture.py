@@ -15,6 +15,7 @@ from ..backends.comfyui.family import native_side, nearest_side, require_picture
 from ..backends.comfyui.latents import picture_latents, process_out
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts, run_in_session
+from ..backends.cropping import cropped
 from ..core.inversion.report import QUALITIES, WELL_DECIBELS
 from ..core.recipes.defaults import EDIT_GUIDANCE, QUALITY_STEPS
 from ..core.recipes.inversion import FIXED_POINT, TRACED, Inverted, inversion_steps, invert
@@ -197,7 +198,7 @@ class PreparePicture(io.ComfyNode):
             inverted.trace,
             sampler,
             rebuilt,
-            cropped(image, rebuilt.shape[1:3]),
+            cropped(image[..., :3].movedim(-1, 1), *rebuilt.shape[1:3]).movedim(1, -1),
         )
         return io.NodeOutput(picture, rebuilt, inverted.report.text())
 
@@ -230,26 +231,9 @@ def fitted(image: Tensor, base_model: Any, max_side: int = 0, *, height: int = 0
         return pixels
     # Averages over areas give no ripples where a picture is made smaller.
     method = "area" if new_height * new_width < old_height * old_width else "bicubic"
-    kept = cropped(pixels, (new_height, new_width)).movedim(-1, 1)
+    kept = cropped(pixels.movedim(-1, 1), new_height, new_width)
     resized = comfy.utils.common_upscale(kept, new_width, new_height, method, "disabled")
     return resized.movedim(1, -1).clamp(0, 1)
-
-
-def cropped(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut off what the aspect of pictures has too much, evenly at both ends, as ComfyUI does.
-
-    Args:
-        image: IMAGE [B, H, W, 3 or more].
-        size: Height and width whose aspect is kept.
-
-    Returns:
-        A view, IMAGE [B, H', W', 3].
-    """
-    height, width = image.shape[1:3]
-    aspect, wanted = width / height, size[1] / size[0]
-    x = round((width - width * (wanted / aspect)) / 2) if aspect > wanted else 0
-    y = round((height - height * (aspect / wanted)) / 2) if aspect < wanted else 0
-    return image[:, y : height - y, x : width - x, :3]
 
 
 NODES = [PreparePicture]

@@ -243,7 +243,7 @@ def _sampled(
         picture.prompts.positive,
         picture.prompts.negative,
         framed(model.model, latent),
-        noise_mask=latent_mask(mask, picture.latent, cropped=True),
+        noise_mask=latent_mask(mask, picture.latent, crop=True),
         callback=report,
         disable_pbar=True,
         seed=0,

@@ -136,14 +136,28 @@ def nearest_side(base_model: Any, length: float) -> int:
     return max(1, round(length / multiple)) * multiple
 
 
+def latent_dimensions(base_model: Any) -> int:
+    """Return how many dimensions a picture or a video of a model has in its latent: 2, and 3 with frames."""
+    return int(getattr(base_model.latent_format, "latent_dimensions", 2))
+
+
+def has_frame(base_model: Any) -> bool:
+    """Return whether a model is one of single pictures whose latents have an axis of frames.
+
+    Args:
+        base_model: ComfyUI's BaseModel, which is a MODEL's ``model``.
+    """
+    return latent_dimensions(base_model) == 3 and block_list(base_model) is not None
+
+
 def require_picture_model(base_model: Any) -> None:
     """Check that a model makes single pictures.
 
     Raises:
         EditError: It makes videos, or sound.
     """
-    dimensions = getattr(base_model.latent_format, "latent_dimensions", 2)
-    if dimensions != 2 and (dimensions != 3 or block_list(base_model) is None):
+    dimensions = latent_dimensions(base_model)
+    if dimensions != 2 and not has_frame(base_model):
         raise EditError(
             f"model is {family_of(base_model).text()}, whose latents have {dimensions} dimensions; "
             "a model of single pictures is accepted here."

@@ -13,17 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .family import block_list
-
-
-def has_frame(base_model: Any) -> bool:
-    """Return whether a model is one of single pictures whose latents have an axis of frames.
-
-    Args:
-        base_model: ComfyUI's BaseModel, which is a MODEL's ``model``.
-    """
-    dimensions = getattr(base_model.latent_format, "latent_dimensions", 2)
-    return dimensions == 3 and block_list(base_model) is not None
+from .family import has_frame
 
 
 def framed(base_model: Any, x: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import comfy.sample
-import comfy.utils
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import EditError, check_latent
-from .frames import framed, has_frame, unframed
+from ..cropping import cropped
+from .family import has_frame
+from .frames import framed, unframed
 
 
 def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
@@ -66,13 +67,13 @@ def picture_latents(vae: Any, image: Tensor, name: str, model: Any) -> Tensor:
     return latent_of({"samples": torch.cat([vae.encode(row) for row in rows])}, name, model)
 
 
-def latent_mask(mask: Tensor | None, samples: Tensor, *, cropped: bool = False) -> Tensor | None:
+def latent_mask(mask: Tensor | None, samples: Tensor, *, crop: bool = False) -> Tensor | None:
     """Bring a MASK to a latent's size.
 
     Args:
         mask: A MASK, [H, W] or [M, H, W] in [0, 1]; None is handed on.
         samples: The latent, [..., h, w].
-        cropped: Whether what its aspect has too much is cut off, as Prepare Picture does with pictures; else it is
+        crop: Whether what its aspect has too much is cut off, as Prepare Picture does with pictures; else it is
             stretched, as ComfyUI does.
 
     Returns:
@@ -81,8 +82,8 @@ def latent_mask(mask: Tensor | None, samples: Tensor, *, cropped: bool = False) 
     if mask is None:
         return None
     rows = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    height, width = samples.shape[-2:]
-    return comfy.utils.common_upscale(rows, width, height, "area", "center" if cropped else "disabled")
+    size = samples.shape[-2:]
+    return F.interpolate(cropped(rows, *size) if crop else rows, size=size, mode="area")
 
 
 def to_model_space(model: Any, samples: Tensor) -> Tensor:

@@ -6,7 +6,7 @@
     code            an inverted picture
     pictures        PIL pictures, arrays and tensors of any size, and back
     masks           the same of masks
-    pixels          one reader for both
+    pixels          one reader for both; ../cropping.py cuts both
     recognise       which kind of pipeline this is
     model           what every pipeline gives: prompts, VAE, noise; unet_model and flow_model say the rest
     lesson          what is to be learned, and by which settings

@@ -89,9 +89,11 @@ def _prompts(model: PipelineModel, lesson: Lesson, cfg: float, layer: str) -> Pr
 
 def negative_of(model: PipelineModel, negative: Prompt, guidance: float, prompt: Conditioning) -> Conditioning:
     """Return the encoded negative prompt; where guidance does not evaluate it, the prompt itself stands in for it."""
+    if guidance != 1.0:
+        return model.encode_prompt(negative, "negative")
     if not isinstance(negative, Tensor | Conditioning):
         check_texts(negative, "negative")
-    return prompt if guidance == 1.0 else model.encode_prompt(negative, "negative")
+    return prompt
 
 
 def layer_of(attributes: Iterable[Attribute]) -> str:

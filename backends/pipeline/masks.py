@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import EditError
-from .pictures import cropped
+from ..cropping import cropped
 from .pixels import from_array, from_pil, in_range, kind_of
 
 # A tensor is [height, width], [B, height, width] or [B, 1, height, width], and an array [height, width].

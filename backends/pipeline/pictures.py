@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import EditError
+from ..cropping import cropped
 from .arguments import found, whole_number, whole_pair
 from .pixels import from_array, from_pil, in_range, kind_of
 
@@ -144,16 +145,6 @@ def _fitted(picture: Tensor, height: int, width: int) -> Tensor:
     if height * width < part.shape[-2] * part.shape[-1]:
         return F.interpolate(part, size=(height, width), mode="area")
     return F.interpolate(part, size=(height, width), mode="bicubic").clamp(0, 1)
-
-
-def cropped(picture: Tensor, height: int, width: int) -> Tensor:
-    """Cut a picture or a mask [B, C, H, W] to the aspect of a size; its middle is kept."""
-    old_height, old_width = picture.shape[-2:]
-    cut_x = max(0, round((old_width - old_height * width / height) / 2))
-    cut_y = max(0, round((old_height - old_width * height / width) / 2))
-    # A strip of one pixel's width would be cut away as a whole.
-    cut_x, cut_y = min(cut_x, (old_width - 1) // 2), min(cut_y, (old_height - 1) // 2)
-    return picture[..., cut_y : old_height - cut_y, cut_x : old_width - cut_x]
 
 
 def pil_pictures(pictures: Tensor) -> list[Image.Image]:

@@ -201,8 +201,8 @@ def describe(attribute: Attribute) -> str:
         settings.append(f"sigma {attribute.sigma:.4g}")
     if settings:
         lines.append(f"Learned at {', '.join(settings)}.")
-    if verdict(attribute):
-        lines.append(verdict(attribute))
+    if said := verdict(attribute):
+        lines.append(said)
     strength = f"Begin with strength {advised_strength(attribute):g}"
     if "strength_low" in info and "strength_high" in info:
         strength += f"; {info['strength_low']} to {info['strength_high']} is its range"

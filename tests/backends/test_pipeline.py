@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.pipelines import FAMILIES, SIDE, UNETS, hooks_of, tiny_pipeline, weights_of
+from helpers.pipelines import FAMILIES, SIDE, UNETS, attach, hooks_of, tiny_pipeline, weights_of
 from helpers.tensors import noise, relative
 from singular_edit.core import EditError, Training, sample_euler
 from singular_edit.core.recipes.settings import LearnSettings, PairSettings
@@ -23,12 +23,6 @@ SMALL_READOUT = replace(
     training=Training(steps=20, learning_rate=0.03, batch=16),
 )
 SMALL_SVD = PairSettings(4, (1, 2), count=4)
-
-
-def attach(pipe):
-    import singular_edit
-
-    return singular_edit.attach(pipe)
 
 
 class Bench:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.pipelines import SIDE, tiny_pipeline
+from helpers.pipelines import SIDE, attach, tiny_pipeline
 from helpers.tensors import relative
 from singular_edit.core import EditError, Training
 from singular_edit.core.recipes.settings import LearnSettings, PairSettings
@@ -20,12 +20,6 @@ STEPS = 3
 NAN = float("nan")
 PAIRS = PairSettings(2, (1,), count=2)
 READOUT = replace(LearnSettings.for_method("readout"), samples=2, calibration_noises=1, training=Training(2, 0.03, 2))
-
-
-def attach(pipe):
-    import singular_edit
-
-    return singular_edit.attach(pipe)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.pipelines import SIDE, hooks_of, tiny_pipeline
+from helpers.pipelines import SIDE, attach, hooks_of, tiny_pipeline
 from helpers.tensors import noise, relative
 from singular_edit.core import EditError, Training
 from singular_edit.core.latent_svd import pair_notes
@@ -18,12 +18,6 @@ pytest.importorskip("transformers")
 STEPS = 6
 PICTURE = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 READOUT = replace(LearnSettings.for_method("readout"), samples=8, calibration_noises=4, training=Training(20, 0.03, 16))
-
-
-def attach(pipe):
-    import singular_edit
-
-    return singular_edit.attach(pipe)
 
 
 @pytest.fixture(scope="module")

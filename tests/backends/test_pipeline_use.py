@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.pipelines import SIDE, hooks_of, tiny_pipeline
+from helpers.pipelines import SIDE, attach, hooks_of, tiny_pipeline
 from singular_edit.core import EditError, Training
 from singular_edit.core.recipes.settings import LearnSettings
 
@@ -22,12 +22,6 @@ PICTURE = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0
 STEPS = 4
 READOUT = replace(LearnSettings.for_method("readout"), samples=4, calibration_noises=2, training=Training(8, 0.03, 4))
 INSIDE = "a slider of this pipeline is open"
-
-
-def attach(pipe):
-    import singular_edit
-
-    return singular_edit.attach(pipe)
 
 
 @pytest.fixture(scope="module")

@@ -190,3 +190,10 @@ def hooks_of(pipe: Any) -> int:
             for module in part.modules():
                 count += len(module._forward_hooks) + len(module._forward_pre_hooks)
     return count
+
+
+def attach(pipe: Any) -> Any:
+    """The pipeline, attached."""
+    import singular_edit
+
+    return singular_edit.attach(pipe)
