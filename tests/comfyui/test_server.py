@@ -19,8 +19,8 @@ TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
 # How little workflows of h-space do in here: they sample in 25 steps, learn from 128 and 256 noises, and measure where
 # they start. Those of latent SVD name a step of 25.
 LITTLE = {
-    "BasicScheduler": {"steps": 12},
-    "SingularEditHDirectionLearn": {"samples": 16, "steps": 80, "start_percent": 0.24},
+    "BasicScheduler": {"steps": 8},
+    "SingularEditHDirectionLearn": {"samples": 16, "steps": 60, "start_percent": 0.24},
     "SingularEditHDirectionPCA": {"samples": 8},
 }
 FOLDER = "ComfyUI-any.name"  # a folder of any name
