@@ -12,7 +12,7 @@ from singular_edit.core.recipes.attributes import load_attribute, with_info
 from singular_edit.demo.attributes import readout_path, svd_path
 from singular_edit.demo.faces import ATTRIBUTES
 
-LEARN = {"without": "a face", "with": "a face with glasses", "effort": "quick", "steps": 8}
+LEARN = {"without": "a face", "with": "a face with glasses", "effort": "quick", "steps": 6}
 LATENT_SVD = {**LEARN, "method": "latent svd"}
 SHORT = {**LATENT_SVD, "steps": 3, "width": 128, "height": 128}  # where it does not matter how well it learns
 STEPS = 10
@@ -186,7 +186,7 @@ def test_what_was_learned_says_what_it_is(learned):
     info = learned[1][0].info
     assert info["model_class"] == "DemoConfig"
     assert (info["source_prompt"], info["target_prompt"]) == ("a face", "a face with glasses")
-    assert (info["steps"], info["cfg"]) == ("8", "1")
+    assert (info["steps"], info["cfg"]) == ("6", "1")
 
 
 def test_another_name_is_the_same_question_and_another_file(graph, learned):

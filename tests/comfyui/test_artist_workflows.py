@@ -20,7 +20,7 @@ API = PACK / "workflows" / "api"
 FOLDER = "singular-edit"
 LORA = "your_lora.safetensors"
 # What a test may learn in, and the size of pictures of the small models.
-QUICK = {"effort": "quick", "steps": 6}
+QUICK = {"effort": "quick", "steps": 4}
 LEARN_SIDE, SIDE = 32, 64
 SMALL = {
     "SingularEditLearnAttribute": {**QUICK, "steps": 3, "width": LEARN_SIDE, "height": LEARN_SIDE},
