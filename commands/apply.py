@@ -79,12 +79,14 @@ class Apply(Task):
         strengths: A result each; () is one result at each attribute's weight, or as its file advises.
         mask: A picture that is white where pictures may change, or a folder of such, named as the pictures are.
         sheet: Whether all strengths are shown in one more picture, with labels.
+        on_original: Whether the change alone is added to each picture, at its own size.
     """
 
     attributes: tuple[Weighted, ...]
     strengths: tuple[float, ...] = ()
     mask: Path | None = None
     sheet: bool = False
+    on_original: bool = False
 
     def check(self) -> None:
         """Check the settings; see Task."""
@@ -108,12 +110,15 @@ class Apply(Task):
         """Return what the results depend on; see Task."""
         files = [f"{_digest(one.path)} {one.weight}" for one in self.attributes]
         mask = None if self.mask is None else _digest(self.mask) if self.mask.is_file() else self.mask.name
+        # Left out where it is off, so that a folder of an older version goes on.
+        own = {"on_original": "True"} if self.on_original else {}
         return super().settings() | dict(
             command="apply",
             attributes=", ".join(files),
             strengths=", ".join(f"{strength:g}" for strength in self.strengths),
             mask=str(mask),
             sheet=str(self.sheet),
+            **own,
         )
 
     def maker(self, edit: AttachedPipeline) -> Callable[[Job, Picture], Made]:
@@ -129,7 +134,8 @@ class Apply(Task):
             code = edit.invert(picture.image, prompt, seed=seed, **asked)
             round_trip = decibels(code.report, job.name)
             mask = self._mask(job, (code.latents.shape[-1], code.latents.shape[-2]))
-            edited = [row[0] for row in edit(code, weighted, strengths=strengths, mask=mask)]
+            own = picture.image if self.on_original else None
+            edited = [row[0] for row in edit(code, weighted, strengths=strengths, mask=mask, on_original=own)]
             files = [
                 encoded(one, picture, os.path.splitext(name)[1]) for one, name in zip(edited, job.results, strict=False)
             ]

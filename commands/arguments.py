@@ -45,6 +45,8 @@ def add_commands(commands: Any) -> None:
     apply.add_argument("--strength", nargs="+", type=_strength, default=(), metavar="NUMBER", help=strength)
     apply.add_argument("--mask", type=_path, help="white where pictures may change; or a folder of such")
     apply.add_argument("--sheet", action="store_true", help="one more picture, with all strengths and their labels")
+    own = "add the change alone to each picture, at its own size, in place of the model's drawing; one drawing more"
+    apply.add_argument("--on-original", action="store_true", help=own)
     _add_inversion(apply, "what the pictures show; as the first attribute's file says by default")
     apply.set_defaults(run=_apply)
 
@@ -203,6 +205,7 @@ def _apply(args: argparse.Namespace) -> int:
             strengths=tuple(strengths.values()),
             mask=args.mask,
             sheet=args.sheet,
+            on_original=args.on_original,
             **_settings(args),
         ),
         args,

@@ -33,6 +33,7 @@ from .learning import layer_of, learn, negative_of, ticking
 from .lesson import Lesson
 from .masks import Mask, mask_of
 from .model import Prompt
+from .originals import on_originals, originals_of
 from .pictures import Pictures, Size, pictures_of, pil_pictures
 from .plain_calls import PlainCalls
 
@@ -166,6 +167,7 @@ class AttachedPipeline(PlainCalls):
         absolute: bool = False,
         fade: float = 0.0,
         retries: int = EditSettings().retries,
+        on_original: Pictures | None = None,
         output_type: str = "pil",
     ) -> Any:
         """Edit inverted pictures.
@@ -188,11 +190,14 @@ class AttachedPipeline(PlainCalls):
                 are even, but half way things are half transparent. Read likewise.
             retries: How often pictures that one attribute changes too little are edited again, more strongly. Read
                 likewise, and not with a mask.
+            on_original: The pictures that were inverted: the edit's change alone is added to them, at their own sizes,
+                and where nothing changes they stay bit for bit; edges that invert cut off are cut off them too. It
+                takes one more drawing. None gives what the model draws, at its size.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
         Returns:
-            The pictures, one for each of the code's: a list of PIL images, or a tensor. With ``strengths``, a list of
-            these.
+            The pictures, one for each of the code's: a list of PIL images, or a tensor; on originals of several sizes
+            "pt" is a list of tensors [1, 3, H, W]. With ``strengths``, a list of these.
 
         Raises:
             EditError: The code or an attribute does not fit the model, an argument is not accepted, or a slider of the
@@ -206,6 +211,8 @@ class AttachedPipeline(PlainCalls):
         factors = [1.0] if strengths is None else check_numbers(strengths, "strengths")
         if output_type not in OUTPUTS:
             raise EditError(f"output_type is '{output_type}'; {', '.join(OUTPUTS)} are accepted.")
+        if output_type == "latent" and on_original is not None:
+            raise EditError("output_type is 'latent' but on_original makes pictures; pil and pt are accepted with it.")
         weighted = weighted_of(attributes, alone=None if strengths is None else 1.0)
         self._check_fits(*(one for one, _ in weighted))
         x = code.latents.to(model.device)
@@ -213,6 +220,8 @@ class AttachedPipeline(PlainCalls):
         if fitted_mask is not None:
             check_rows(fitted_mask, len(x), "mask")
             fitted_mask = fitted_mask.to(x)
+        height, width = (side * model.pixels_per_latent for side in x.shape[-2:])
+        originals = None if on_original is None else originals_of(on_original, (height, width), len(x))
         results = []
         with torch.no_grad(), self._computing():
             layer = layer_of(one for one, _ in weighted)
@@ -223,12 +232,12 @@ class AttachedPipeline(PlainCalls):
             traced = code.trace is not None
             options = {"absolute": absolute, "fade": fade, "retries": retries_of(retries, until, fitted_mask)}
             steps = sampled_steps(response, values, code.steps, cut=cut, traced=traced, **options)
-            with ticking(model, "Editing", steps) as tick:
-                edited = edit_recipe.editor(
+            with ticking(model, "Editing", steps + (0 if originals is None else code.steps)) as tick:
+                editor = partial(
+                    edit_recipe.editor,
                     denoise,
                     x,
                     code.schedule,
-                    weighted,
                     until=until,
                     space=model.space,
                     trace=code.trace,
@@ -237,11 +246,19 @@ class AttachedPipeline(PlainCalls):
                     decode=None if output_type == "latent" else model.decode,
                     callback=lambda *step: tick(),
                 )
+                edited = editor(attributes=weighted)
                 for factor in factors:
                     result = edited(factor)
                     results.append(result if output_type == "latent" else result.clamp(0, 1))
+                if originals is not None:
+                    unedited = editor(attributes=[])(1.0).clamp(0, 1)
+                    results = [on_originals(originals, unedited, result) for result in results]
         if output_type == "pil":
             results = [pil_pictures(pictures) for pictures in results]
+        elif originals is not None:
+            results = [
+                torch.cat(pictures) if len({one.shape for one in pictures}) == 1 else pictures for pictures in results
+            ]
         return results[0] if strengths is None else results
 
 

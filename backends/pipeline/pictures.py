@@ -102,11 +102,7 @@ def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
     Raises:
         EditError: Something is no picture, or the pictures come out in different sizes.
     """
-    one_alone = isinstance(pictures, Picture | str | bytes) or not isinstance(pictures, Iterable)
-    several: list[Any] = [pictures] if one_alone else list(pictures)
-    if not several:
-        raise EditError("pictures holds no picture; one or more are accepted.")
-    rows = [row for one in several for row in _rows(one)]
+    rows = rows_of(pictures)
     targets = sides.drawn(size, [(row.shape[-2], row.shape[-1]) for row in rows])
     fitted = [_fitted(row[None], *target) for row, target in zip(rows, targets, strict=True)]
     if len({picture.shape for picture in fitted}) > 1:
@@ -116,6 +112,26 @@ def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
             "pictures of one shape, a size of (width, height), or one call for each picture are accepted."
         )
     return torch.cat(fitted)
+
+
+def rows_of(pictures: Pictures, name: str = "pictures") -> list[Tensor]:
+    """Read pictures, each at its own size.
+
+    Args:
+        pictures: One picture or several.
+        name: What they are called, for the error.
+
+    Returns:
+        [3, height, width] each, in float32, from 0 to 1.
+
+    Raises:
+        EditError: Something is no picture, or there is none.
+    """
+    one_alone = isinstance(pictures, Picture | str | bytes) or not isinstance(pictures, Iterable)
+    several: list[Any] = [pictures] if one_alone else list(pictures)
+    if not several:
+        raise EditError(f"{name} holds no picture; one or more are accepted.")
+    return [row for one in several for row in _rows(one)]
 
 
 def _rows(picture: Any) -> list[Tensor]:
@@ -147,7 +163,9 @@ def _fitted(picture: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(part, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
-def pil_pictures(pictures: Tensor) -> list[Image.Image]:
-    """Return pictures [B, 3, height, width], from 0 to 1, as PIL images."""
+def pil_pictures(pictures: Tensor | Sequence[Tensor]) -> list[Image.Image]:
+    """Return pictures, [B, 3, height, width] or several of these, from 0 to 1, as PIL images."""
+    if not isinstance(pictures, Tensor):
+        return [image for batch in pictures for image in pil_pictures(batch)]
     pixels = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
     return [Image.fromarray(picture) for picture in pixels]

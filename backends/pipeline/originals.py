@@ -1,0 +1,50 @@
+"""An edit's change on the pictures that were inverted, at their own sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ...core.errors import EditError
+from ...core.recipes.on_original import on_original
+from ..cropping import cropped
+from .pictures import Pictures, rows_of
+
+
+def originals_of(pictures: Pictures, drawn: tuple[int, int], count: int) -> list[Tensor]:
+    """Cut pictures as they were cut to be inverted; they keep their sizes.
+
+    Args:
+        pictures: The pictures that were inverted.
+        drawn: Height and width of what the model draws of them.
+        count: How many were inverted.
+
+    Returns:
+        [1, 3, height, width] each, in float32, from 0 to 1.
+
+    Raises:
+        EditError: Something is no picture, or there are more or fewer.
+    """
+    rows = rows_of(pictures, "on_original")
+    if len(rows) != count:
+        raise EditError(
+            f"on_original holds {len(rows)} pictures but code is of {count}; "
+            "the pictures that were inverted are accepted."
+        )
+    return [cropped(row[None], *drawn) for row in rows]
+
+
+def on_originals(originals: Sequence[Tensor], unedited: Tensor, edited: Tensor) -> list[Tensor]:
+    """Add an edit's change to each picture.
+
+    Args:
+        originals: As originals_of returns them.
+        unedited: What the model draws of them without the edit, [B, 3, h, w] from 0 to 1.
+        edited: The same with the edit.
+
+    Returns:
+        The edited pictures, each like the original.
+    """
+    drawn = zip(originals, unedited.split(1), edited.split(1), strict=True)
+    return [on_original(*pictures) for pictures in drawn]
