@@ -222,6 +222,8 @@ class AttachedPipeline(PlainCalls):
             fitted_mask = fitted_mask.to(x)
         height, width = (side * model.pixels_per_latent for side in x.shape[-2:])
         originals = None if on_original is None else originals_of(on_original, (height, width), len(x))
+        if originals is not None:
+            factors = [*factors, 0.0]  # the unedited pictures, from which changes are measured
         results = []
         with torch.no_grad(), self._computing():
             layer = layer_of(one for one, _ in weighted)
@@ -232,12 +234,12 @@ class AttachedPipeline(PlainCalls):
             traced = code.trace is not None
             options = {"absolute": absolute, "fade": fade, "retries": retries_of(retries, until, fitted_mask)}
             steps = sampled_steps(response, values, code.steps, cut=cut, traced=traced, **options)
-            with ticking(model, "Editing", steps + (0 if originals is None else code.steps)) as tick:
-                editor = partial(
-                    edit_recipe.editor,
+            with ticking(model, "Editing", steps) as tick:
+                edited = edit_recipe.editor(
                     denoise,
                     x,
                     code.schedule,
+                    weighted,
                     until=until,
                     space=model.space,
                     trace=code.trace,
@@ -246,19 +248,14 @@ class AttachedPipeline(PlainCalls):
                     decode=None if output_type == "latent" else model.decode,
                     callback=lambda *step: tick(),
                 )
-                edited = editor(attributes=weighted)
                 for factor in factors:
                     result = edited(factor)
                     results.append(result if output_type == "latent" else result.clamp(0, 1))
-                if originals is not None:
-                    unedited = editor(attributes=[])(1.0).clamp(0, 1)
-                    results = [on_originals(originals, unedited, result) for result in results]
+        if originals is not None:
+            *drawn, unedited = results
+            results = [on_originals(originals, unedited, one) for one in drawn]
         if output_type == "pil":
             results = [pil_pictures(pictures) for pictures in results]
-        elif originals is not None:
-            results = [
-                torch.cat(pictures) if len({one.shape for one in pictures}) == 1 else pictures for pictures in results
-            ]
         return results[0] if strengths is None else results
 
 

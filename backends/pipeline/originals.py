@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ...core.errors import EditError
@@ -35,7 +36,7 @@ def originals_of(pictures: Pictures, drawn: tuple[int, int], count: int) -> list
     return [cropped(row[None], *drawn) for row in rows]
 
 
-def on_originals(originals: Sequence[Tensor], unedited: Tensor, edited: Tensor) -> list[Tensor]:
+def on_originals(originals: Sequence[Tensor], unedited: Tensor, edited: Tensor) -> Tensor | list[Tensor]:
     """Add an edit's change to each picture.
 
     Args:
@@ -44,7 +45,8 @@ def on_originals(originals: Sequence[Tensor], unedited: Tensor, edited: Tensor) 
         edited: The same with the edit.
 
     Returns:
-        The edited pictures, each like the original.
+        The edited pictures, [B, 3, height, width]; of several sizes, each like its original.
     """
     drawn = zip(originals, unedited.split(1), edited.split(1), strict=True)
-    return [on_original(*pictures) for pictures in drawn]
+    changed = [on_original(*pictures) for pictures in drawn]
+    return torch.cat(changed) if len({one.shape for one in changed}) == 1 else changed
