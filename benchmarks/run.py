@@ -38,7 +38,7 @@ class Table(NamedTuple):
     quick: tuple[str, ...]
 
 
-# Directions that move h as docs/results.md compares them on both models, and of so little that all of it runs.
+# Directions that move h as docs/results/h_space.md compares them on both models, and of so little that all of it runs.
 FEWER_NOISES = ("--samples", "96", "--steps", "300", "--count", "12")
 QUICK_DIRECTIONS = ("--count", "2", "--samples", "8", "--steps", "5", "--attributes", "glasses")
 

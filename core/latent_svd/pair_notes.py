@@ -15,7 +15,7 @@ LEFT_OUT_SHARE = "left_out_share"
 # How many pictures of the user's own the pairs are of, a whole number; pairs that are drawn from noise do not say it.
 PICTURES = "pictures"
 # From which share of left-out pairs on an attribute is one for other pictures: means of both embedded models reach .92
-# and more (docs/results.md, *Tried on pairs left out*).
+# and more (docs/results/pairs.md, *Tried on pairs left out*).
 ENOUGH_LEFT_OUT = 0.8
 # What is said of pairs that reach the largest gain, and of attributes that come in few pairs left out.
 OTHER_WAYS = (

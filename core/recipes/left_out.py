@@ -3,7 +3,7 @@
 The pairs are split into parts, those of one picture into the same. Each part is edited by an attribute that is learned
 from all others, and finished, and the model tells how much evidence for the target prompt that adds
 (core/prompt_evidence.py). The attribute has come where that is most of what the pair's own target adds. How often it
-then comes in other pictures: docs/results.md, *Tried on pairs left out*. Ours, not the paper's.
+then comes in other pictures: docs/results/pairs.md, *Tried on pairs left out*. Ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .svd_pairs import Pairs
 # Parts that the pairs are split into, and learned without.
 PARTS = 6
 # The share of what a pair's own target adds from which on the attribute has come. Of eight cases of three models the
-# shares of pairs are nearest to those of the judges at this one (docs/results.md, *Tried on pairs left out*).
+# shares of pairs are nearest to those of the judges at this one (docs/results/pairs.md, *Tried on pairs left out*).
 COME = 0.6
 
 

@@ -1,9 +1,9 @@
 """Codes of pictures to learn from, in place of noise.
 
 A model may draw worse from noise than the pictures are that an attribute is for. Then pairs that begin at the codes of
-such pictures teach more (docs/results.md, *Drawings by other hands*). Traced inversion draws noise in its first step,
-so that one picture has a code for every seed, and a few pictures make as many pairs as are needed. What differs between
-codes of one picture is mostly noise, which a mean leaves out. Ours, not the papers'.
+such pictures teach more (docs/results/other_models.md, *Drawings by other hands*). Traced inversion draws noise in its
+first step, so that one picture has a code for every seed, and a few pictures make as many pairs as are needed. What
+differs between codes of one picture is mostly noise, which a mean leaves out. Ours, not the papers'.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "web" / "docs").glob("*.md")),
 )
 README_LINES = 130
@@ -36,7 +36,8 @@ WORDS = 5
 # [text](target "title"), ![alt](target), <img src="target">
 MARKDOWN_LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 HTML_LINK = re.compile(r"(?:src|href)=\"([^\"]+)\"")
-ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|#")
+ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:")
+HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"python3? +(benchmarks/\S+?\.py)\b")
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -110,12 +111,22 @@ def test_every_error_has_an_entry_in_troubleshooting(literal):
     assert beginning in page, f"docs/troubleshooting.md has no entry with the words: {beginning}"
 
 
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = HEADING.findall(CODE_BLOCK.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_relative_link_leads_to_a_file(page):
+def test_every_relative_link_leads_to_a_heading_of_a_file(page):
     text = CODE_BLOCK.sub("", page.read_text())
     targets = [*MARKDOWN_LINK.findall(text), *HTML_LINK.findall(text)]
-    relative = [target.split("#")[0] for target in targets if not ELSEWHERE.match(target)]
-    missing = [target for target in relative if not (page.parent / target).exists()]
+    missing = []
+    for target in (target for target in targets if not ELSEWHERE.match(target)):
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
+            missing.append(target)
     assert missing == []
 
 

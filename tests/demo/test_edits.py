@@ -1,4 +1,4 @@
-"""The pack's main job on the embedded model, through diffusers: the numbers of docs/results.md, on fewer pictures."""
+"""The main job on the embedded model, through diffusers: the numbers of docs/results/edits.md, on fewer pictures."""
 
 from dataclasses import replace
 

@@ -27,7 +27,7 @@ def test_even_steps_along_the_way_are_even(ends):
 
 
 def test_pictures_that_stop_at_both_ends_miss_the_aims_however_even_they_are_between(ends):
-    """The numbers that docs/results.md says of this case."""
+    """The numbers that docs/results/sliding.md says of this case."""
     r, deficit, spread = slider.evenness(slider.STRENGTHS, along(slider.STRENGTHS.clamp(0, 1), *ends), *ends)
     assert float(r) == pytest.approx(0.943, abs=5e-4)
     assert float(deficit) == pytest.approx(0, abs=1e-4)
