@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.latents import latent_mask, latent_of
+from ..backends.comfyui.frames import framed_like, without_model
+from ..backends.comfyui.latents import latent_mask, latent_of, with_samples
 from ..backends.comfyui.svd_sampling import apply_to_latent
 from ..core.latent_svd.attribute import SVDAttribute
 from ..core.recipes.defaults import THERE
@@ -74,8 +75,8 @@ class LatentSVDEdit(io.ComfyNode):
         edited = apply_to_latent(samples, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, samples))
         if strength == 0:
             # The input's own numbers, in its own dtype.
-            edited = latent["samples"].clone()
-        return io.NodeOutput({**latent, "samples": edited})
+            return io.NodeOutput({**latent, "samples": latent["samples"].clone()})
+        return io.NodeOutput(with_samples(latent, edited))
 
 
 class LatentSVDOperation(io.ComfyNode):
@@ -117,7 +118,9 @@ class LatentSVDOperation(io.ComfyNode):
         attribute = attribute_of(attribute, "attribute")
 
         def operation(latent: Tensor, **kwargs: Any) -> Tensor:
-            return apply_to_latent(latent, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, latent))
+            x = without_model(latent)
+            edited = apply_to_latent(x, attribute, strength, rank=rank, band=band, mask=latent_mask(mask, x))
+            return framed_like(latent, edited)
 
         return io.NodeOutput(operation)
 

@@ -8,7 +8,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..backends.comfyui.latents import latent_of
+from ..backends.comfyui.frames import framed_like
+from ..backends.comfyui.latents import latent_of, with_samples
 from ..backends.comfyui.svd_sampling import warn_where_foreign
 from ..core.errors import EditError
 from ..core.latent_svd.apply import apply_attribute
@@ -155,7 +156,7 @@ class StrengthSweep(io.ComfyNode):
                 # The input's own numbers.
                 edited.append(latent["samples"].clone())
             else:
-                edited.append(apply_attribute(samples, attribute, strength).to(latent["samples"].dtype))
+                edited.append(framed_like(latent["samples"], apply_attribute(samples, attribute, strength)))
             labels += [f"{attribute.name} {strength:+g}"] * len(samples)
         swept = {**latent, "samples": torch.cat(edited)}
         if "batch_index" in latent:
@@ -267,8 +268,8 @@ class AtomSwap(io.ComfyNode):
         swapped = swap_atoms(samples, given, first, last, what, amount=amount)
         if amount == 0:
             # The input's own numbers.
-            swapped = latent["samples"].clone()
-        return io.NodeOutput({**latent, "samples": swapped.to(latent["samples"].dtype)})
+            return io.NodeOutput({**latent, "samples": latent["samples"].clone()})
+        return io.NodeOutput(with_samples(latent, swapped))
 
 
 NODES = [CombineSVD, StrengthSweep, AtomSwap]

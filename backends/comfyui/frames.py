@@ -26,6 +26,16 @@ def unframed(base_model: Any, x: Tensor) -> Tensor:
     return x.squeeze(2) if has_frame(base_model) and x.ndim == 5 else x
 
 
+def without_model(samples: Tensor) -> Tensor:
+    """Return a picture's latent, of a model that is not known here, as [B, C, H, W]; of several frames as it is."""
+    return samples.squeeze(2) if samples.ndim == 5 and samples.shape[2] == 1 else samples
+
+
+def framed_like(samples: Tensor, x: Tensor) -> Tensor:
+    """Return a batch of pictures [B, C, H, W] with the axis of frames, and the dtype, that samples have."""
+    return (x.unsqueeze(2) if samples.ndim == 5 else x).to(samples.dtype)
+
+
 def without_frame(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Let a sampler function, behind k-diffusion's signature, work on [B, C, H, W] where ComfyUI gives a frame too."""
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ...core.errors import EditError, check_latent
 from ..cropping import cropped
 from .family import has_frame
-from .frames import framed, unframed
+from .frames import framed, framed_like, unframed, without_model
 
 
 def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
@@ -31,10 +31,11 @@ def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
         EditError: The samples are no finite latent, or have other channels than the MODEL works on.
     """
     samples = latent["samples"]
+    nested = getattr(samples, "is_nested", False)
     if model is None:
-        check_latent(samples, name)
-        return samples.clone().float()
-    if not getattr(samples, "is_nested", False):
+        picture = samples if nested else without_model(samples)
+        return check_latent(picture, name).clone().float()
+    if not nested:
         samples = comfy.sample.fix_empty_latent_channels(model, samples)
     latent_format = model.get_model_object("latent_format")
     check_latent(samples, name, video=getattr(latent_format, "latent_dimensions", 2) == 3)
@@ -45,6 +46,19 @@ def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
             "use the VAE that belongs to the model."
         )
     return unframed(model.model, samples).clone().float()
+
+
+def with_samples(latent: dict[str, Any], samples: Tensor) -> dict[str, Any]:
+    """Return a copy of a LATENT with other samples.
+
+    Args:
+        latent: The LATENT.
+        samples: [B, C, H, W], as latent_of returned the others.
+
+    Returns:
+        The copy; its samples have the dtype of the LATENT's, and the single frame that those have.
+    """
+    return {**latent, "samples": framed_like(latent["samples"], samples)}
 
 
 def picture_latents(vae: Any, image: Tensor, name: str, model: Any) -> Tensor:

@@ -240,6 +240,28 @@ def test_the_operation_keeps_the_dtype_and_names_what_does_not_fit(graph, codes,
         graph.run("LatentSVDOperation", attribute="glasses")
 
 
+def test_the_frame_of_a_picture_stays(graph, codes, attribute):
+    """Latents of Qwen-Image are [B, C, 1, H, W]."""
+    framed = [{"samples": code["samples"].unsqueeze(2)} for code in (codes.source, codes.target)]
+    learned = graph.run("SVDAttributeLearn", source=framed[0], target=framed[1], name="glasses")[0]
+    assert torch.equal(learned.target_spectrum, attribute.target_spectrum)
+    operation = graph.run("LatentSVDOperation", attribute=attribute)[0]
+    both = [
+        (edit(graph, framed[0], learned), edit(graph, codes.source, attribute)),
+        (operation(latent=framed[0]["samples"]), operation(latent=codes.source["samples"])),
+        (swap(graph, Codes({}, *framed), band="all"), swap(graph, codes, band="all")),
+    ]
+    sweeps = [
+        graph.run("StrengthSweep", latent=latent, attribute=attribute)[0]["samples"]
+        for latent in (framed[0], codes.source)
+    ]
+    for with_frame, without in [*both, sweeps]:
+        assert torch.equal(with_frame, without.unsqueeze(2))
+    several = {"samples": torch.randn(1, 4, 3, 16, 16)}
+    with pytest.raises(ValueError, match="latent has 5 dimensions"):
+        edit(graph, several, attribute)
+
+
 def test_one_pair_on_another_picture_is_said_to_paint_what_its_own_had(graph, codes, caplog):
     own, other = ({"samples": codes.source["samples"][i : i + 1]} for i in (0, 1))
     attribute = graph.run("SVDAttributeLearn", source=own, target={"samples": codes.target["samples"][:1]})[0]
