@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.progress import Progress
 from ..backends.sheets import labelled, side_by_side
 from ..core.errors import EditError
@@ -94,8 +96,8 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
         default=False,
         optional=True,
         tooltip=(
-            "Adds the change alone to your own picture, at its own size: the rest of it stays bit for bit, and no "
-            "detail is lost in the VAE. Off, the whole picture is the model's drawing, at the model's size."
+            "Adds the change alone to your own picture, at its own size: no detail is lost in the VAE, and outside of a "
+            "mask the picture stays bit for bit. Off, the whole picture is the model's drawing, at the model's size."
         ),
     )
     return [picture, attribute, widget, mask, *map(advanced, (until, absolute, fade, retries)), own]
@@ -146,7 +148,10 @@ class EditPicture(io.ComfyNode):
         (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
         weak = weak_answer(picture, attribute, [strength], **options)
         progress.finish(f"{attribute.name} {strength:g}: before and after{weak}")
-        before, after = (finished(picture, one, on_original) for one in (picture.rebuilt.clone(), after))
+        if on_original:
+            before, after = on_originals(picture, [picture.rebuilt, after], mask)
+        else:
+            before = picture.rebuilt.clone()
         return io.NodeOutput(after, before, ui=ui.PreviewImage(side_by_side(before, after), cls=cls))
 
 
@@ -199,19 +204,22 @@ class StrengthSheet(io.ComfyNode):
         total = steps_to_sample(picture, attribute, values, **options)
         progress = Progress(f"Editing: {attribute.name}", total)
         pictures = edited_pictures(picture, attribute, values, **options, progress=progress)
-        pictures = [finished(picture, one, on_original) for one in pictures]
+        if on_original:
+            pictures = on_originals(picture, pictures, mask)
         weak = weak_answer(picture, attribute, values, **options)
         progress.finish(f"{attribute.name} at {len(values)} strengths{weak}")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))
 
 
-def finished(picture: PreparedPicture, drawn: Tensor, own: bool) -> Tensor:
-    """Return a drawn IMAGE of a prepared picture, or its change on the picture itself."""
-    if not own:
-        return drawn
-    pictures = (one.movedim(-1, 1) for one in (picture.original.to(drawn), picture.rebuilt, drawn))
-    return on_original_picture(*pictures).movedim(1, -1)
+def on_originals(picture: PreparedPicture, drawn: list[Tensor], mask: Tensor | None) -> list[Tensor]:
+    """Return the change of each drawn IMAGE of a prepared picture on the picture itself."""
+    original, rebuilt = (one.movedim(-1, 1) for one in (picture.original.to(drawn[0]), picture.rebuilt))
+    where = latent_mask(mask, picture.latent, crop=True)
+    if where is not None:
+        # As ComfyUI's samplers do with masks of fewer or more pictures.
+        where = comfy.utils.repeat_to_batch_size(where, len(original))
+    return [on_original_picture(original, rebuilt, one.movedim(-1, 1), where).movedim(1, -1) for one in drawn]
 
 
 def strengths_of(text: str) -> list[float]:

@@ -253,7 +253,7 @@ class AttachedPipeline(PlainCalls):
                     results.append(result if output_type == "latent" else result.clamp(0, 1))
         if originals is not None:
             *drawn, unedited = results
-            results = [on_originals(originals, unedited, one) for one in drawn]
+            results = [on_originals(originals, unedited, one, fitted_mask) for one in drawn]
         if output_type == "pil":
             results = [pil_pictures(pictures) for pictures in results]
         return results[0] if strengths is None else results

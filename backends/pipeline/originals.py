@@ -36,17 +36,21 @@ def originals_of(pictures: Pictures, drawn: tuple[int, int], count: int) -> list
     return [cropped(row[None], *drawn) for row in rows]
 
 
-def on_originals(originals: Sequence[Tensor], unedited: Tensor, edited: Tensor) -> Tensor | list[Tensor]:
+def on_originals(
+    originals: Sequence[Tensor], unedited: Tensor, edited: Tensor, mask: Tensor | None
+) -> Tensor | list[Tensor]:
     """Add an edit's change to each picture.
 
     Args:
         originals: As originals_of returns them.
         unedited: What the model draws of them without the edit, [B, 3, h, w] from 0 to 1.
         edited: The same with the edit.
+        mask: The mask that they were edited with, [B or 1, 1, h', w'] of the latent's size; None is everywhere.
 
     Returns:
         The edited pictures, [B, 3, height, width]; of several sizes, each like its original.
     """
-    drawn = zip(originals, unedited.split(1), edited.split(1), strict=True)
+    masks = [None] * len(originals) if mask is None else mask.to(unedited).expand(len(originals), -1, -1, -1).split(1)
+    drawn = zip(originals, unedited.split(1), edited.split(1), masks, strict=True)
     changed = [on_original(*pictures) for pictures in drawn]
     return torch.cat(changed) if len({one.shape for one in changed}) == 1 else changed

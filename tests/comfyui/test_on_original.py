@@ -33,5 +33,11 @@ def test_the_change_alone_comes_onto_the_picture_at_its_own_size(graph, demo):
     drawn = torch.nn.functional.interpolate(drawn, size=(384, 384), mode="bicubic").movedim(1, -1)
     below = (after - before)[:, -64:].abs().mean()
     assert below < 0.4 * (drawn - before)[:, -64:].abs().mean()
+    # Of a mask, which is as large as the picture was: two of the latent's 16 places are 48 pixels.
+    mask = torch.zeros(3, 384, 480)
+    mask[..., :192, :] = 1
+    masked = graph.run("EditPicture", strength=1.0, mask=mask, **options)[0]
+    assert torch.equal(masked[:, 240:], before[:, 240:])
+    assert (masked - before).abs().max() > 0.3
     _, sheet = graph.run("StrengthSheet", strengths="0, 1", **options)
     assert torch.equal(sheet, torch.cat([before, after]))

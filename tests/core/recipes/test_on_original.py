@@ -31,6 +31,18 @@ def test_where_much_changes_the_detail_below_goes():
     assert result.max() <= 1
 
 
+def test_outside_of_a_mask_nothing_is_added():
+    mask = torch.zeros(1, 1, 8, 12)
+    mask[..., :5] = 0.2
+    result = on_original(PICTURE, UNEDITED, UNEDITED + 0.1, mask)
+    everywhere = on_original(PICTURE, UNEDITED, UNEDITED + 0.1)
+    # A place is 12 pixels wide. The mask ends at 60, its neighbours at 72, and half a place farther all of it.
+    assert torch.equal(result[..., :66], everywhere[..., :66])
+    assert torch.equal(result[..., 78:], PICTURE[..., 78:])
+    between = (result - PICTURE)[..., 66:78].mean((0, 1, 2))
+    assert (between.diff() < 0).all()
+
+
 def test_a_picture_that_lost_nothing_becomes_the_drawing():
     edited = UNEDITED.flip(-1)
     assert torch.allclose(on_original(UNEDITED, UNEDITED, edited), edited, atol=1e-6)
