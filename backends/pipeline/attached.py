@@ -222,7 +222,8 @@ class AttachedPipeline(PlainCalls):
             fitted_mask = fitted_mask.to(x)
         height, width = (side * model.pixels_per_latent for side in x.shape[-2:])
         originals = None if on_original is None else originals_of(on_original, (height, width), len(x))
-        if originals is not None:
+        count = len(factors)
+        if originals is not None and 0 not in factors:
             factors = [*factors, 0.0]  # the unedited pictures, from which changes are measured
         results = []
         with torch.no_grad(), self._computing():
@@ -252,8 +253,8 @@ class AttachedPipeline(PlainCalls):
                     result = edited(factor)
                     results.append(result if output_type == "latent" else result.clamp(0, 1))
         if originals is not None:
-            *drawn, unedited = results
-            results = [on_originals(originals, unedited, one, fitted_mask) for one in drawn]
+            unedited = results[factors.index(0)]
+            results = [on_originals(originals, unedited, one, fitted_mask) for one in results[:count]]
         if output_type == "pil":
             results = [pil_pictures(pictures) for pictures in results]
         return results[0] if strengths is None else results
