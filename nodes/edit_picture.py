@@ -96,8 +96,8 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
         default=False,
         optional=True,
         tooltip=(
-            "Adds the change alone to your own picture, at its own size: no detail is lost in the VAE, and outside of a "
-            "mask the picture stays bit for bit. Off, the whole picture is the model's drawing, at the model's size."
+            "Adds the change alone to your own picture, at its own size: no detail is lost in the VAE, and outside of "
+            "a mask the picture stays bit for bit. Off, the whole picture is the model's drawing, at the model's size."
         ),
     )
     return [picture, attribute, widget, mask, *map(advanced, (until, absolute, fade, retries)), own]
