@@ -222,9 +222,6 @@ class AttachedPipeline(PlainCalls):
             fitted_mask = fitted_mask.to(x)
         height, width = (side * model.pixels_per_latent for side in x.shape[-2:])
         originals = None if on_original is None else originals_of(on_original, (height, width), len(x))
-        count = len(factors)
-        if originals is not None and 0 not in factors:
-            factors = [*factors, 0.0]  # the unedited pictures, from which changes are measured
         results = []
         with torch.no_grad(), self._computing():
             layer = layer_of(one for one, _ in weighted)
@@ -234,7 +231,8 @@ class AttachedPipeline(PlainCalls):
             cut = partial(edit_recipe.cut_at, weighted[0][0], code.schedule) if weighted else code.schedule.step_at
             traced = code.trace is not None
             options = {"absolute": absolute, "fade": fade, "retries": retries_of(retries, until, fitted_mask)}
-            steps = sampled_steps(response, values, code.steps, cut=cut, traced=traced, **options)
+            unedited = originals is not None
+            steps = sampled_steps(response, values, code.steps, cut=cut, traced=traced, unedited=unedited, **options)
             with ticking(model, "Editing", steps) as tick:
                 edited = edit_recipe.editor(
                     denoise,
@@ -252,9 +250,9 @@ class AttachedPipeline(PlainCalls):
                 for factor in factors:
                     result = edited(factor)
                     results.append(result if output_type == "latent" else result.clamp(0, 1))
-        if originals is not None:
-            unedited = results[factors.index(0)]
-            results = [on_originals(originals, unedited, one, fitted_mask) for one in results[:count]]
+                if originals is not None:
+                    plain = edited(None).clamp(0, 1)
+                    results = [on_originals(originals, plain, one, fitted_mask) for one in results]
         if output_type == "pil":
             results = [pil_pictures(pictures) for pictures in results]
         return results[0] if strengths is None else results

@@ -72,7 +72,7 @@ def editor(  # noqa: PLR0913
     retries: int = EditSettings().retries,
     decode: Callable[[Tensor], Tensor] | None = None,
     callback: OnState | None = None,
-) -> Callable[[float], Tensor]:
+) -> Callable[[float | None], Tensor]:
     """Return what samples with every strength times a factor; what factors have in common is sampled once.
 
     Args:
@@ -95,7 +95,8 @@ def editor(  # noqa: PLR0913
         callback: Called with (step, state, denoised) once a step of each sampling.
 
     Returns:
-        factor -> the state at sigmas[-1], like x, or what ``decode`` makes of it.
+        factor -> the state at sigmas[-1], like x, or what ``decode`` makes of it; None is without an edit, which an
+        absolute strength of 0 is not.
 
     Raises:
         EditError: As ``edit``.
@@ -122,11 +123,11 @@ def editor(  # noqa: PLR0913
         cut = partial(cut_at, one, schedule)
         slide = slide_of(run, one.response, steps=steps, cut=cut, decode=decode, plain=end)
         options: dict[str, Any] = {"absolute": absolute, "fade": fade, "retries": retries_of(retries, until, mask)}
-        return lambda factor: slide.at(factor * strength, **options)
+        return lambda factor: slide.at(0.0) if factor is None else slide.at(factor * strength, **options)
 
-    def at(factor: float) -> Tensor:
+    def at(factor: float | None) -> Tensor:
         weighted = [
-            (with_scale(one), guidance_factor(one, guidance) * scale_of(one.response, factor * strength))
+            (with_scale(one), guidance_factor(one, guidance) * scale_of(one.response, (factor or 0.0) * strength))
             for one, strength in attributes
         ]
         end = sample(weighted, x, schedule)

@@ -21,6 +21,7 @@ def sampled_steps(
     known: Iterable[float] = (),
     traced: bool = False,
     factors: dict[int, Tensor] | None = None,
+    unedited: bool = False,
     **options: Any,
 ) -> int:
     """Return how many sampling steps Slide makes for these strengths, where no picture is given more.
@@ -33,6 +34,7 @@ def sampled_steps(
         known: Scales whose results are there without sampling.
         traced: Whether the states without an edit are there too.
         factors: As Slide takes them; nothing is added.
+        unedited: Whether the result without an edit is asked for too.
         **options: As Slide.at takes them.
     """
     made: list[int] = []
@@ -55,4 +57,6 @@ def sampled_steps(
     )
     for strength in strengths:
         slide.at(strength, **options)
+    if unedited:
+        slide.at(0.0)
     return sum(made)

@@ -16,11 +16,11 @@ pytest.importorskip("diffusers")
 STEPS = 4
 
 
-def photograph(seed: int, size: tuple[int, int]) -> Image.Image:
+def photograph(seed: int, size: tuple[int, int], *, hat: bool = False) -> Image.Image:
     """A face at another size, with detail that its drawing of 64 pixels has not."""
     from singular_edit.backends.pipeline.pictures import pil_pictures
 
-    face = np.asarray(pil_pictures(render(seed, hat=False))[0].resize(size)).astype(int)
+    face = np.asarray(pil_pictures(render(seed, hat=hat))[0].resize(size)).astype(int)
     grain = np.random.default_rng(seed).integers(-9, 10, face.shape)
     return Image.fromarray((face + grain).clip(0, 255).astype(np.uint8))
 
@@ -70,6 +70,15 @@ def test_a_mask_says_where_pictures_may_change(edit, code, hat, photographs):
         moved = np.abs(np.asarray(image).astype(int) - np.asarray(before))
         assert moved[:, : before.width // 4].max() == 0
         assert moved.max() > 50
+
+
+def test_what_a_picture_has_already_is_not_given_it_twice(edit, hat, photographs):
+    """An absolute strength of 0 takes the hat away, so that it is not the unedited picture."""
+    wearing = photograph(50_001, (200, 200), hat=True)
+    code = edit.invert(wearing, "a face", steps=STEPS)
+    removed, there = edit(code, hat, strengths=[0, 1], absolute=True, on_original=wearing)
+    assert np.array_equal(np.asarray(there[0]), np.asarray(wearing))
+    assert np.abs(np.asarray(removed[0]).astype(int) - np.asarray(wearing)).max() > 25
 
 
 def test_tensors_of_one_size_are_a_batch_and_of_several_a_list(edit, code, photographs):
