@@ -59,7 +59,7 @@ def edited_latents(
 
 def at_share(s: Session, direction: HDirection, share: float) -> Tensor:
     """Edit the session's pictures at a share of the scale at which the direction is there: [B, *latent_shape]."""
-    full = EditSettings().strength if direction.response is None else direction.response.full
+    full = defaults.FULL_SCALE if direction.response is None else direction.response.full
     return edited_latents(s, direction.with_response(None), EditSettings(share * full))
 
 

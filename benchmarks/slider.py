@@ -43,7 +43,6 @@ from pathlib import Path
 import torch
 from singular_edit.core import HDirection
 from singular_edit.core.recipes import defaults
-from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.recipes.slide import Slide
 from singular_edit.core.response import Response
 from singular_edit.demo import faces
@@ -104,7 +103,7 @@ def evenness(strengths: Tensor, pictures: Tensor, unedited: Tensor, *ends: Tenso
 def readout_of(learned: LearnedFiles, name: str) -> HDirection:
     """Return a readout; one without a response slides to the shipped scale."""
     readout = learned.readout(name)
-    return readout.with_response(readout.response or Response((EditSettings().strength,), (1.0,)))
+    return readout.with_response(readout.response or Response((defaults.FULL_SCALE,), (1.0,)))
 
 
 def way_of(name: str, slide: Slide) -> At:

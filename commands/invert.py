@@ -12,10 +12,11 @@ from safetensors.torch import save
 
 from ..backends.pipeline.pictures import Sides, pictures_of
 from ..core.errors import EditError
+from ..core.inversion.report import MAX_DECIBELS
 from ..core.recipes.inversion import INVERSION_METHODS, TRACED
 from .folder import Job
 from .reading import Picture
-from .task import LARGEST_DB, Made, Task, decibels
+from .task import Made, Task, decibels
 from .writing import encoded, ending_of
 
 if TYPE_CHECKING:
@@ -82,4 +83,4 @@ def _decibels_between(picture: Image.Image, drawn: Image.Image) -> float:
     """Return how alike two pictures are, with what the VAE loses; the first one is fitted to the second."""
     fitted = [pictures_of(one, Sides(1, 1), drawn.size) for one in (picture, drawn)]
     error = float((fitted[0] - fitted[1]).square().mean().log10()) * -10
-    return round(min(error, LARGEST_DB), 1)
+    return round(min(error, MAX_DECIBELS), 1)

@@ -103,11 +103,11 @@ class Learn:
         """Read as many pictures as can be learned from, and say so where there are more."""
         check_exists(source)
         folder = source if source.is_dir() else source.parent
-        most = PairSettings(count=pair_count(EFFORTS[self.effort])).drawn
+        settings = PairSettings(count=pair_count(EFFORTS[self.effort]))
         names = pictures_in(source)
-        if len(names) > most:
-            print(f"The first {most} of {len(names)} pictures are used; --effort {self.effort} learns from no more.")
-        return [read_picture(folder / name).image for name in names[:most]]
+        if said := settings.pictures_left_out(len(names)):
+            print(said)
+        return [read_picture(folder / name).image for name in names[: settings.drawn]]
 
 
 def file_name_of(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class ModelChoice:
         return self.name in ARCHITECTURES
 
     def check(self) -> None:
-        """Check the choice without loading anything.
+        """Check the choice; of a checkpoint without --config, the file is read to know its family.
 
         Raises:
             EditError: There is no such model, device or precision, or they do not go together.
@@ -160,6 +161,7 @@ def _index_of(choice: ModelChoice) -> Path:
     return _cached_config(path) / INDEX
 
 
+@cache
 def _cached_config(path: Path) -> Path:
     """Return the configuration of a checkpoint's family, out of what was downloaded at some time.
 

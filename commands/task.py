@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..backends.pipeline.attached import AttachedPipeline
     from ..backends.pipeline.pictures import Size
 
-# JSON knows no infinity, which is what a latent has that comes back bit for bit.
-LARGEST_DB = 300.0
 # Seldom is more than 20 asked for anywhere; far above this, what a model predicts overflows.
 LARGEST_GUIDANCE = 100
 # Bytes of one name that disks take.
@@ -143,7 +141,9 @@ class Task(ABC):
                 made = make(job, read_picture(folder / job.name, self.max_pixels))
             except EditError as error:
                 return {**record, "error": str(error)}
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 return {**record, "error": "The device's memory does not suffice for it; a smaller --size may do."}
             for name, data in zip(job.results, made.files, strict=True):
                 write_whole(self.target / name, data, workplace)
@@ -151,6 +151,12 @@ class Task(ABC):
             return {**record, "results": list(job.results), **made.facts, "seconds": took}
 
         return do
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether memory ran out; on a CPU and on Apple's GPUs torch says so in its text alone."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _check_names(job: Job) -> None:
@@ -184,4 +190,4 @@ def decibels(report: InversionReport, name: str) -> float | None:
             f"'{plain_text(name)}' does not come back by a finite number of decibels; a lower --guidance, or "
             "--precision float32, may do."
         )
-    return round(min(value, LARGEST_DB), 1)
+    return round(value, 1)

@@ -29,7 +29,8 @@ class Denoiser(Protocol):
     - ``place_size``, an int: latent pixels along each side for one place of the bottleneck, by which a bottleneck of
       a part of the picture is told (0, not known, if absent);
     - ``layer``, a str: where its h is (core.layers); a U-Net's middle block if absent;
-    - ``dtype``, a torch.dtype: what its network computes in (not known if absent).
+    - ``dtype``, a torch.dtype: what its network computes in (not known if absent);
+    - ``mask``, a Tensor: where it lets the picture change, so that samplers mask nothing themselves (None if absent).
     """
 
     def __call__(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:

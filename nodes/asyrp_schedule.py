@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..backends.comfyui.denoiser import ComfyDenoiser
-from ..backends.comfyui.latents import latent_of, to_model_space
+from ..backends.comfyui.latents import latent_of, process_out, to_model_space
 from ..backends.comfyui.noise import is_flow_model
 from ..backends.comfyui.session import Prompts, run_in_session
 from ..backends.perceptual import DISTANCES, distance_named
@@ -17,6 +17,7 @@ from ..core.errors import EditError, check_sigmas
 from ..core.hspace.edit_schedule import EditCurves, edit_curves, record_rebuild
 from . import plots
 from .inputs import ADVANCED, NEGATIVE_TOOLTIP, cfg_input, with_search_words
+from .prepared_picture import decoded
 
 DISTANCE = "ms-ssim"
 # Names of lines in the plot.
@@ -135,9 +136,8 @@ class AsyrpSchedule(io.ComfyNode):
             return float(sampling.percent_to_sigma(percent))
 
         def decode(latents: Tensor) -> Tensor:
-            pictures = vae.decode(model.model.process_latent_out(latents))
-            pictures = pictures.reshape(-1, *pictures.shape[-3:])[..., :3]
-            return pictures.movedim(-1, 1).float().clamp(0, 1)
+            pictures = decoded(vae, model.model, process_out(model.model, latents))
+            return pictures[..., :3].movedim(-1, 1).clamp(0, 1)
 
         states, predictions = run_in_session(model, Prompts(positive, negative, cfg), samples, sigmas, algorithm)
         found = edit_curves(

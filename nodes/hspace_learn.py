@@ -11,15 +11,18 @@ from torch import Tensor
 
 from ..backends.comfyui.clip import PictureEmbedding
 from ..backends.comfyui.family import choose_layer
-from ..backends.comfyui.latents import latent_of
+from ..backends.comfyui.frames import framed
+from ..backends.comfyui.latents import latent_of, process_out
 from ..backends.comfyui.learning import learn_direction_in_session
 from ..backends.comfyui.session import Prompts
 from ..core.errors import check_sigmas
 from ..core.fitting import Training
 from ..core.hspace.learn_clip import IDENTITY_WEIGHT, ClipObjective
 from ..core.layers import AUTO
+from ..core.recipes.attributes import with_info
 from ..core.recipes.settings import AUTOMATIC, CLIP, LEARN_METHODS, READOUT, LearnSettings
 from ..core.recipes.start import AUTOMATIC_START
+from ..core.recipes.verdict import verdict_of
 from .hspace_clip import text_of
 from .hspace_report import plot_learned, report_learned
 from .inputs import (
@@ -270,8 +273,11 @@ class HDirectionLearn(io.ComfyNode):
             layer=layer,
         )
 
+        def as_decoded(latents: Tensor) -> Tensor:
+            return framed(model.model, process_out(model.model, latents))
+
         def objective_on(device: torch.device) -> ClipObjective:
-            embed = PictureEmbedding(vae, clip_vision, model.model.process_latent_out, device)
+            embed = PictureEmbedding(vae, clip_vision, as_decoded, device)
             return ClipObjective(embed, text.clone(), identity_weight)
 
         learned, plan = learn_direction_in_session(
@@ -283,7 +289,8 @@ class HDirectionLearn(io.ComfyNode):
             name=name,
             objective_on=None if text is None else objective_on,
         )
-        return io.NodeOutput(learned.direction, plot_learned(learned, name), report_learned(learned, plan, REMEDY))
+        direction = with_info(learned.direction, {"verdict": verdict_of(learned.progress, plan.cost.evaluations)})
+        return io.NodeOutput(direction, plot_learned(learned, name), report_learned(learned, plan, REMEDY))
 
 
 NODES = [HDirectionLearn]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..core.hspace.calibration import unit_of
-from ..core.recipes.hspace import ENOUGH, Learned
+from ..core.recipes.hspace import Learned
 from ..core.recipes.learning_cost import LearningPlan
 from ..core.recipes.settings import CLIP, READOUT, LearnSettings
+from ..core.recipes.verdict import ENOUGH, verdict_of
 from . import plots
 
-# From this share on, the attribute is there in most pictures.
-WELL = 0.7
 LOSS_MEANING = {
     CLIP: "CLIP and identity together; strength is as learned",
     READOUT: "1 = nothing read, 0 = all that the target prompt would change",
@@ -39,7 +38,7 @@ def report_learned(learned: Learned, plan: LearningPlan, remedy: str) -> str:
     direction = learned.direction
     settings = plan.settings
     lines = [
-        _verdict(learned, plan),
+        verdict_of(learned.progress, plan.cost.evaluations),
         f"{direction.name}: {settings.method}, {settings.samples} noises, {len(direction.sigmas)} steps "
         f"from sigma {direction.sigmas[0]:.4g}, cfg {settings.cfg:g}",
         _loss_line(learned.losses, settings),
@@ -58,17 +57,6 @@ def report_learned(learned: Learned, plan: LearningPlan, remedy: str) -> str:
         if learned.progress < ENOUGH:
             lines.append(f"It comes less than half of the way: the bottleneck alone cannot make this change. {remedy}")
     return "\n".join(lines)
-
-
-def _verdict(learned: Learned, plan: LearningPlan) -> str:
-    """Return in one sentence how well something was learned."""
-    if learned.progress is None:
-        return "Learned; how far it goes was not measured."
-    word = "Learned well" if learned.progress >= WELL else "Learned in part"
-    if learned.progress < ENOUGH:
-        word = "Learned badly"
-    cost = f"at most {plan.cost.evaluations:,} evaluations of the model"
-    return f"{word}: it goes {learned.progress:.0%} of the way, after {cost}."
 
 
 def _loss_line(losses: list[float], settings: LearnSettings) -> str:

@@ -80,8 +80,9 @@ class SVDSampler(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip=(
-                        "Edit at the noise level that the attribute's file names, where it names one, or a little "
-                        "before it for several pairs, in place of start_percent and end_percent."
+                        "Edit where the attribute was learned, by the noise level in its file; start_percent and "
+                        "end_percent are then not read. An attribute of several pairs may be applied a little "
+                        "earlier. A file without a noise level is applied by the two percents."
                     ),
                 ),
             ],

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import comfy.sample
 import comfy.samplers
 import torch
 from comfy_api.latest import io, ui
@@ -19,20 +17,15 @@ from ..backends.comfyui.family import (
     require_picture_model,
 )
 from ..backends.comfyui.fingerprint import fingerprint, full_fingerprint, model_fingerprint
-from ..backends.comfyui.frames import framed
-from ..backends.comfyui.latents import latent_picture, picture_latents
-from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
 from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
 from ..backends.previews import preview_of, preview_text
-from ..backends.sheets import side_by_side
 from ..core.errors import EditError, plain_text
 from ..core.layers import AUTO
 from ..core.recipes.attributes import (
     SVD_METHOD,
     Attribute,
     advice,
-    advised_strength,
     check_learns_from_pictures,
     describe,
     verdict,
@@ -40,21 +33,15 @@ from ..core.recipes.attributes import (
 )
 from ..core.recipes.defaults import LEARN_GUIDANCE, STEPS
 from ..core.recipes.learning_cost import learning_batch
-from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
-from ..core.samplers import Schedule
-from .attribute_patch import with_attribute
-from .hspace_report import report_learned
+from ..core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT
 from .inputs import ARTIST, CLIP_TOOLTIP, MAX_SEED, advanced, attribute_output, layer_input, with_search_words
 from .learned_files import learned_before, save_learned
+from .learning import Lesson, draw_preview, learn_in_graph
 from .prepare_picture import SCHEDULER, encoded, fitted
 
 # Changes here, or in what is learned, ask a new question: files that were learned before are then not found.
 QUESTION_VERSION = 2
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), SVD_METHOD)
-# What may help where an attribute comes less than half of the way.
-REMEDY = "Effort best may help, or method latent svd."
-# A preview made of latents is enlarged by this.
-PREVIEW_SCALE = 4
 
 
 class LearnAttribute(io.ComfyNode):
@@ -205,29 +192,12 @@ class LearnAttribute(io.ComfyNode):
             attribute, file = found
             before = f"Learned before, and loaded from {file}."
             return _output(attribute, before, describe(attribute), preview=preview_of(attribute))
-        sampling = model.get_model_object("model_sampling")
-        sigmas = comfy.samplers.calculate_sigmas(sampling, SCHEDULER, steps)
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), SCHEDULER, steps)
         prompts = Prompts(source, negative, LEARN_GUIDANCE, target)
-        if method == SVD_METHOD:
-            pairs = PairSettings.for_schedule(Schedule(sigmas, sampling.percent_to_sigma), EFFORTS[effort])
-            pictures = None
-            if learn_from is not None:
-                pictures = picture_latents(vae, learn_from[: pairs.drawn], "learn_from", model)
-            attribute = learn_svd_in_session(
-                model, prompts, latent, sigmas, pairs, name=name, seed=learn_seed, pictures=pictures
-            )
-            report = attribute.report()
-        else:
-            settings = LearnSettings.for_method(method)
-            training = replace(settings.training, seed=learn_seed)
-            settings = replace(settings, effort=EFFORTS[effort], training=training, layer=layer)
-            # They are learned at the guidance of their settings.
-            own_prompts = prompts._replace(cfg=settings.cfg)
-            learned, plan = learn_direction_in_session(model, own_prompts, latent, sigmas, settings, name=name)
-            report = report_learned(learned, plan, REMEDY)
-            attribute = with_info(learned.direction, {"verdict": report.partition("\n")[0]})
+        lesson = Lesson(name, method, EFFORTS[effort], learn_seed, layer, learn_from, vae)
+        attribute, report = learn_in_graph(model, prompts, latent, sigmas, lesson)
         attribute = with_info(attribute, {**advice(attribute, without, wanted), "question": question})
-        preview = _preview(model, attribute, prompts, latent[:1], sigmas)
+        preview = draw_preview(model, attribute, prompts, latent[:1], sigmas)
         if preview is not None:
             attribute = with_info(attribute, {"preview": preview_text(preview)})
         file = save_learned(attribute, question)
@@ -260,34 +230,6 @@ def empty_latent(model: Any, width: int, height: int) -> Tensor:
     native = native_side(model.model)
     sides = [nearest_side(model.model, length or native) // pixels for length in (height, width)]
     return torch.zeros(learning_batch(sides), model.get_model_object("latent_format").latent_channels, *sides)
-
-
-def _preview(model: Any, attribute: Attribute, prompts: Prompts, latent: Tensor, sigmas: Tensor) -> Tensor | None:
-    """Draw one picture without and with an attribute, as IMAGE; None where latents cannot be shown without a VAE."""
-    progress = Progress(f"Drawing {attribute.name}, before and after", 2 * (len(sigmas) - 1))
-    latent = framed(model.model, latent)
-    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
-    drawn = []
-    for strength in (0.0, advised_strength(attribute)):
-        samples = comfy.sample.sample_custom(
-            with_attribute(model, attribute, strength),
-            noise,
-            prompts.cfg,
-            comfy.samplers.sampler_object("euler"),
-            sigmas,
-            prompts.positive,
-            prompts.negative,
-            latent,
-            callback=lambda *step: progress.tick(),
-            disable_pbar=True,
-            seed=0,
-        )
-        picture = latent_picture(model.model, samples, PREVIEW_SCALE)
-        if picture is None:
-            return None
-        drawn.append(picture)
-    progress.finish(f"{attribute.name}: before and after")
-    return side_by_side(*drawn)
 
 
 def _output(attribute: Attribute, *texts: str, preview: Tensor | None = None) -> io.NodeOutput:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import EditError
+from .frames import without_model
 
 NO_PROJECTION = (
     "clip has no text projection, so its texts and CLIP Vision's pictures have no space in common "
@@ -72,7 +73,7 @@ class PictureEmbedding:
     Args:
         vae: A VAE.
         clip_vision: A CLIP_VISION.
-        process_latent_out: The model's way from model space to LATENT space.
+        process_latent_out: The model's way from model space to what the VAE decodes, with a frame where it has one.
         device: Where embeddings are computed.
     """
 
@@ -95,7 +96,7 @@ class PictureEmbedding:
         Returns:
             CLIP's picture embeddings, [B, E].
         """
-        pictures = self.decode(self.process_latent_out(latents.float())) / 2 + 0.5
+        pictures = without_model(self.decode(self.process_latent_out(latents.float()))) / 2 + 0.5
         square = F.interpolate(pictures, size=(self.size, self.size), mode="bicubic", antialias=True)
         return self.encode((square - self.mean) / self.std)
 

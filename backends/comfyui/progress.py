@@ -69,7 +69,7 @@ class Progress:
         self.done = self.total
         self.bar.update_absolute(self.total, self.total)
         warning = _warning.get()
-        self.say(f"{text}. {warning}" if warning else text)
+        self.say(f"{text.rstrip('.')}. {warning}" if warning else text)
 
     @staticmethod
     def say(text: str) -> None:

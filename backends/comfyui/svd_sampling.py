@@ -13,7 +13,7 @@ from ...core.latent_svd.apply import apply_attribute
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.latent_svd.transfer_gain import foreign_note
 from ...core.recipes.defaults import T_X_PERCENT
-from ...core.recipes.latent_svd import edited_step
+from ...core.recipes.latent_svd import check_latent_form, edited_step
 from ...core.samplers import Schedule
 from .family import check_fits
 from .frames import framed, unframed
@@ -72,6 +72,8 @@ class Edit:
         levels = sigmas[:-1].tolist()
         if self.at_own_sigma and self.attribute.sigma > 0:
             step = edited_step(self.attribute, Schedule(sigmas, sampling.percent_to_sigma))
+            if step is not None and is_flow_model(sampling):
+                check_latent_form(levels[step])
             steps = [] if step is None else [step]
         else:
             highest = float(sampling.percent_to_sigma(self.start_percent))

@@ -22,6 +22,7 @@ from ...core.recipes.learning_cost import learning_batch, plan_learning
 from ...core.recipes.picture_codes import picture_codes
 from ...core.recipes.settings import LearnSettings, PairSettings
 from ...core.recipes.svd_pairs import pair_evidence
+from ...core.recipes.verdict import ENOUGH, verdict_of
 from ...core.samplers import OnStep, Run, Schedule
 from ..conditioning import Conditioning
 from ..previews import preview_text
@@ -114,13 +115,9 @@ def _learn_svd(  # noqa: PLR0917
     """Learn an SVD attribute from pairs of codes, which begin at noise or at pictures [N, 3, height, width]."""
     batch = learning_batch(size)
     sigmas, count, seed = schedule.sigmas, settings.drawn, lesson.seed or 0
-    if pictures is not None and len(pictures) > count:
-        LOGGER.warning(
-            "%s is learned from the first %d of %d pictures; more pairs, by effort or by the settings, take more.",
-            info["name"],
-            count,
-            len(pictures),
-        )
+    if pictures is not None:
+        if said := settings.pictures_left_out(len(pictures)):
+            LOGGER.warning("%s: %s", info["name"], said)
         pictures = pictures[:count]
     several = 0 if pictures is None else len(pictures)
     unguided = _prompts(model, lesson, 1.0, AUTO)
@@ -171,10 +168,10 @@ def _learn_direction(  # noqa: PLR0917
         learned = hspace.learn_from_prompts(prompts, noise, schedule, plan.settings, info=info, run=run)
     if learned.start is not None:
         LOGGER.info("%s: %s", info["name"], learned.start.text())
-    if learned.progress is not None:
-        say = LOGGER.warning if learned.progress < hspace.ENOUGH else LOGGER.info
-        say("%s goes %.0f %% of the way from the source to the target.", info["name"], 100 * learned.progress)
-    return learned.direction
+    said = verdict_of(learned.progress, plan.cost.evaluations)
+    say = LOGGER.warning if learned.progress is not None and learned.progress < ENOUGH else LOGGER.info
+    say("%s: %s", info["name"], said)
+    return with_info(learned.direction, {"verdict": said})
 
 
 @torch.no_grad()

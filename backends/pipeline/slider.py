@@ -97,8 +97,8 @@ class Slider:
 
     def _levels(self, timestep: Any) -> tuple[Tensor, Tensor]:
         """Return the noise levels before and after the step of a timestep; 0 after the last."""
-        t = torch.as_tensor(timestep).flatten()[0].double().cpu()
-        times = self.model.pipe.scheduler.timesteps.double().cpu()
+        t = torch.as_tensor(timestep).flatten()[0].cpu().double()
+        times = self.model.pipe.scheduler.timesteps.cpu().double()
         later = times[times < t]
         after = self._sigma(later.max()) if len(later) else torch.tensor(0.0)
         return self._sigma(t), after

@@ -68,7 +68,7 @@ class SVDCallback:
         sigmas = getattr(scheduler, "sigmas", None)
         if sigmas is not None:
             return torch.cat([sigmas[:count].float().cpu(), torch.zeros(1)])
-        alphas = scheduler.alphas_cumprod[scheduler.timesteps.long().cpu()].double()
+        alphas = scheduler.alphas_cumprod.cpu().double()[scheduler.timesteps.long().cpu()]
         return torch.cat([((1 - alphas) / alphas).sqrt().float(), torch.zeros(1)])
 
     def _due(self, scheduler: Any, levels: Tensor) -> int | None:

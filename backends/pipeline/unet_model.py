@@ -115,7 +115,7 @@ def alphas_cumprod_of(scheduler: Any) -> Tensor:
     Args:
         scheduler: A scheduler with betas. Its own alphas_cumprod is in float32, which loses digits of 1 - a.
     """
-    alphas = torch.cumprod(1 - scheduler.betas.double().cpu(), dim=0)
+    alphas = torch.cumprod(1 - scheduler.betas.cpu().double(), dim=0)
     return alphas.clamp(min=LAST_ALPHA)
 
 

@@ -3,7 +3,8 @@
     x' = euler(x, D) + a' * (D_edit - D)        a = 1 for eps and v models, 1 - sigma for flow models
 
 which is the paper's x' = P(edited) + direction(unedited), equation 7. D is the stock prediction and euler the stock
-step, so that outside of the editing window, and at strength 0, this *is* the stock sampler, bit for bit. Flow models,
+step, so that outside of the editing window, and at strength 0, this *is* the stock sampler, bit for bit, where no step
+is boosted. Flow models,
 the effect scale and changes that are read off h (readout.py) are ours, not the paper's. Every tensor is in model space.
 """
 

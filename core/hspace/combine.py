@@ -144,17 +144,16 @@ def _own_limits(count: int) -> dict[str, Limits]:
     return limits
 
 
-def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str | None = None) -> SumDirection:
+def combine_directions(weighted: Sequence[tuple[float, HDirection]]) -> SumDirection:
     """Add up directions and readouts.
 
     Args:
         weighted: (weight, direction) of each, at least one. The members of a sum are taken out of it. Where all
             have a response, weights are shares of their full scales, and the sum is there at strength 1; else weights
             multiply scales, and the sum has no response.
-        name: What the sum is called; None lists weights and names.
 
     Returns:
-        The sum.
+        The sum, whose name lists weights and names.
 
     Raises:
         EditError: They belong to different layers, their widths differ, or their readouts are for different latents.
@@ -184,7 +183,7 @@ def combine_directions(weighted: Sequence[tuple[float, HDirection]], name: str |
     _check_readouts([part for _, part in parts if isinstance(part, Readout)])
     weights = torch.tensor([weight for weight, _ in parts], dtype=torch.float32)
     sigmas = torch.cat([part.sigmas for _, part in parts]).unique().flip(0)
-    label = name or " ".join(f"{weight:+g} {part.name}" for weight, part in parts)
+    label = " ".join(f"{weight:+g} {direction.name}" for weight, direction in weighted)
     return SumDirection(
         sigmas,
         {"weights": weights},

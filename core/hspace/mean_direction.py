@@ -91,7 +91,8 @@ def mean_direction(
         "method": f"mean_t of {direction.info.get('method', direction.kind)}",
         "samples": str(len(noise)),
     }
-    return TableDirection(sigmas[steps].float().cpu(), {"table": table}, info)
+    mean = TableDirection(sigmas[steps].float().cpu(), {"table": table}, info)
+    return mean.with_response(direction.response)
 
 
 def mean_over_steps(direction: TableDirection) -> TableDirection:
@@ -105,7 +106,8 @@ def mean_over_steps(direction: TableDirection) -> TableDirection:
     """
     table = direction.tensors["table"].mean(dim=0, keepdim=True)
     method = direction.info.get("method", "table").replace("mean_t", "global")
-    return TableDirection(direction.sigmas, {"table": table}, {**direction.info, "method": method})
+    mean = TableDirection(direction.sigmas, {"table": table}, {**direction.info, "method": method})
+    return mean.with_response(direction.response)
 
 
 def step_cosines(direction: TableDirection) -> Tensor:

@@ -63,7 +63,7 @@ def principal_components(points: Tensor, count: int) -> PrincipalComponents:
     freedom = len(points) - 1
     scores = vectors.T * signs.to(vectors) * freedom**0.5
     deviations = (values / freedom).sqrt()
-    total = centred.square().sum().double().clamp(min=MIN_VARIANCE).cpu()
+    total = centred.square().sum().cpu().double().clamp(min=MIN_VARIANCE)
     return PrincipalComponents(
         directions=(directions * signs).float().cpu(),
         scores=scores.float().cpu(),

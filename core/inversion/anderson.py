@@ -179,5 +179,5 @@ class _Memory:
         rows = rows[:, None]
         last_x, last_f = self.last
         self.last = (torch.where(rows, x, last_x), torch.where(rows, f, last_f))
-        self.dx = [difference * ~rows for difference in self.dx]
-        self.df = [difference * ~rows for difference in self.df]
+        self.dx = [difference.masked_fill(rows, 0) for difference in self.dx]
+        self.df = [difference.masked_fill(rows, 0) for difference in self.df]

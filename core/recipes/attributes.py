@@ -29,7 +29,6 @@ from ..latent_svd.attribute import KIND, SVDAttribute
 from ..latent_svd.pair_notes import notes
 from ..model_family import NOT_RECORDED, ModelFamily, check_family, check_layer
 from . import defaults
-from .settings import EditSettings
 
 Attribute = SVDAttribute | HDirection
 
@@ -131,7 +130,7 @@ def advised_range(attribute: Attribute) -> tuple[float, float]:
 
 def advised_strength(attribute: Attribute) -> float:
     """Return the strength to begin with: the file's own within the slider's range, or the default of its kind."""
-    default = EditSettings().strength
+    default = defaults.FULL_SCALE
     if isinstance(attribute, SVDAttribute) or attribute.response is not None:
         default = defaults.THERE
     try:

@@ -46,6 +46,9 @@ SWAP_STEP = round(SWAP_PERCENT * STEPS)
 # and the full scale of one that carries a response (slide.py):
 # python benchmarks/slider.py
 THERE = 1.0
+# The scale of what is learned in h-space at strength 1, in units of strength; and the strength to begin with of older
+# files, which carry no response, so that their strength is the scale.
+FULL_SCALE = 1.5
 # The range of a slider of strength. Below and above, a picture is damaged more than it changes:
 # python benchmarks/hspace.py strengths --strengths -3 -2 -1 1 2 3 4
 SLIDER_LOW = -2.0

@@ -44,9 +44,6 @@ from .settings import CLIP, READOUT, EditSettings, LearnSettings
 from .slide import slide_of
 from .start import Start, measure_start
 
-# What comes less than this share of the way was learned badly, and reports say what may help.
-ENOUGH = 0.5
-
 
 class Learned(NamedTuple):
     """What was learned and how well.
@@ -135,7 +132,7 @@ def learn_from_prompts(
     )
     readout = readout.with_range(PictureRange.of(torch.cat([endpoints.source, endpoints.target])))
     window = EditWindow(end_sigma, edit_from=readout.start)
-    calibration = calibrate(prompts.student, readout, endpoints, window, full=EditSettings().strength, run=run)
+    calibration = calibrate(prompts.student, readout, endpoints, window, full=defaults.FULL_SCALE, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress, start)
 
 
@@ -215,7 +212,7 @@ def learn_from_trajectories(
     )
     endpoints = Endpoints.of(trajectories, settings.measured)
     window = EditWindow(end_sigma, edit_from=direction.start)
-    calibration = calibrate(student, direction, endpoints, window, full=EditSettings().strength, run=run)
+    calibration = calibrate(student, direction, endpoints, window, full=defaults.FULL_SCALE, run=run)
     return Learned(calibration.direction, losses, calibration.scale, calibration.progress)
 
 
@@ -257,7 +254,8 @@ def edit(  # noqa: PLR0913
         callback: Called with (step, state, denoised) once a step of each sampling.
 
     Returns:
-        The state at sigmas[-1], like x. At strength 0 it is bit for bit what sample_euler returns, or sample_traced.
+        The state at sigmas[-1], like x. At strength 0, where no step is boosted, it is bit for bit what sample_euler
+        returns, or sample_traced.
 
     Raises:
         EditError: x or the schedule is not the trace's, or sample_asyrp does not accept the direction.

@@ -1,7 +1,7 @@
-"""Learn an SVD attribute from two prompts, and edit with it.
+"""Learn an SVD attribute from two prompts; edit.py edits with it.
 
-This is the one recipe of command line, library, tests and benchmarks. Inside ComfyUI the same steps are nodes: Latent
-Pair, SVD Attribute Learn, Latent SVD Edit.
+This is the one recipe of nodes, command line, library and benchmarks. Inside ComfyUI its steps are nodes of their own
+too: Latent Pair, SVD Attribute Learn, Latent SVD Edit.
 
 Codes here are in model space. An attribute lives at unit variance, so that a space which differs by a factor alone, as
 LATENT space does for most models, makes no difference to it. SD3's and Flux's differs by more: see LatentSpace.
@@ -76,17 +76,23 @@ class LatentSpace(NamedTuple):
             EditError: It is a flow model's pure noise, which has no LATENT form.
         """
         sigma = float(sigma)
-        if self.flow and sigma >= 1:
-            raise EditError(
-                "an SVD attribute is to be applied at sigma 1, where a flow model's state is pure noise and has no "
-                "LATENT form; more sampling steps, or an attribute that was learned at a cleaner step, are needed."
-            )
+        if self.flow:
+            check_latent_form(sigma)
         return (x / (1 - sigma) if self.flow else x) / self.scale + self.shift
 
     def to_model(self, latent: Tensor, sigma: Tensor | float) -> Tensor:
         """Bring a latent back to model space; the inverse of to_latent."""
         x = (latent - self.shift) * self.scale
         return x * (1 - float(sigma)) if self.flow else x
+
+
+def check_latent_form(sigma: float) -> None:
+    """Raise an EditError for the noise level of a flow model's pure noise."""
+    if sigma >= 1:
+        raise EditError(
+            "an SVD attribute is to be applied at sigma 1, where a flow model's state is pure noise and has no "
+            "LATENT form; more sampling steps, or an attribute that was learned at a cleaner step, are needed."
+        )
 
 
 def step_at_sigma(sigmas: Tensor, sigma: float) -> int | None:

@@ -148,7 +148,7 @@ class EditSettings:
             retries.py. Read where the direction's response says what it usually changes.
     """
 
-    strength: float = 1.5
+    strength: float = defaults.THERE
     edit_percent: float = defaults.END_PERCENT
     boost_percent: float = 1.0
     eta: float = 1.0
@@ -190,6 +190,12 @@ class PairSettings:
     def drawn(self) -> int:
         """How many starts there are at most to have ``count`` pairs that show the attribute."""
         return self.count * (defaults.SPARE_PAIRS if self.evidence_noises else 1)
+
+    def pictures_left_out(self, count: int) -> str | None:
+        """Return in a sentence how many of so many pictures are learned from; None where all are."""
+        if count <= self.drawn:
+            return None
+        return f"It is learned from the first {self.drawn} of {count} pictures; a higher effort learns from more."
 
     def asked_steps(self, steps: int) -> tuple[int, ...]:
         """Return evidence_steps, on a schedule of so many steps."""

@@ -219,11 +219,11 @@ def test_an_attribute_is_learned_from_pictures_of_a_folder(no_loading, faces, tm
     assert cli.main([*command, "--pictures", str(many), "--method", "readout"]) == 2
     said = capfd.readouterr()
     assert "learns from what the model draws" in said.err
-    assert "The first 12 of 13 pictures are used" in said.out
+    assert "learned from the first 12 of 13 pictures" in said.out
     assert cli.main([*command, "--pictures", str(faces), "--size", "96x64"]) == 0
     said = capfd.readouterr().out
     assert "latent svd" in said
-    assert "pictures are used" not in said
+    assert "the first" not in said
     info = load_attribute(file).info
     assert (info["width"], info["height"]) == ("96", "64")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import runpy
 from collections.abc import Iterator
@@ -145,6 +146,21 @@ def test_the_api_page_names_what_the_core_exports():
     page = (ROOT / "docs" / "api.md").read_text()
     exported = set(re.findall(r"\*\*(\w+)\*\*", page.split("## Public names")[1]))
     assert exported == set(core.__all__)
+
+
+ROW = re.compile(r"^\| \[(core/\S+)\.py\]\(\S+\) \| (.*) \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("module", "names"), ROW.findall((ROOT / "docs" / "api.md").read_text()))
+def test_a_row_of_the_api_page_names_what_its_module_has(module, names):
+    module = importlib.import_module(f"singular_edit.{module.replace('/', '.')}")
+    named = re.findall(r"(?:\*\*|`)(\w+)(?:\*\*|`)", names)
+    assert [name for name in named if not hasattr(module, name)] == []
+
+
+def test_the_words_of_the_glossary_are_in_order():
+    words = re.findall(r"^- \*\*(.*?)\*\*", (ROOT / "docs" / "glossary.md").read_text().split("## All words")[1], re.M)
+    assert words == sorted(words, key=str.casefold)
 
 
 def test_the_examples_of_the_api_page_run_as_they_stand(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from singular_edit.demo.evaluation import edits, learning
 from singular_edit.demo.evaluation.score import score
 from singular_edit.demo.evaluation.session import Session
 
-SYMMETRIC = replace(EditSettings(retries=0), symmetric=True)
+SYMMETRIC = EditSettings(1.5, retries=0, symmetric=True)
 
 
 def once(direction):

@@ -7,6 +7,7 @@ from singular_edit.core import combine_directions
 from singular_edit.core.denoiser import layer_of
 from singular_edit.core.hspace.direction import TableDirection
 from singular_edit.core.layers import AUTO, MIDDLE_BLOCK, layer_info
+from singular_edit.core.recipes import defaults
 from singular_edit.core.recipes.settings import EditSettings
 from singular_edit.core.response import Response
 from singular_edit.demo.architectures import TRANSFORMER
@@ -14,7 +15,7 @@ from singular_edit.demo.evaluation.evaluated import denoiser_at
 from singular_edit.demo.evaluation.session import Session
 
 MOVED = "double_block:2"
-FULL = EditSettings().strength
+FULL = defaults.FULL_SCALE
 
 
 @pytest.fixture(scope="module", params=["demo", "demo_transformer"])

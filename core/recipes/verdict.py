@@ -1,0 +1,22 @@
+"""How well a direction or a readout was learned, in one sentence."""
+
+from __future__ import annotations
+
+# What comes less than this share of the way was learned badly, and reports say what may help.
+ENOUGH = 0.5
+# From this share on, the attribute is there in most pictures.
+WELL = 0.7
+
+
+def verdict_of(progress: float | None, evaluations: int) -> str:
+    """Return what a file's info says as "verdict".
+
+    Args:
+        progress: The share of the way from the source prompt's picture to the target prompt's, or None where it was
+            not measured.
+        evaluations: How many evaluations of the model it was learned in, at most.
+    """
+    if progress is None:
+        return "Learned; how far it goes was not measured."
+    word = "Learned well" if progress >= WELL else "Learned in part" if progress >= ENOUGH else "Learned badly"
+    return f"{word}: it goes {progress:.0%} of the way, after at most {evaluations:,} evaluations of the model."
