@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.errors import EditError
+
 
 class Conditioning(NamedTuple):
     """An encoded prompt, or several of one length.
@@ -21,8 +23,18 @@ class Conditioning(NamedTuple):
 
     @classmethod
     def of(cls, context: Tensor | Conditioning) -> Conditioning:
-        """Return an encoded prompt; a tensor alone is its embeds."""
-        return cls(context) if isinstance(context, Tensor) else context
+        """Return an encoded prompt; a tensor alone is its embeds.
+
+        Raises:
+            EditError: The embeds are not [B, tokens, width].
+        """
+        prompt = cls(context) if isinstance(context, Tensor) else context
+        if prompt.embeds.ndim != 3:
+            raise EditError(
+                f"a prompt is a tensor of shape {tuple(prompt.embeds.shape)}; embeddings [batch, tokens, width] are "
+                "accepted."
+            )
+        return prompt
 
     def to(self, like: Tensor, dtype: torch.dtype) -> Conditioning:
         """Return it for a batch of states: on their device, in a dtype, with as many rows.

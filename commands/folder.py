@@ -13,6 +13,10 @@ from ..core.errors import EditError, plain_text
 ENDINGS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2"}
 
 
+# What the results of a folder depend on, beside them.
+SETTINGS = "settings.json"
+
+
 class Job(NamedTuple):
     """A picture and its results.
 
@@ -60,7 +64,7 @@ def pictures_in(source: Path, target: Path | None = None) -> list[str]:
     """Find pictures by the endings of their names.
 
     Args:
-        source: A folder, with all folders in it; or one picture, of any ending.
+        source: A folder, with all folders in it but those of other runs' results; or one picture, of any ending.
         target: A folder that is left out where it lies in there; None leaves out none.
 
     Returns:
@@ -75,13 +79,18 @@ def pictures_in(source: Path, target: Path | None = None) -> list[str]:
     left_out = None if target is None else target.resolve()
     for folder, folders, files in os.walk(source):
         here = Path(folder)
-        folders[:] = [one for one in folders if not one.startswith(".") and (here / one).resolve() != left_out]
+        folders[:] = [one for one in folders if not one.startswith(".") and not _is_left_out(here / one, left_out)]
         for file in files:
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in ENDINGS:
                 names.append((here / file).relative_to(source).as_posix())
     if not names:
         raise EditError(f"'{plain_text(source)}' holds no pictures; files that end in {_listed()} are found.")
     return sorted(names)
+
+
+def _is_left_out(folder: Path, target: Path | None) -> bool:
+    """Return whether a folder holds results: those that are to be made, or those of another run."""
+    return folder.resolve() == target or (folder / SETTINGS).is_file()
 
 
 def plan(names: Iterable[str], results: Callable[[PurePosixPath, str], tuple[str, ...]]) -> list[Job]:

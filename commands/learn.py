@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,15 +100,15 @@ class Learn:
         """Return the file where none was said: of a name as it is, or of the target as far as files are called so."""
         return Path(check_file_name(self.name + ENDING, "name") if self.name else file_name_of(self.target))
 
-    def _read(self, source: Path) -> list[Image]:
-        """Read as many pictures as can be learned from, and say so where there are more."""
+    def _read(self, source: Path) -> Iterator[Image]:
+        """Read as many pictures as can be learned from, one by one, and say so where there are more."""
         check_exists(source)
         folder = source if source.is_dir() else source.parent
         settings = PairSettings(count=pair_count(EFFORTS[self.effort]))
         names = pictures_in(source)
         if said := settings.pictures_left_out(len(names)):
             print(said)
-        return [read_picture(folder / name).image for name in names[: settings.drawn]]
+        return (read_picture(folder / name).image for name in names[: settings.drawn])
 
 
 def file_name_of(text: str) -> str:

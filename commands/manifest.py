@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import EditError, plain_text
-from .folder import Job
+from .folder import SETTINGS, Job
 from .shares import Share
 from .writing import write_whole
 
 # What became of a picture.
 Record = dict[str, Any]
-
-SETTINGS = "settings.json"
 
 
 class Manifest:
@@ -48,11 +46,11 @@ class Manifest:
         for path in sorted(self.folder.glob("manifest*.jsonl")):
             for record in _records(path):
                 if record.get("error") is None:
-                    done[record["source"]] = tuple(record.get("results", ()))
+                    done[record["source"]] = tuple(record["results"])
         return [
             job
             for job in jobs
-            if done.get(job.name) != job.results or not all((self.folder / result).exists() for result in job.results)
+            if done.get(job.name) != job.results or not all(_is_there(self.folder / result) for result in job.results)
         ]
 
     def forget(self, jobs: Iterable[Job]) -> None:
@@ -76,6 +74,11 @@ class Manifest:
             file.write(_line(record))
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file that holds something."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 def check_settings(folder: Path, settings: dict[str, str]) -> None:
     """Check that a run's settings are those of the results that are there.
 
@@ -89,11 +92,12 @@ def check_settings(folder: Path, settings: dict[str, str]) -> None:
     found = _settings_in(folder / SETTINGS)
     if found is None or not _has_results(folder):
         return
-    for name, value in settings.items():
-        if found.get(name) != value:
+    for name in {**settings, **found}:
+        before, now = found.get(name), settings.get(name)
+        if before != now:
             raise EditError(
-                f"'{plain_text(folder)}' holds results of other settings ({name} {plain_text(found.get(name))}, not "
-                f"{plain_text(value)}); give the same ones, or another folder for the results."
+                f"'{plain_text(folder)}' holds results of other settings ({name} {plain_text(before)}, not "
+                f"{plain_text(now)}); give the same ones, or another folder for the results."
             )
 
 
@@ -103,25 +107,29 @@ def _settings_in(path: Path) -> dict[str, str] | None:
         return None
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, RecursionError):
         return {}
 
 
 def _has_results(folder: Path) -> bool:
     """Return whether any share recorded a result."""
-    return any(record.get("results") for path in folder.glob("manifest*.jsonl") for record in _records(path))
+    return any(record["results"] for path in folder.glob("manifest*.jsonl") for record in _records(path))
 
 
 def _records(path: Path) -> Iterator[Record]:
-    """Read the whole lines of a manifest."""
-    with path.open() as file:
+    """Read the lines of a manifest; what is half written or damaged is left out."""
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if isinstance(record, dict) and "source" in record:
+            if isinstance(record, dict) and isinstance(record.get("source"), str) and _are_names(record.get("results")):
                 yield record
+
+
+def _are_names(results: Any) -> bool:
+    return isinstance(results, list) and all(isinstance(name, str) for name in results)
 
 
 def _line(record: Record) -> str:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ...core.errors import EditError, check_latent
 from ..cropping import cropped
-from .family import has_frame
+from .family import has_frame, pixels_per_latent
 from .frames import framed, framed_like, unframed, without_model
 
 
@@ -39,6 +39,11 @@ def latent_of(latent: dict[str, Any], name: str, model: Any = None) -> Tensor:
         samples = comfy.sample.fix_empty_latent_channels(model, samples)
     latent_format = model.get_model_object("latent_format")
     check_latent(samples, name, video=getattr(latent_format, "latent_dimensions", 2) == 3)
+    if has_frame(model.model) and samples.ndim == 5 and samples.shape[2] != 1:
+        raise EditError(
+            f"{name} has {samples.shape[2]} frames {tuple(samples.shape)}; a latent of pictures, of one frame, is "
+            "accepted."
+        )
     wanted = latent_format.latent_channels
     if samples.shape[1] != wanted:
         raise EditError(
@@ -74,11 +79,18 @@ def picture_latents(vae: Any, image: Tensor, name: str, model: Any) -> Tensor:
         [B, C, h, w] in LATENT space, in float32.
 
     Raises:
-        EditError: As latent_of does.
+        EditError: As latent_of does, or the VAE makes latents of another size than the model works on.
     """
     # A VAE of videos would take a batch for the frames of one.
     rows = image.split(1) if has_frame(model.model) else [image]
-    return latent_of({"samples": torch.cat([vae.encode(row) for row in rows])}, name, model)
+    samples = latent_of({"samples": torch.cat([vae.encode(row) for row in rows])}, name, model)
+    wanted = tuple(side // pixels_per_latent(model.model) for side in image.shape[1:3])
+    if samples.shape[-2:] != wanted:
+        raise EditError(
+            f"vae makes latents of {tuple(samples.shape[-2:])} of a picture of {tuple(image.shape[1:3])}, but this "
+            f"MODEL works on {wanted}; use the VAE that belongs to the model."
+        )
+    return samples
 
 
 def latent_mask(mask: Tensor | None, samples: Tensor, *, crop: bool = False) -> Tensor | None:
@@ -95,7 +107,7 @@ def latent_mask(mask: Tensor | None, samples: Tensor, *, crop: bool = False) -> 
     """
     if mask is None:
         return None
-    rows = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    rows = mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1)
     size = samples.shape[-2:]
     return F.interpolate(cropped(rows, *size) if crop else rows, size=size, mode="area")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +15,8 @@ from ...core.hspace.readout import Readout
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.recipes.attributes import Attribute, advised_strength
 
+# More are taken for a mistake, here and in the nodes.
+MAX_STEPS = 1000
 # Attributes and their strengths, or one attribute alone.
 Weighted = Attribute | Mapping[Attribute, float] | None
 
@@ -150,41 +152,30 @@ def check_seed(value: Any) -> int:
     return seed
 
 
-def check_whole(value: Any, name: str) -> int:
-    """Check a whole number that says how often something is done.
+def check_whole(value: Any, name: str, lowest: int, highest: int) -> int:
+    """Check a whole number.
 
     Args:
         value: What is to be one.
         name: What it is called.
+        lowest: The lowest that is accepted.
+        highest: The highest.
 
     Returns:
         The number.
 
     Raises:
-        EditError: It is no whole number, or below 0.
+        EditError: It is no whole number, or outside of the range.
     """
     number = whole_number(value)
-    if number is None or number < 0:
-        raise EditError(f"{name} is {found(value)}; a whole number, 0 or more, is accepted.")
+    if number is None or not lowest <= number <= highest:
+        raise EditError(f"{name} is {found(value)}; a whole number from {lowest} to {highest} is accepted.")
     return number
 
 
-def check_steps(steps: Any) -> int:
-    """Check a number of sampling steps.
-
-    Args:
-        steps: What is to be one.
-
-    Returns:
-        The number.
-
-    Raises:
-        EditError: It is no whole number, or below 1.
-    """
-    number = whole_number(steps)
-    if number is None or number < 1:
-        raise EditError(f"steps is {found(steps)}; a whole number of sampling steps, 1 or more, is accepted.")
-    return number
+def check_steps(steps: Any, lowest: int = 1) -> int:
+    """Check a number of sampling steps, as check_whole does."""
+    return check_whole(steps, "steps", lowest, MAX_STEPS)
 
 
 def check_texts(prompt: Any, name: str) -> list[str]:
@@ -200,7 +191,7 @@ def check_texts(prompt: Any, name: str) -> list[str]:
     Raises:
         EditError: It is something else.
     """
-    several = isinstance(prompt, Iterable) and not isinstance(prompt, Mapping)
+    several = isinstance(prompt, list | tuple)
     texts = [prompt] if isinstance(prompt, str) else list(prompt) if several else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise EditError(f"{name} is {found(prompt)}; a text, a list of texts, or a tensor of embeddings is accepted.")

@@ -207,7 +207,8 @@ class AttachedPipeline(PlainCalls):
         if not isinstance(code, Code):
             raise EditError(f"code is a {type(code).__name__}; what invert returns is accepted.")
         code.check_fits(self.family)
-        until, fade, retries = check_number(until, "until"), check_number(fade, "fade"), check_whole(retries, "retries")
+        until, fade = check_number(until, "until"), check_number(fade, "fade")
+        retries = check_whole(retries, "retries", 0, EditSettings().retries)
         factors = [1.0] if strengths is None else check_numbers(strengths, "strengths")
         if output_type not in OUTPUTS:
             raise EditError(f"output_type is '{output_type}'; {', '.join(OUTPUTS)} are accepted.")

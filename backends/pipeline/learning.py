@@ -56,7 +56,11 @@ def learn(model: PipelineModel, lesson: Lesson, name: str) -> Attribute:
     pixels = model.pixels_per_latent
     pictures = None if lesson.pictures is None else pictures_of(lesson.pictures, model.sides, lesson.size)
     native = model.sides.native
-    height, width = model.sides.drawn(lesson.size, [(native, native)])[0] if pictures is None else pictures.shape[-2:]
+    if pictures is None:
+        height, width = model.sides.of(lesson.size, native, native)
+        model.sides.log_rounded(lesson.size, [(height, width)])
+    else:
+        height, width = pictures.shape[-2:]
     size = (height // pixels, width // pixels)
     info = {
         "name": name,

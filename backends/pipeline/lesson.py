@@ -11,10 +11,12 @@ from ...core.recipes.attributes import SVD_METHOD, check_learns_from_pictures
 from ...core.recipes.defaults import STEPS
 from ...core.recipes.settings import CLIP, EFFORTS, LEARN_METHODS, READOUT, LearnSettings, PairSettings
 from ..conditioning import Conditioning
-from .arguments import check_texts, found
+from .arguments import check_steps, check_texts, found
 from .model import PipelineModel, Prompt
 from .pictures import Pictures, Size
 
+# Prompts that branch, and what is learned behind it, need some.
+LEAST_STEPS = 3
 # Short names of methods.
 ALIASES = {"svd": SVD_METHOD}
 METHODS = (*(method for method in LEARN_METHODS if method != CLIP), *ALIASES)
@@ -56,8 +58,7 @@ class Lesson:
         self._check_prompts()
         if not isinstance(self.effort, str) or self.effort not in EFFORTS:
             raise EditError(f"effort is '{plain_text(self.effort)}'; {', '.join(EFFORTS)} are accepted.")
-        if self.steps < 3:
-            raise EditError(f"steps is {self.steps}; 3 or more sampling steps are accepted for learning.")
+        check_steps(self.steps, LEAST_STEPS)
         if isinstance(self.settings, PairSettings):
             return self.settings
         if isinstance(self.settings, LearnSettings):
@@ -70,12 +71,12 @@ class Lesson:
             )
         method = self.method or (READOUT if self.pictures is None else SVD_METHOD)
         method = ALIASES.get(method, method) if isinstance(method, str) else plain_text(method)
+        if method not in (*METHODS, SVD_METHOD):
+            raise EditError(f"method is '{plain_text(method)}'; {', '.join(METHODS)} are accepted for a pipeline.")
         if self.pictures is not None:
             check_learns_from_pictures(method)
         if method == SVD_METHOD:
             return PairSettings.for_schedule(model.schedule(self.steps), EFFORTS[self.effort])
-        if method not in METHODS:
-            raise EditError(f"method is '{plain_text(method)}'; {', '.join(METHODS)} are accepted for a pipeline.")
         return self._seeded(replace(LearnSettings.for_method(method), effort=EFFORTS[self.effort]))
 
     def _seeded(self, settings: LearnSettings) -> LearnSettings:

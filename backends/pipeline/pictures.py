@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ Pictures = Picture | Sequence[Picture]
 Size = int | Sequence[int] | None
 
 LOGGER = logging.getLogger("singular_edit")
+# A side in pixels that is longer is taken for a mistake.
+MAX_SIDE = 16384
 
 
 class Sides(NamedTuple):
@@ -58,6 +60,8 @@ class Sides(NamedTuple):
             EditError: size is no size.
         """
         pair, longest = whole_pair(size), whole_number(size)
+        if max(pair or [longest or 0]) > MAX_SIDE:
+            pair = longest = None
         if pair is not None:
             return self.nearest(pair[1]), self.nearest(pair[0])
         if size is None:
@@ -65,34 +69,31 @@ class Sides(NamedTuple):
         elif longest is not None and longest > 0:
             scale = longest / max(height, width)
         else:
-            raise EditError(f"size is {found(size)}; the longest side in pixels, or (width, height), is accepted.")
+            raise EditError(
+                f"size is {found(size)}; the longest side in pixels, or (width, height), up to {MAX_SIDE}, is accepted."
+            )
         if self.largest is not None:
             scale = min(scale, self.largest / max(height, width))
         return self.nearest(scale * height), self.nearest(scale * width)
 
-    def drawn(self, size: Size, shapes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return what ``of`` does for pictures of these heights and widths, and log a size that was rounded.
+    def log_rounded(self, size: Size, drawn: Iterable[tuple[int, int]]) -> None:
+        """Log a size that was rounded.
 
         Args:
             size: What was asked for.
-            shapes: Height and width of each picture.
-
-        Raises:
-            EditError: size is no size.
+            drawn: Height and width of each picture that was brought to it.
         """
-        targets = [self.of(size, height, width) for height, width in shapes]
-        for height, width in dict.fromkeys(targets):
+        for height, width in dict.fromkeys(drawn):
             pair = whole_pair(size)
             if size is not None and (pair != (width, height) if pair else whole_number(size) != max(height, width)):
                 LOGGER.info("size %s becomes %d x %d, the nearest that the network takes.", size, width, height)
-        return targets
 
 
 def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
     """Bring pictures to a size that a model takes, with their aspect kept; a narrow edge may be cut off.
 
     Args:
-        pictures: One picture or several, of one shape.
+        pictures: One picture or several, of one shape; they are read one after the other.
         sides: The sizes that the model takes.
         size: The longest side in pixels, or (width, height); None takes as many pixels as the model was made for.
 
@@ -102,9 +103,9 @@ def pictures_of(pictures: Pictures, sides: Sides, size: Size = None) -> Tensor:
     Raises:
         EditError: Something is no picture, or the pictures come out in different sizes.
     """
-    rows = rows_of(pictures)
-    targets = sides.drawn(size, [(row.shape[-2], row.shape[-1]) for row in rows])
-    fitted = [_fitted(row[None], *target) for row, target in zip(rows, targets, strict=True)]
+    # One after the other: photographs of a camera fill the memory where all are held as they are.
+    fitted = [_fitted(row[None], *sides.of(size, row.shape[-2], row.shape[-1])) for row in each_row(pictures)]
+    sides.log_rounded(size, [(picture.shape[-2], picture.shape[-1]) for picture in fitted])
     if len({picture.shape for picture in fitted}) > 1:
         shapes = sorted({f"{picture.shape[-1]} x {picture.shape[-2]}" for picture in fitted})
         raise EditError(
@@ -127,11 +128,20 @@ def rows_of(pictures: Pictures, name: str = "pictures") -> list[Tensor]:
     Raises:
         EditError: Something is no picture, or there is none.
     """
+    return list(each_row(pictures, name))
+
+
+def each_row(pictures: Pictures, name: str = "pictures") -> Iterator[Tensor]:
+    """Read pictures as rows_of does, one after the other."""
     one_alone = isinstance(pictures, Picture | str | bytes) or not isinstance(pictures, Iterable)
-    several: list[Any] = [pictures] if one_alone else list(pictures)
-    if not several:
+    several: Iterable[Any] = [pictures] if one_alone else pictures
+    count = 0
+    for one in several:
+        for row in _rows(one):
+            count += 1
+            yield row
+    if not count:
         raise EditError(f"{name} holds no picture; one or more are accepted.")
-    return [row for one in several for row in _rows(one)]
 
 
 def _rows(picture: Any) -> list[Tensor]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import struct
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ...core.errors import EditError
+from ...core.errors import EditError, plain_text
 
+LOGGER = logging.getLogger("singular_edit")
 # The largest values of 8 and of 16 bit.
 LARGEST_8_BIT = 255
 LARGEST_16_BIT = 65535
@@ -25,9 +29,16 @@ def from_pil(picture: Image.Image, name: str) -> Tensor:
         [3, height, width] in float32, from 0 to 1.
 
     Raises:
-        EditError: Its pixels have no range that is known.
+        EditError: It cannot be read, or its pixels have no range that is known.
     """
-    picture = ImageOps.exif_transpose(picture)
+    try:
+        picture.load()
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise EditError(f"{name} cannot be read ({plain_text(error, 200)}); a whole picture is accepted.") from error
+    try:
+        picture = ImageOps.exif_transpose(picture)
+    except (OSError, ValueError, SyntaxError, TypeError, struct.error) as error:
+        LOGGER.info("%s has damaged notes on how it is turned (%s).", name, error)
     if picture.mode == "F":
         raise EditError(
             f"{name} is a PIL image of mode F, whose numbers have no range; one of 8 or 16 bit, or a tensor from 0 to "

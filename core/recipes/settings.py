@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..errors import EditError
 from ..fitting import Training
 from ..hspace.learn_direction import METHODS
 from ..latent_svd.prompt_pairs import MIN_EVIDENCE_SHARE, pair_calls
@@ -185,6 +186,15 @@ class PairSettings:
     evidence_steps: tuple[int, ...] = ()
     evidence_noises: int = defaults.EVIDENCE_NOISES
     min_evidence_share: float = MIN_EVIDENCE_SHARE
+
+    def __post_init__(self) -> None:
+        """Check the count of pairs.
+
+        Raises:
+            EditError: There is none.
+        """
+        if self.count < 1:
+            raise EditError(f"count is {self.count}; 1 or more pairs are accepted.")
 
     @property
     def drawn(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -106,7 +109,34 @@ def test_what_is_no_picture_gets_a_sentence(picture, sentence):
         pictures_of(picture, SIDES)
 
 
-@pytest.mark.parametrize("size", [0, -1, (0, 5), "large", (1, 2, 3), ("64", "64"), True, 64.0, (64, None), "64"])
+def test_a_file_that_is_cut_off_gets_a_sentence():
+    file = io.BytesIO()
+    pil_pictures(torch.rand(1, 3, 64, 64))[0].save(file, "png")
+    cut = Image.open(io.BytesIO(file.getvalue()[:4000]))
+    with pytest.raises(EditError, match=r"a picture cannot be read .* a whole picture is accepted"):
+        pictures_of(cut, SIDES)
+    with pytest.raises(EditError, match="a mask cannot be read"):
+        mask_of(Image.open(io.BytesIO(file.getvalue()[:4000])), (8, 8))
+
+
+def test_pictures_are_read_one_after_the_other():
+    """Photographs of a camera would fill the memory."""
+    alive = []
+
+    def photographs():
+        for _ in range(4):
+            photograph = torch.zeros(3, 640, 640)
+            alive.append(weakref.ref(photograph))
+            assert sum(one() is not None for one in alive) <= 2
+            yield photograph
+            del photograph
+
+    assert len(pictures_of(photographs(), SIDES)) == 4
+
+
+@pytest.mark.parametrize(
+    "size", [10**400, 0, -1, (0, 5), "large", (1, 2, 3), ("64", "64"), True, 64.0, (64, None), "64"]
+)
 def test_what_is_no_size_gets_a_sentence(size):
     with pytest.raises(EditError, match="size is"):
         pictures_of(GREY, SIDES, size)

@@ -16,6 +16,15 @@ def family(request):
         return request.param, tiny(request.param)
 
 
+def test_a_video_is_no_picture(graph):
+    """Qwen-Image's latents have an axis of frames, and one frame."""
+    with torch.inference_mode():
+        model = tiny("qwen_image")
+    several = {"samples": torch.randn(1, 16, 2, 8, 8)}
+    with pytest.raises(ValueError, match=r"latent_image has 2 frames .* a latent of pictures, of one frame"):
+        graph.invert(several, model=model, sigmas=graph.schedule(4, model), cfg=1.0)
+
+
 def there_and_back(graph, name, model, *, cfg=1.0, sampler="euler", steps=8):
     """The error of a round trip, relative, and the report of the inversion."""
     picture = latent(name, (8, 6))

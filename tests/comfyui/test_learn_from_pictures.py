@@ -50,6 +50,13 @@ def test_what_pictures_teach_comes_in_another_picture(graph, learned, demo):
     assert glasses_in(demo, before) < 0 < glasses_in(demo, after)
 
 
+def test_a_vae_of_another_scale_is_named(graph, faces, monkeypatch):
+    encode = graph.vae.encode
+    monkeypatch.setattr(graph.vae, "encode", lambda image: torch.nn.functional.avg_pool2d(encode(image), 2))
+    with pytest.raises(EditError, match="vae makes latents of .* of a picture of .*, but this MODEL works on"):
+        learn(graph, faces, **SHORT, learn_seed=7)
+
+
 def test_it_is_learned_once_and_anew_from_other_pictures(graph, faces, learned):
     again, text = learn(graph, faces)
     assert text.startswith("Learned before")

@@ -16,7 +16,9 @@ NAMES = [f"{i}.png" for i in range(200)]
 
 
 def test_pictures_are_found_by_their_endings(tmp_path):
-    for name in ("b.PNG", "sub/a.jpg", "notes.txt", ".hidden.png", ".cache/c.png", "out/d.png"):
+    # Results of an earlier run are no pictures of the next one.
+    before = ("before/e.png", "before/settings.json")
+    for name in ("b.PNG", "sub/a.jpg", "notes.txt", ".hidden.png", ".cache/c.png", "out/d.png", *before):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -88,7 +90,7 @@ def test_what_is_no_share_gets_a_sentence(text):
 def test_a_manifest_says_what_is_missing(tmp_path):
     jobs = [Job(name, (f"{name}.out",)) for name in "abcd"]
     for job in jobs[:3]:
-        (tmp_path / job.results[0]).touch()
+        (tmp_path / job.results[0]).write_bytes(b"whole")
     one, two = (Manifest(tmp_path, Share(index, 2), tmp_path / "work") for index in (1, 2))
     one.add({"source": "a", "results": ["a.out"], "error": None})
     two.add({"source": "b", "results": [], "error": "b is no picture"})
@@ -111,6 +113,41 @@ def test_results_of_other_settings_are_not_mixed(tmp_path):
     check_settings(tmp_path, {"steps": "25", "seed": "0"})
     with pytest.raises(EditError, match=r"steps 25, not 50"):
         check_settings(tmp_path, {"steps": "50", "seed": "0"})
+
+    with pytest.raises(EditError, match=r"on_original None, not True"):
+        check_settings(tmp_path, {"steps": "25", "seed": "0", "on_original": "True"})
+    with pytest.raises(EditError, match=r"seed 0, not None"):
+        check_settings(tmp_path, {"steps": "25"})
+
+
+DAMAGED = (
+    b"\xff\xfe",
+    b'{"source": "a", "results": 5, "error": null}',
+    b'{"source": "a", "results": null, "error": null}',
+    b'{"source": ["a"], "results": [], "error": null}',
+    b"[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=lambda line: line[:40].decode(errors="replace"))
+def test_a_damaged_line_is_as_none(tmp_path, line):
+    manifest = Manifest(tmp_path, Share(), tmp_path / "work")
+    jobs = [Job("a", ("a.out",)), Job("b", ("b.out",))]
+    for job in jobs:
+        (tmp_path / job.results[0]).write_bytes(b"whole")
+    manifest.path.write_bytes(line + b"\n")
+    manifest.add({"source": "b", "results": ["b.out"], "error": None})
+    check_settings(tmp_path, {})
+    assert manifest.missing(jobs) == jobs[:1]
+    manifest.forget(jobs[:1])
+    assert [json.loads(line)["source"] for line in manifest.path.read_text().splitlines()] == ["b"]
+
+
+def test_an_empty_result_is_made_again(tmp_path):
+    manifest = Manifest(tmp_path, Share(), tmp_path / "work")
+    manifest.add({"source": "a", "results": ["a.out"], "error": None})
+    (tmp_path / "a.out").touch()
+    assert len(manifest.missing([Job("a", ("a.out",))])) == 1
 
 
 def test_attributes_have_weights_and_shipped_names(tmp_path):

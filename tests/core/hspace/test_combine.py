@@ -114,6 +114,12 @@ def test_sums_of_sums_are_flat_and_scale():
     assert torch.allclose(delta_of(outer.scaled(-2), h(), SIGMAS[2]), -2 * dh, atol=1e-4)
 
 
+def test_a_sum_is_called_by_its_weights():
+    """Where all know what their strengths mean, the members' scales are others."""
+    parts = [table(name=name).with_response(Response((scale,), (1.0,))) for name, scale in (("hat", 1.5), ("beard", 2))]
+    assert combine_directions(list(zip((1.0, -0.5), parts, strict=True))).name == "+1 hat -0.5 beard"
+
+
 def test_other_widths_are_refused():
     with pytest.raises(EditError, match="direction 'beard' was learned on a bottleneck of 64 channels but 'hat' on 32"):
         combine_directions([(1.0, table(name="hat")), (1.0, table(channels=64, name="beard"))])

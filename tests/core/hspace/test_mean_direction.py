@@ -21,6 +21,7 @@ from singular_edit.core.hspace.networks import ImplicitDirection
 from singular_edit.core.hspace.pca import principal_components
 from singular_edit.core.hspace.readout import Readout
 from singular_edit.core.hspace.strength import BoundEdit, bottleneck_edit
+from singular_edit.core.response import Response
 from singular_edit.core.samplers import Run
 from torch.nn import functional as F
 
@@ -68,6 +69,15 @@ def test_a_table_is_its_own_mean_and_sums_become_one_table():
     again = mean_direction(LinearBottleneck(gain=0.1), both, starting_noise(), SIGMAS, EditWindow(edit_until=1.0))
     maps = table.tensors["table"][: len(again.sigmas)]
     assert torch.allclose(again.tensors["table"], 1.5 * maps, atol=1e-5)
+
+
+def test_what_a_strength_means_stays():
+    responds = TableDirection(SIGMAS[:-1], {"table": noise((8, 4, 2, 2), seed=2)}).with_response(
+        Response((1.5,), (1.0,))
+    )
+    window = EditWindow(edit_until=1.0)
+    mean = mean_direction(LinearBottleneck(gain=0.1), responds, starting_noise(), SIGMAS, window)
+    assert mean.response == mean_over_steps(mean).response == responds.response
 
 
 def test_on_another_schedule_the_whole_edit_stays():
