@@ -38,7 +38,7 @@ class TransformerDenoiser:
         pooled: The prompt's pooled embedding, [1 or B, width].
         negative_pooled: The negative prompt's pooled embedding; None where negative_context is None.
         edit_uncond: Whether h_edit gets the rows of the negative prompt too.
-        layer: The image tokens after which block h is, "double_block:3"; AUTO chooses by the depth of the network.
+        layer: The block whose image tokens are h, such as "double_block:3"; AUTO chooses by the depth of the network.
 
     Attributes:
         guidance: By how much guidance multiplies a change of the conditional prediction.

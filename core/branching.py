@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .errors import EditError, check_sigmas
+from .errors import check_branch_steps, check_sigmas
 from .samplers import Run, sample_euler, states_at
 
 # A change whose square is below this is none.
@@ -52,11 +52,7 @@ def change_shares(
         EditError: sigmas is no descending schedule, or a step is not in it.
     """
     check_sigmas(sigmas)
-    if not branch_steps or not all(0 <= step < len(sigmas) - 1 for step in branch_steps):
-        raise EditError(
-            f"prompts are to branch at {', '.join(map(str, branch_steps)) or 'no step'}; "
-            f"steps from 0 to {len(sigmas) - 2} of this schedule are accepted."
-        )
+    check_branch_steps(branch_steps, len(sigmas) - 1)
     along = torch.zeros(len(branch_steps), dtype=torch.float64)
     whole = torch.zeros((), dtype=torch.float64)
     for x in noise.split(run.batch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from torch import Tensor
 LARGEST_LATENT = 1e6
 # No change of a latent or of a prediction, whose values are about 1, comes near this at any strength.
 LARGEST_EFFECT = 1e4
+# Predictions that differ by less in the mean are the same.
+LEAST_CHANGE = 1e-5
 # Characters of a name or a text of somebody else's that a sentence quotes, at most.
 QUOTED = 60
 
@@ -87,6 +91,39 @@ def check_prediction(denoised: Tensor, sigma: Tensor) -> Tensor:
             "check that a plain KSampler draws pictures with it, its LoRAs and its precision."
         )
     return denoised
+
+
+def check_prompts_differ(change: float | Tensor) -> None:
+    """Check that two prompts make a difference to a model.
+
+    Args:
+        change: How much the predictions under both differ in the mean, root mean square.
+
+    Raises:
+        EditError: They do not, or NaN.
+    """
+    if not change >= LEAST_CHANGE:
+        raise EditError(
+            "source and target predict the same picture, so there is nothing to learn; "
+            "check that the two prompts differ."
+        )
+
+
+def check_branch_steps(branch_steps: Sequence[int], end: int) -> None:
+    """Check the steps where two prompts may branch.
+
+    Args:
+        branch_steps: The steps.
+        end: The step that they must lie before.
+
+    Raises:
+        EditError: There is none, or one lies elsewhere.
+    """
+    if not branch_steps or not all(0 <= step < end for step in branch_steps):
+        raise EditError(
+            f"prompts are to branch at {', '.join(map(str, branch_steps)) or 'no step'}; steps from 0 to {end - 1} are "
+            "accepted."
+        )
 
 
 def check_effect(effect: Tensor) -> Tensor:

@@ -18,6 +18,21 @@ NOT_RECORDED = "family not recorded"
 NUMBERS = ("bottleneck_channels", "place_size", "text_width", "blocks")
 
 
+# What people call a family, by what ComfyUI calls it and by its prediction.
+CALLED = {
+    ("SD15", "eps"): "SD 1.5",
+    ("SD20", "eps"): "SD 2.x",
+    ("SD20", "v_prediction"): "SD 2.x of v-prediction",
+    ("SDXL", "eps"): "SDXL",
+    ("SD3", "flow"): "SD3",
+    ("Flux", "flow"): "Flux",
+    ("FluxSchnell", "flow"): "Flux schnell",
+    ("QwenImage", "flow"): "Qwen-Image",
+    ("DemoConfig", "eps"): "Demo Face Model",
+    ("DemoTransformerConfig", "flow"): "Demo Face Model (transformer)",
+}
+
+
 @dataclass(frozen=True)
 class ModelFamily:
     """The kind of a model.
@@ -68,8 +83,9 @@ class ModelFamily:
         return {field.name: str(getattr(self, field.name)) for field in fields(self)}
 
     def text(self) -> str:
-        """Return the family in a few words: "SD15 (eps, latents of SD15)"."""
-        return f"{self.model_class} ({self.prediction}, latents of {self.latent_format})"
+        """Return the family as people call it: "SD 1.5", or "WAN21_T2V (flow, latents of Wan21)" where it is rare."""
+        name = CALLED.get((self.model_class, self.prediction))
+        return name or f"{self.model_class} ({self.prediction}, latents of {self.latent_format})"
 
     def choose_layer(self, layer: str, depth: float) -> str:
         """Choose where h is.

@@ -69,16 +69,19 @@ def local_energy(change: Tensor) -> Tensor:
     return local_mean(change.square().mean(dim=-3, keepdim=True))
 
 
-def local_mean(x: Tensor) -> Tensor:
+def local_mean(x: Tensor, side: int | None = None) -> Tensor:
     """Return the mean over the window around each place.
 
     Args:
         x: In any space, [..., C, H, W]; beyond its border the place at the border goes on.
+        side: Places along a side of the window, an odd number; None takes that of the saliency weight.
 
     Returns:
         The means, like x.
     """
     rows = x.reshape(-1, 1, *x.shape[-2:])
-    side = window_side(*x.shape[-2:])
+    side = side or window_side(*x.shape[-2:])
     padded = F.pad(rows, (side // 2,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, kernel_size=side, stride=1).view_as(x)
+    # Along one axis and then the other, which is faster where windows are large.
+    means = F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
+    return means.view_as(x)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..backends.comfyui.latents import latent_mask
 from ..backends.comfyui.progress import Progress
+from ..backends.cropping import kept
 from ..backends.sheets import labelled, side_by_side
 from ..core.errors import EditError
 from ..core.recipes import defaults
@@ -147,7 +148,8 @@ class EditPicture(io.ComfyNode):
         progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
         (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
         weak = weak_answer(picture, attribute, [strength], **options)
-        progress.finish(f"{attribute.name} {strength:g}: before and after{weak}")
+        nothing = "; the mask is empty, so that nothing changes" if mask is not None and not mask.any() else ""
+        progress.finish(f"{attribute.name}, strength {strength:g}: before and after{weak}{nothing}")
         if on_original:
             before, after = on_originals(picture, [picture.rebuilt, after], mask)
         else:
@@ -219,7 +221,9 @@ def on_originals(picture: PreparedPicture, drawn: list[Tensor], mask: Tensor | N
     if where is not None:
         # As ComfyUI's samplers do with masks of fewer or more pictures.
         where = comfy.utils.repeat_to_batch_size(where, len(original))
-    return [on_original_picture(original, rebuilt, one.movedim(-1, 1), where).movedim(1, -1) for one in drawn]
+    view = kept(original.shape, *rebuilt.shape[-2:])
+    changed = [on_original_picture(original, rebuilt, one.movedim(-1, 1), where, view=view) for one in drawn]
+    return [one.movedim(1, -1) for one in changed]
 
 
 def strengths_of(text: str) -> list[float]:

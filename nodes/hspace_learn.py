@@ -289,7 +289,7 @@ class HDirectionLearn(io.ComfyNode):
             name=name,
             objective_on=None if text is None else objective_on,
         )
-        direction = with_info(learned.direction, {"verdict": verdict_of(learned.progress, plan.cost.evaluations)})
+        direction = with_info(learned.direction, {"verdict": verdict_of(learned.progress)})
         return io.NodeOutput(direction, plot_learned(learned, name), report_learned(learned, plan, REMEDY))
 
 

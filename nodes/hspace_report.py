@@ -38,7 +38,7 @@ def report_learned(learned: Learned, plan: LearningPlan, remedy: str) -> str:
     direction = learned.direction
     settings = plan.settings
     lines = [
-        verdict_of(learned.progress, plan.cost.evaluations),
+        verdict_of(learned.progress),
         f"{direction.name}: {settings.method}, {settings.samples} noises, {len(direction.sigmas)} steps "
         f"from sigma {direction.sigmas[0]:.4g}, cfg {settings.cfg:g}",
         _loss_line(learned.losses, settings),

@@ -88,7 +88,7 @@ def learn_in_graph(
     # They are learned at the guidance of their settings.
     own_prompts = prompts._replace(cfg=settings.cfg)
     learned, plan = learn_direction_in_session(model, own_prompts, latent, sigmas, settings, name=lesson.name)
-    said = verdict_of(learned.progress, plan.cost.evaluations)
+    said = verdict_of(learned.progress)
     return with_info(learned.direction, {"verdict": said}), report_learned(learned, plan, REMEDY)
 
 

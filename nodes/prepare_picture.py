@@ -198,7 +198,7 @@ class PreparePicture(io.ComfyNode):
             inverted.trace,
             sampler,
             rebuilt,
-            cropped(image[..., :3].movedim(-1, 1), *rebuilt.shape[1:3]).movedim(1, -1).clone(),
+            image[..., :3].clone(),
         )
         return io.NodeOutput(picture, rebuilt, inverted.report.text())
 

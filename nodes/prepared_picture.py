@@ -48,7 +48,7 @@ class PreparedPicture:
         trace: The trace of euler's steps; None for another sampler.
         sampler: Name of the sampler of the way back.
         rebuilt: What the way back gives without an edit, IMAGE [B, height, width, 3].
-        original: The picture itself at its own size, as far as rebuilt shows it, IMAGE [B, H, W, 3].
+        original: The picture itself at its own size, of which rebuilt may show the middle, IMAGE [B, H, W, 3].
     """
 
     model: Any

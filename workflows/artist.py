@@ -8,6 +8,7 @@ from pieces import CLIP, VAE, Place, Workflow
 from steps import BEGIN, CFG_NOTE, DEMO_SIDE, DEMO_SIZE_TITLE, DRAW, GET, OWN, START, STRENGTH
 
 FACE = 8
+FACE_INPUT = ("picture", "seed", "which face")
 GLASSES_NOTE = (
     "**Glasses on a picture.** Press Run. *Learn Attribute* learns from two short texts what glasses are, once, "
     "in 20 seconds to a minute on a CPU. *Edit Picture* then shows the face before and after.\n\n"
@@ -40,14 +41,15 @@ STRENGTHS_NOTE = (
 TWO_NOTE = (
     "**Two attributes at once.** *Apply Attribute* twice, one behind the other: each has its own *strength*. "
     "More follow the same way.\n\n"
-    "**The two knobs:** both *strengths*. At 0 and 0 you get the picture of the bare model.\n\n"
+    "**The two knobs** are the strengths of the two *Apply Attribute*. At 0 and 0 you get the picture of the bare "
+    "model.\n\n"
     "**On a picture of yours:** *Two attributes on a picture*."
 )
 TWO_ON_PICTURE_NOTE = (
     "**Two attributes on one picture.** *Combine Directions* adds them; "
     "*Edit Picture* shows the face before and after.\n\n"
-    "**The two knobs** are *weight_1*, the hat, and *weight_2*, the glasses. Below 0 takes one away. "
-    "*strength* scales both.\n\n"
+    "**The two knobs** are in *Combine Directions*: the first weight is the hat, the second the glasses. Below 0 takes "
+    "one away. The strength of *Edit Picture* scales both.\n\n"
     f"{OWN}"
 )
 DRAWINGS_NOTE = (
@@ -65,12 +67,12 @@ def put_glasses() -> Workflow:
     nodes = [
         steps.note(GLASSES_NOTE),
         steps.demo_model(),
-        steps.demo_face(Place(0, START), FACE, glasses="off"),
+        steps.demo_face(Place(0, START), FACE, smile="off", glasses="off", hat="off", beard="off"),
         steps.learn(Place(1, GET)),
         steps.prepare(1),
         *steps.edit(2),
     ]
-    inputs = (("picture", "seed"), ("attribute", "without"), ("attribute", "with"), ("edit", "strength"))
+    inputs = (FACE_INPUT, ("attribute", "without"), ("attribute", "with"), ("edit", "strength"))
     return Workflow("Put glasses on a picture", nodes, inputs, ("edit", "save"))
 
 
@@ -84,7 +86,7 @@ def saved_attribute() -> Workflow:
         steps.prepare(1),
         *steps.edit(2),
     ]
-    inputs = (("picture", "seed"), ("attribute", "file"), ("edit", "strength"))
+    inputs = (FACE_INPUT, ("attribute", "file"), ("edit", "strength"))
     return Workflow("Slide a saved attribute", nodes, inputs, ("edit", "save"))
 
 
@@ -116,7 +118,7 @@ def five_strengths() -> Workflow:
         sheet,
         steps.save(3, ("sheet", 0), "Save Image: the sheet"),
     ]
-    inputs = (("picture", "seed"), ("attribute", "file"), ("sheet", "strengths"))
+    inputs = (FACE_INPUT, ("attribute", "file"), ("sheet", "strengths"))
     return Workflow("Five strengths with labels", nodes, inputs, ("sheet",))
 
 
@@ -135,8 +137,8 @@ def two_attributes() -> Workflow:
     ]
     inputs = (
         ("positive", "text"),
-        ("apply hat", "strength"),
-        ("apply glasses", "strength"),
+        ("apply hat", "strength", "the hat"),
+        ("apply glasses", "strength", "the glasses"),
         ("sampler", "seed"),
     )
     return Workflow("Two attributes at once", nodes, inputs, ("save",))
@@ -164,7 +166,8 @@ def two_on_a_picture() -> Workflow:
         steps.prepare(2, group),
         *steps.edit(3, ("both", 0)),
     ]
-    inputs = (("picture", "seed"), ("both", "weight_1"), ("both", "weight_2"), ("edit", "strength"))
+    weights = (("both", "weight_1", "the hat"), ("both", "weight_2", "the glasses"))
+    inputs = (FACE_INPUT, *weights, ("edit", "strength", "strength of both"))
     return Workflow("Two attributes on a picture", nodes, inputs, ("edit", "save"))
 
 
@@ -195,7 +198,8 @@ def from_two_drawings() -> Workflow:
         steps.prepare(3, "5. Prepare it", describe="a face"),
         *steps.edit(4, group="6. Slide", strength=0.7),
     ]
-    inputs = (("before", "seed"), ("after", "seed"), ("picture", "seed"), ("edit", "strength"))
+    drawn = (("before", "seed", "drawing without"), ("after", "seed", "drawing with"))
+    inputs = (*drawn, FACE_INPUT, ("edit", "strength"))
     return Workflow("From two drawings", nodes, inputs, ("edit", "save"))
 
 

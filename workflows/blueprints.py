@@ -54,6 +54,7 @@ def blueprint(described: Blueprint, info: dict[str, Any]) -> dict[str, Any]:
     ]
     key = str(uuid.uuid5(SPACE, described.name))
     ends = _Ends(built, links, key)
+    by_node = {node.name: node for node in nodes}
     by_name = {node.name: {item.name: item for item in inputs_of(info, node)} for node in nodes}
     for name, targets in described.sockets:
         ends.input(name, by_name[targets[0][0]][targets[0][1]].type, targets)
@@ -61,7 +62,7 @@ def blueprint(described: Blueprint, info: dict[str, Any]) -> dict[str, Any]:
     for node, widget in described.workflow.inputs:
         item = by_name[node][widget]
         ends.input(widget, item.type, ((node, widget),), widget=True)
-        values.append(item.default)
+        values.append(by_node[node].inputs.get(widget, item.default))
     for origin, slot in described.outputs:
         ends.output(origin, slot)
     last = len(nodes) + 1
@@ -191,7 +192,8 @@ def _on_a_picture(name: str, description: str, last: Node, widgets: tuple[str, .
     nodes = [Place(0, "").node("prepare", "SingularEditPreparePicture", "Prepare Picture"), last]
     shown = (("prepare", "describe"), ("prepare", "quality"), *((last.name, widget) for widget in widgets))
     inputs = [(socket, (("prepare", socket),)) for socket in ("model", "clip", "vae", "image")]
-    sockets = (*inputs, ("attribute", (("prepare", "attribute"), (last.name, "attribute"))))
+    attribute = ("attribute", (("prepare", "attribute"), (last.name, "attribute")))
+    sockets = (*inputs, attribute, ("mask", ((last.name, "mask"),)))
     return Blueprint(Workflow(name, nodes, shown), description, sockets, ((last.name, 0), (last.name, 1)))
 
 
@@ -200,13 +202,15 @@ BLUEPRINTS = (
     _on_a_picture(
         "Edit a picture with an attribute",
         "Slides an attribute on a picture: Prepare Picture and Edit Picture as one node.",
-        Place(1, "").node("edit", "SingularEditEditPicture", "Edit Picture", picture=("prepare", 0)),
-        ("strength",),
+        Place(1, "").node("edit", "SingularEditEditPicture", "Edit Picture", picture=("prepare", 0), on_original=True),
+        ("strength", "on_original"),
     ),
     _on_a_picture(
         "A picture at several strengths",
         "A picture at several strengths of an attribute, with labels: Prepare Picture and Strength Sheet as one node.",
-        Place(1, "").node("sheet", "SingularEditStrengthSheet", "Strength Sheet", picture=("prepare", 0)),
-        ("strengths",),
+        Place(1, "").node(
+            "sheet", "SingularEditStrengthSheet", "Strength Sheet", picture=("prepare", 0), on_original=True
+        ),
+        ("strengths", "on_original"),
     ),
 )

@@ -17,7 +17,9 @@ TEXTS = (
 )
 ONCE = (
     "*Learn Attribute* takes as long as drawing some 45 pictures with SD 1.5, or 20 with SDXL, once for a model and a "
-    "pair of texts; its file is found again by itself. With *effort* quick it takes half to two thirds of that."
+    "pair of texts; its file is found again by itself. With *effort* quick it takes half to two thirds of that. "
+    "It runs even where nothing is wired to it: delete it, or mute it (Ctrl+M), when you load a file instead. "
+    "A checkpoint without a VAE needs *Load VAE*."
 )
 OWN_NOTE = (
     f"{PREFIX}*Edit Picture* shows it before and after.\n\n{STRENGTH} Only *Edit Picture* runs again when you move it."

@@ -137,9 +137,14 @@ def page(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
     if lanes.reroutes:
         extra |= {"reroutes": lanes.reroutes, "linkExtensions": lanes.parents}
     if workflow.inputs:
-        inputs = [[str(built[name]["id"]), widget] for name, widget in workflow.inputs]
+        inputs = []
+        for name, widget, *label in workflow.inputs:
+            inputs.append([str(built[name]["id"]), widget])
+            if label:
+                _call(built[name], widget, label[0], info)
         outputs = [str(built[name]["id"]) for name in workflow.outputs]
-        extra |= {"linearMode": True, "linearData": {"inputs": inputs, "outputs": outputs}}
+        # The graph is what opens, with its note and what its nodes say; the page offers the app beside it.
+        extra |= {"linearData": {"inputs": inputs, "outputs": outputs}}
     return {
         "last_node_id": len(workflow.nodes),
         "last_link_id": len(links),
@@ -150,6 +155,21 @@ def page(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
         "extra": extra,
         "version": 0.4,
     }
+
+
+def _call(node: dict[str, Any], widget: str, label: str, info: dict[str, Any]) -> None:
+    """Give a widget another name on the page, by the socket that it has there."""
+    inputs = {**info[node["type"]]["input"].get("required", {}), **info[node["type"]]["input"].get("optional", {})}
+    kind = inputs[widget][0]
+    node["inputs"].append(
+        {
+            "name": widget,
+            "type": kind if isinstance(kind, str) else "COMBO",
+            "label": label,
+            "link": None,
+            "widget": {"name": widget},
+        }
+    )
 
 
 def _sockets_and_widgets(

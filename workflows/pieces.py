@@ -46,13 +46,14 @@ class Workflow:
     Attributes:
         name: Its name, a sentence, which is its file's name too.
         nodes: Its nodes; the first one is the note for the reader.
-        inputs: (node, widget) that the app shows; none is no app.
+        inputs: (node, widget) that the app shows, and what it is called there where the widget's own name is not
+            enough; none is no app.
         outputs: Nodes whose pictures the app shows.
     """
 
     name: str
     nodes: list[Node]
-    inputs: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[str, ...], ...] = ()
     outputs: tuple[str, ...] = ()
 
 

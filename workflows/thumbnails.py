@@ -26,7 +26,7 @@ LINE = 4  # between the two halves
 COLUMNS = 3  # of several strengths
 QUALITY = 85
 SECONDS = 0.5  # between two questions whether a workflow is done
-FACE = {"seed": 8, "smile": "as drawn", "glasses": "off", "hat": "as drawn", "beard": "as drawn"}
+FACE = {"seed": 8, "smile": "off", "glasses": "off", "hat": "off", "beard": "off"}
 # What stands in for a node that needs a file of the user's.
 STAND_INS = {
     "CheckpointLoaderSimple": ("SingularEditDemoModel", {}),
@@ -40,8 +40,8 @@ Prompt = dict[str, dict[str, Any]]
 def main() -> None:
     """Write every picture."""
     server = sys.argv[1] if len(sys.argv) > 1 else SERVER
-    for path in sorted((HERE / "api").glob("*.json")):
-        prompt = on_demo_model(json.loads(path.read_text()))
+    for number, path in enumerate(sorted((HERE / "api").glob("*.json"))):
+        prompt = on_demo_model(json.loads(path.read_text()), FACE["seed"] + number)
         picture = thumbnail(server, prompt)
         picture.save(HERE / f"{path.stem}.jpg", quality=QUALITY, optimize=True)
         print(path.stem)
@@ -52,8 +52,8 @@ def of_type(prompt: Prompt, *types: str) -> list[str]:
     return [key for key, node in prompt.items() if node["class_type"] in types]
 
 
-def on_demo_model(prompt: Prompt) -> Prompt:
-    """Return a workflow that needs no file of the user's."""
+def on_demo_model(prompt: Prompt, face: int) -> Prompt:
+    """Return a workflow that needs no file of the user's, with a drawn face in place of a picture of theirs."""
     for key in of_type(prompt, *LEFT_OUT):
         node = prompt.pop(key)
         instead = [node["inputs"][name] for name in LEFT_OUT[node["class_type"]]]
@@ -70,7 +70,7 @@ def on_demo_model(prompt: Prompt) -> Prompt:
         del prompt[key]
     for key in of_type(prompt, *STAND_INS):
         class_type, inputs = STAND_INS[prompt[key]["class_type"]]
-        prompt[key] = {"class_type": class_type, "inputs": dict(inputs)}
+        prompt[key] = {"class_type": class_type, "inputs": {**inputs, "seed": face} if inputs else {}}
     return prompt
 
 

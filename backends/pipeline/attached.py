@@ -191,7 +191,7 @@ class AttachedPipeline(PlainCalls):
             retries: How often pictures that one attribute changes too little are edited again, more strongly. Read
                 likewise, and not with a mask.
             on_original: The pictures that were inverted: the edit's change alone is added to them, at their own sizes,
-                and where nothing changes they stay bit for bit; edges that invert cut off are cut off them too. It
+                and where nothing changes they stay bit for bit. It
                 takes one more drawing. None gives what the model draws, at its size.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
@@ -221,8 +221,7 @@ class AttachedPipeline(PlainCalls):
         if fitted_mask is not None:
             check_rows(fitted_mask, len(x), "mask")
             fitted_mask = fitted_mask.to(x)
-        height, width = (side * model.pixels_per_latent for side in x.shape[-2:])
-        originals = None if on_original is None else originals_of(on_original, (height, width), len(x))
+        originals = None if on_original is None else originals_of(on_original, len(x))
         results = []
         with torch.no_grad(), self._computing():
             layer = layer_of(one for one, _ in weighted)

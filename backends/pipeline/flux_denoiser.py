@@ -56,7 +56,7 @@ class FluxDenoiser:
         negative: The encoded negative prompt.
         cfg: Guidance by the negative prompt, beside the distilled one, which stays at DISTILLED_GUIDANCE; with 1 the
             negative prompt is not evaluated.
-        layer: The image tokens after which block h is; AUTO chooses by the depth of the network.
+        layer: The block whose image tokens are h; AUTO chooses by the depth of the network.
 
     Attributes:
         guidance: By how much guidance multiplies a change of the conditional prediction.

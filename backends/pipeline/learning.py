@@ -172,7 +172,7 @@ def _learn_direction(  # noqa: PLR0917
         learned = hspace.learn_from_prompts(prompts, noise, schedule, plan.settings, info=info, run=run)
     if learned.start is not None:
         LOGGER.info("%s: %s", info["name"], learned.start.text())
-    said = verdict_of(learned.progress, plan.cost.evaluations)
+    said = verdict_of(learned.progress)
     say = LOGGER.warning if learned.progress is not None and learned.progress < ENOUGH else LOGGER.info
     say("%s: %s", info["name"], said)
     return with_info(learned.direction, {"verdict": said})

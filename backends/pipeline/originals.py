@@ -9,16 +9,15 @@ from torch import Tensor
 
 from ...core.errors import EditError
 from ...core.recipes.on_original import on_original
-from ..cropping import cropped
+from ..cropping import kept
 from .pictures import Pictures, rows_of
 
 
-def originals_of(pictures: Pictures, drawn: tuple[int, int], count: int) -> list[Tensor]:
-    """Cut pictures as they were cut to be inverted; they keep their sizes.
+def originals_of(pictures: Pictures, count: int) -> list[Tensor]:
+    """Read the pictures that were inverted; they keep their sizes.
 
     Args:
         pictures: The pictures that were inverted.
-        drawn: Height and width of what the model draws of them.
         count: How many were inverted.
 
     Returns:
@@ -33,7 +32,7 @@ def originals_of(pictures: Pictures, drawn: tuple[int, int], count: int) -> list
             f"on_original holds {len(rows)} pictures but code is of {count}; "
             "the pictures that were inverted are accepted."
         )
-    return [cropped(row[None], *drawn) for row in rows]
+    return [row[None] for row in rows]
 
 
 def on_originals(
@@ -52,5 +51,5 @@ def on_originals(
     """
     masks = [None] * len(originals) if mask is None else mask.to(unedited).expand(len(originals), -1, -1, -1).split(1)
     drawn = zip(originals, unedited.split(1), edited.split(1), masks, strict=True)
-    changed = [on_original(*pictures) for pictures in drawn]
+    changed = [on_original(one, *more, view=kept(one.shape, *unedited.shape[-2:])) for one, *more in drawn]
     return torch.cat(changed) if len({one.shape for one in changed}) == 1 else changed

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..denoiser import Denoiser, is_flow
-from ..errors import EditError
+from ..errors import EditError, check_prompts_differ
 from ..fitting import OnTrainingStep, Training, fit
 from ..samplers import euler_fraction
 from .direction import DeltaDirection, TableDirection
@@ -29,8 +29,6 @@ from .trajectories import Trajectories
 
 METHODS = ("global", "implicit", "vector", "difference", "combined")
 GAINS = ("step", "plain")
-# Mean square of the wanted change, below which two prompts are taken to predict the same.
-MIN_CHANGE = 1e-10
 
 
 def learn_direction(  # noqa: PLR0913
@@ -74,11 +72,7 @@ def learn_direction(  # noqa: PLR0913
         (gains[i] * (t.target[i].float() - t.source[i].float())).square().mean() for i in range(learned_steps)
     ]
     unedited_loss = torch.stack(wanted_changes).mean()
-    if not unedited_loss >= MIN_CHANGE:  # nor NaN
-        raise EditError(
-            "source and target predict the same picture, so there is nothing to learn; "
-            "check that the two prompts differ."
-        )
+    check_prompts_differ(unedited_loss.sqrt())
     if method == "difference":
         return TableDirection(sigmas, {"table": t.h_difference}, info), []
 

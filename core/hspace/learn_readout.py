@@ -12,14 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import EditError
+from ..errors import check_prompts_differ
 from ..fitting import EarlyStop, OnTrainingStep, Training, fit
 from ..saliency import peak
 from .prediction_changes import PredictionChanges, root_mean_square, standard_deviation
 from .readout import Readout
 
-# Root mean square of the change, below which two prompts are taken to predict the same.
-MIN_CHANGE = 1e-5
 # h is divided by its standard deviation, and by no less than this.
 MIN_SCALE = 1e-6
 # One noise in so many is held out.
@@ -76,11 +74,7 @@ def learn_readout(
     c = changes
     # The network learns the change at unit size.
     rms = root_mean_square(c.change)
-    if not rms >= MIN_CHANGE:  # nor NaN
-        raise EditError(
-            "source and target predict the same picture, so there is nothing to learn; "
-            "check that the two prompts differ."
-        )
+    check_prompts_differ(rms)
     generator = torch.Generator().manual_seed(training.seed)
     height, width = c.change.shape[-2:]
     # Rounded up: where downsampling rounded a side up, the last place of h covers fewer latent pixels.

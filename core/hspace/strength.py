@@ -19,8 +19,8 @@ whole of it as of D(h') - D. Strength 1 is set above the mean effect so that fac
 (calibration.py). Removal needs less; past the point where the attribute is gone, more strength only damages the
 picture.
 
-A direction that carries a response takes a share of the way, of which core/response.py makes s: at 1 each of them is
-there. One of an older file takes s itself.
+For a direction with a response the strength is a share of the way, and core/response.py turns it into s: at 1 the
+attribute is there. For a direction of an older file the strength is s.
 
 A sum is edited part by part: each part keeps its weight, its start and its own S. sample_asyrp (asyrp.py) makes the
 steps.

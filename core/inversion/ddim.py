@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..errors import EditError, check_latent, check_sigmas
+from ..errors import EditError, check_latent, check_prediction, check_sigmas
 from ..samplers import to_d
 from .report import InversionReport, OnInvertedStep
 
@@ -57,7 +57,7 @@ def ddim_inversion(
         The code at sigmas[stop_at_step], like x, and the report.
 
     Raises:
-        EditError: The sigmas, stop_at_step or x are not accepted.
+        EditError: The sigmas, stop_at_step or x are not accepted, or the model predicts NaN.
     """
     sigmas = remaining_sigmas(sigmas, stop_at_step)
     check_latent(x, "latent_image", video=True)
@@ -67,7 +67,7 @@ def ddim_inversion(
         low = sigmas[i + 1]
         # The slope has no value at sigma 0.
         at = low if low > 0 else high
-        x = x + (high - low) * to_d(x, at, denoise(x, at))
+        x = x + (high - low) * to_d(x, at, check_prediction(denoise(x, at), at))
         report.calls += 1
         if callback is not None:
             callback(i, x)

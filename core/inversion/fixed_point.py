@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, HEdit, guidance_of, precision_of
-from ..errors import EditError, check_latent
+from ..errors import check_latent, check_prediction
 from ..samplers import SAMPLERS, Sampler, sampler_named, to_float64
-from .anderson import PATIENCE, FixedPointMap, Solution, solve
+from .anderson import PATIENCE, FixedPointMap, solve
 from .ddim import remaining_sigmas
 from .precision import reachable_residual
 from .report import QUALITIES, InversionReport, OnInvertedStep, Quality
@@ -136,7 +136,7 @@ def _solve_steps(problem: _Problem, sampler: Sampler, quality: Quality) -> list[
             size=size,
             measured=problem.measured,
         )
-        _check_finite(solution, levels[i])
+        check_prediction(solution.residual, levels[i])
 
         states[i] = solution.x
         effective[i] = solution.x - levels[i] * (solution.x - below) / (levels[i] - levels[i + 1])
@@ -214,7 +214,7 @@ def _solve_trajectory(problem: _Problem, sampler: Sampler, quality: Quality, gue
         patience=quality.rounds,
         measured=problem.measured,
     )
-    _check_finite(solution, levels[0])
+    check_prediction(solution.residual, levels[0])
     report.residuals = [solution.residual.max().item()]
     report.capped = {}
     if not solution.solved.all():
@@ -224,11 +224,3 @@ def _solve_trajectory(problem: _Problem, sampler: Sampler, quality: Quality, gue
             "residual above: lower the guidance, take more steps or a smoother schedule (karras), or invert for euler."
         )
     return [*(solution.x * scale).unbind(1), end]
-
-
-def _check_finite(solution: Solution, sigma: Tensor) -> None:
-    if not torch.isfinite(solution.residual).all():
-        raise EditError(
-            f"The model's prediction is not finite at sigma {float(sigma):.4g}; "
-            "check the model, its precision and the latent."
-        )

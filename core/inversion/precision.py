@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
-# Steps that float32 solves were left with at most this many distances between neighbouring numbers, times the guidance,
-# in four of five families, and with at most 1.3 times as much in the fifth: python benchmarks/half_precision.py
+# In half precision, steps that float32 can solve kept a residual of at most this many machine epsilons times the
+# guidance in four of five families, and of 1.3 times as many in the fifth: python benchmarks/half_precision.py
 ROUNDINGS = 2.0
 
 

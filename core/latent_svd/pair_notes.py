@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from .transfer_gain import is_little
 
-# Keys of an attribute's info. Each is a share from 0 to 1: what the pairs have in common,
+# Keys of an attribute's info, whose values are shares from 0 to 1.
+# The share of their edits that the pairs have in common.
 COMMON_SHARE = "common_share"
-# in how many of them the attribute comes,
+# The share of the pairs in which the attribute comes.
 SHOWN_SHARE = "shown_share"
-# and in how many that were left out of learning (core/recipes/left_out.py).
+# The share of the pairs left out of learning in which it comes (core/recipes/left_out.py).
 LEFT_OUT_SHARE = "left_out_share"
 # How many pictures of the user's own the pairs are of, a whole number; pairs that are drawn from noise do not say it.
 PICTURES = "pictures"

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..errors import EditError
+from ..errors import EditError, check_branch_steps
 from ..prompt_evidence import PromptEvidence
 from ..saliency import saliency_weight
 from ..samplers import OnStep, Run, sample_euler, states_at
@@ -95,11 +95,7 @@ def sample_prompt_pair(  # noqa: PLR0913
         raise EditError(
             f"the pair is to be at step {step} (target {step + delta}), but this schedule has {len(sigmas) - 1} steps."
         )
-    if not branch_steps or not all(0 <= branch_step < step for branch_step in branch_steps):
-        raise EditError(
-            f"prompts are to branch at {', '.join(map(str, branch_steps)) or 'no step'}; "
-            f"steps from 0 to {step - 1} are accepted, before the pair is taken at step {step}."
-        )
+    check_branch_steps(branch_steps, step)
     branch_steps = sorted(branch_steps)
     callback = Run(on_step=on_step).on_state
 

@@ -157,6 +157,8 @@ def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:
         return check_family(attribute.name, attribute.info, here, bottleneck=False)
     notes: list[str] = []
     for _, part in attribute.parts:
+        # The family first, by which people know what they have; a file that does not say it is known by its numbers.
+        notes += check_family(part.name, part.info, here, bottleneck=True)
         check_layer(part.name, part.layer, here)
         if here.bottleneck_channels:
             part.check_width(here.bottleneck_channels)
@@ -166,7 +168,6 @@ def check_model(attribute: Attribute, here: ModelFamily) -> list[str]:
                 f"bottleneck but this model has {here.place_size} x {here.place_size}; "
                 "use the model family it was learned on."
             )
-        notes += check_family(part.name, part.info, here, bottleneck=True)
     return list(dict.fromkeys(notes))
 
 

@@ -33,8 +33,8 @@ BRANCH_PERCENTS = (0.0, 0.08, 0.16, 0.24, 0.32, 0.4, 0.48)
 # python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
 EVIDENCE_PERCENTS = (0.2, 0.4, 0.6)
 EVIDENCE_NOISES = 2
-# Of fewer pairs none is left out to try the attribute on: it would be learned from one, which is another thing
-# (core/latent_svd/transfer_gain.py).
+# With fewer pairs none is left out: the attribute would be learned from a single pair, which makes another kind of
+# attribute (core/latent_svd/transfer_gain.py).
 LEFT_OUT_PAIRS = 3
 # A prompt swap that keeps the layout begins here; a baseline of the tables.
 SWAP_PERCENT = 0.24

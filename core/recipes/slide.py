@@ -4,8 +4,8 @@ A strength is a share of the way from the picture without the attribute to the o
 scale pictures come so far in the mean, and the picture is sampled at that scale.
 
 An *absolute* strength says how much of the attribute the picture has in the end, not how much is added: 0 is without it
-and 1 with it. A picture *wears* the attribute that changes more by taking it away than by adding it. It is at 1 as it
-is, is not given it twice, and below 1 loses it.
+and 1 with it. A picture *wears* an attribute if taking it away changes the picture more than adding it. It is at 1 as
+it is, is not given it twice, and below 1 loses it.
 
 One picture still moves unevenly: up to some scale the model removes what an edit begins, and from there on it completes
 it, so that glasses come at once, at a scale of their own on each face. A strength that *fades* moves more evenly. Two
@@ -100,8 +100,8 @@ class Slide:
 
         Args:
             strength: 0 is the result without the edit, bit for bit, and 1 the one with the attribute there.
-            absolute: Whether the strength says what the picture has in the end. An attribute without a response does
-                not know where it is there, and adds.
+            absolute: Whether the strength says what the picture has in the end. Without a response
+                nothing says at which scale the attribute is there, and the strength is added.
             fade: The sampling progress at which runs are mixed; 1 mixes finished results, and 0 none. An attribute
                 without a response is sampled.
             retries: How often pictures that change too little are given more, at most. An attribute whose response does

@@ -8,15 +8,16 @@ ENOUGH = 0.5
 WELL = 0.7
 
 
-def verdict_of(progress: float | None, evaluations: int) -> str:
+def verdict_of(progress: float | None) -> str:
     """Return what a file's info says as "verdict".
 
     Args:
-        progress: The share of the way from the source prompt's picture to the target prompt's, or None where it was
-            not measured.
-        evaluations: How many evaluations of the model it was learned in, at most.
+        progress: The share of the way from the source prompt's picture to the target prompt's that it comes, or None
+            where it was not measured.
     """
     if progress is None:
         return "Learned; how far it goes was not measured."
-    word = "Learned well" if progress >= WELL else "Learned in part" if progress >= ENOUGH else "Learned badly"
-    return f"{word}: it goes {progress:.0%} of the way, after at most {evaluations:,} evaluations of the model."
+    if progress >= WELL:
+        return "Learned well."
+    word = "in part" if progress >= ENOUGH else "badly"
+    return f"Learned {word}: it comes {progress:.0%} of the way from one text to the other."

@@ -107,10 +107,7 @@ def test_the_command_line_writes_pictures_of_their_own_size(tmp_path, photograph
     assert cli.main(["apply", "hat", str(source), str(target), *asked]) == 0
     (record,) = records(target).values()
     plain, edited = (np.asarray(Image.open(target / name)) for name in record["results"])
-    height, width = plain.shape[:2]
-    assert record["size"] == [width, height]
-    assert (width, height) > (150, 150)
-    x, y = (200 - width) // 2, (180 - height) // 2
-    before = np.asarray(photographs[0])[:180][y : y + height, x : x + width]
+    assert record["size"] == [200, 180]
+    before = np.asarray(photographs[0])[:180]
     assert np.array_equal(plain, before)
     assert not np.array_equal(edited, before)

@@ -130,7 +130,7 @@ def test_what_a_callback_or_a_slider_cannot_take_gets_a_sentence(edit, hat):
 
 @pytest.mark.parametrize("family", ["sdxl", "sd2_v"])
 def test_a_code_of_another_kind_of_model_gets_a_sentence(code, family):
-    with pytest.raises(EditError, match=r"code was inverted by SD15 \(eps.* but this pipeline is"):
+    with pytest.raises(EditError, match=r"code was inverted by SD 1\.5 but this pipeline is"):
         attach(tiny_pipeline(family))(code)
 
 

@@ -44,7 +44,7 @@ def apps() -> dict[str, dict]:
     ids = {node["title"]: str(node["id"]) for node in made["nodes"]}
     shown = [ids["The picture"], ids["The same picture, rebuilt from noise"]]
     data = {"inputs": [[ids["Latent Invert"], "quality"], [ids["Latent Invert"], "cfg"]], "outputs": shown}
-    made["extra"] |= {"linearMode": True, "linearData": data}
+    made["extra"] |= {"linearData": data}
     flows = {name: flow_of(name) for name in WORKFLOWS}
     return {name: flow for name, flow in flows.items() if "linearData" in flow["extra"]} | {"made an app": made}
 

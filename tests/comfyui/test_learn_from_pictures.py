@@ -53,7 +53,7 @@ def test_what_pictures_teach_comes_in_another_picture(graph, learned, demo):
 def test_a_vae_of_another_scale_is_named(graph, faces, monkeypatch):
     encode = graph.vae.encode
     monkeypatch.setattr(graph.vae, "encode", lambda image: torch.nn.functional.avg_pool2d(encode(image), 2))
-    with pytest.raises(EditError, match="vae makes latents of .* of a picture of .*, but this MODEL works on"):
+    with pytest.raises(EditError, match=r"vae makes latents of .* of a picture of .*, but this MODEL works on"):
         learn(graph, faces, **SHORT, learn_seed=7)
 
 

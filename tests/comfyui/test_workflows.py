@@ -154,16 +154,24 @@ def test_it_opens_in_sight(name):
     assert max(rights) < WINDOW + 100 or scale < READABLE + 0.05
 
 
+def called_on_the_page(node, widget):
+    """What the page calls a widget: by its socket, where that has a label."""
+    labels = {socket["name"]: socket.get("label") for socket in node["inputs"]}
+    return labels.get(widget) or widget
+
+
 @pytest.mark.parametrize("name", sorted(ARTIST))
-def test_it_opens_as_an_app(name):
+def test_it_opens_as_a_graph_and_offers_an_app(name):
     flow = load(name)
     nodes = {str(node["id"]): node for node in flow["nodes"]}
     twin = load_api(name)
-    assert flow["extra"]["linearMode"] is True
+    assert "linearMode" not in flow["extra"]
     app = flow["extra"]["linearData"]
     for key, widget in app["inputs"]:
         assert not isinstance(twin[key]["inputs"][widget], list)
     assert app["inputs"]
+    called = [called_on_the_page(nodes[key], widget) for key, widget in app["inputs"]]
+    assert len(called) == len(set(called))
     shows_pictures = {"SingularEditEditPicture", "SingularEditStrengthSheet", "SaveImage"}
     assert {nodes[key]["type"] for key in app["outputs"]} & shows_pictures
 

@@ -155,7 +155,7 @@ class Page:
     def load(self, flow: dict, name: str, *, as_app: bool = False) -> None:
         """Open a workflow as the page opens a template: as a graph in full view, or as an app."""
         self._start_anew()
-        extra = {key: value for key, value in flow.get("extra", {}).items() if as_app or key != "linearMode"}
+        extra = {**flow.get("extra", {}), "linearMode": as_app}
         self.page.evaluate(
             "async ([flow, name]) => { await app.loadGraphData(flow, true, true, name) }",
             [{**flow, "extra": extra}, name],

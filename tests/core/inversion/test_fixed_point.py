@@ -215,7 +215,7 @@ def test_a_nan_model_gets_a_sentence():
     def broken(x, sigma, h_edit=None):
         return x * float("nan")
 
-    with pytest.raises(EditError, match="prediction is not finite"):
+    with pytest.raises(EditError, match="The model predicts NaN or infinite values"):
         fixed_point_inversion(broken, picture(), karras(12))
 
 

@@ -43,6 +43,21 @@ def test_outside_of_a_mask_nothing_is_added():
     assert (between.diff() < 0).all()
 
 
+def test_what_is_added_goes_on_beyond_what_was_drawn_and_fades():
+    view = (slice(0, 96), slice(20, 124))
+    unedited = torch.nn.functional.interpolate(PICTURE[..., view[1]], size=(24, 26), mode="area")
+    edited = unedited.clone()
+    edited[..., :4] += 0.2
+    result = on_original(PICTURE, unedited, edited, view=view)
+    assert torch.equal(result[..., view[1]], on_original(PICTURE[..., view[1]], unedited, edited))
+    assert torch.equal(on_original(PICTURE, unedited, unedited, view=view), PICTURE)
+    added = (result - PICTURE).mean((0, 1, 2))
+    assert (added[:21].diff() > 0).all()
+    # A quarter of 96 is 24, so that a sixth of it is left at 20 places from the border.
+    assert float(added[0]) == pytest.approx(float(added[20]) * 4 / 24, rel=0.02)
+    assert torch.equal(result[..., 124:], PICTURE[..., 124:])
+
+
 def test_a_picture_that_lost_nothing_becomes_the_drawing():
     edited = UNEDITED.flip(-1)
     assert torch.allclose(on_original(UNEDITED, UNEDITED, edited), edited, atol=1e-6)
