@@ -20,7 +20,7 @@ import singular_edit
 import torch
 from singular_edit.backends.pipeline.pictures import pictures_of, pil_pictures
 from singular_edit.backends.pipeline.recognise import model_of
-from singular_edit.commands.apply import Apply, Weighted
+from singular_edit.commands.apply import Apply, WeightedFile
 from singular_edit.commands.folder import Job
 from singular_edit.commands.models import ModelChoice
 from singular_edit.commands.reading import read_picture
@@ -90,7 +90,7 @@ def main() -> None:
                 source=path,
                 target=Path(folder),
                 model=choice,
-                attributes=(Weighted.of(args.attribute),),
+                attributes=(WeightedFile.of(args.attribute),),
                 strengths=tuple(1.0 + i / 10 for i in range(count)),
                 prompt=PROMPT,
                 steps=args.steps,

@@ -32,7 +32,7 @@ SHEET_ENDING = ".png"
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedFile:
     """An attribute's file and its weight.
 
     Attributes:
@@ -44,7 +44,7 @@ class Weighted:
     weight: float | None = None
 
     @classmethod
-    def of(cls, text: str) -> Weighted:
+    def of(cls, text: str) -> WeightedFile:
         """Read what the command line says: "hat.safetensors", "hat.safetensors=0.5", or the name of a shipped one.
 
         Raises:
@@ -82,7 +82,7 @@ class Apply(Task):
         on_original: Whether the change alone is added to each picture, at its own size.
     """
 
-    attributes: tuple[Weighted, ...]
+    attributes: tuple[WeightedFile, ...]
     strengths: tuple[float, ...] = ()
     mask: Path | None = None
     sheet: bool = False
@@ -179,7 +179,7 @@ class Apply(Task):
         return pictures_of(read_picture(path, self.max_pixels).image, Sides(1, 1), size)[0].mean(dim=0)
 
 
-def check_attributes(attributes: tuple[Weighted, ...]) -> None:
+def check_attributes(attributes: tuple[WeightedFile, ...]) -> None:
     """Check that files hold attributes, before a model is loaded.
 
     Raises:

@@ -193,9 +193,9 @@ def _run(task: Task, args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    from .apply import Apply, Weighted, check_attributes
+    from .apply import Apply, WeightedFile, check_attributes
 
-    attributes = tuple(map(Weighted.of, args.attributes))
+    attributes = tuple(map(WeightedFile.of, args.attributes))
     check_attributes(attributes)
     # Two strengths of one name would be one file.
     strengths = {f"{strength:g}": strength for strength in args.strength}

@@ -86,10 +86,10 @@ def edit_inputs(widget: io.Input) -> list[io.Input]:
         max=EditSettings().retries,
         optional=True,
         tooltip=(
-            f"A picture that the attribute changes by less than {defaults.WEAK_CHANGE:.0%} of what is usual is tried "
-            f"again, at {' and then at '.join(f'{factor:g}' for factor in defaults.RETRY_FACTORS)} times the strength, "
-            "and keeps the larger strength where the attribute comes only then. This is how often at most; 0 is off. "
-            "It does nothing with a mask, or where until is earlier than usual."
+            f"A picture that the attribute changes by less than {defaults.WEAK_CHANGE:.0%} of what is usual is drawn "
+            f"again, at {' and then at '.join(f'{factor:g}' for factor in defaults.RETRY_FACTORS)} times the strength. "
+            "The stronger drawing is kept only if the attribute appears in it and not before. The number says how "
+            "often this is tried; 0 is off. It does nothing with a mask, or where until is earlier than usual."
         ),
     )
     own = io.Boolean.Input(

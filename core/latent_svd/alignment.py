@@ -46,12 +46,12 @@ class Alignment(NamedTuple):
 
     Attributes:
         shifts: By how many places each pair is moved, down and to the right, [B, 2].
-        filter: The correlation filter k, [C, H, W].
+        correlation_filter: The correlation filter k, [C, H, W].
         found: Share of the pairs whose place the filter of the others finds, to within the width of a peak.
     """
 
     shifts: Tensor
-    filter: Tensor
+    correlation_filter: Tensor
     found: float
 
 
@@ -88,22 +88,22 @@ def alignment_note(info: Mapping[str, str]) -> str:
     return text if found is None else f"{text}: the place was found in {found:.0%} of pairs left out"
 
 
-def find_shifts(filter: Tensor, x: Tensor) -> Tensor:
+def find_shifts(correlation_filter: Tensor, x: Tensor) -> Tensor:
     """Return by how much codes are to be moved to lie as the attribute's pairs do.
 
     Args:
-        filter: The correlation filter, [C, h, w].
+        correlation_filter: The correlation filter, [C, h, w].
         x: Codes of any scale, [B, C, H, W]; of another size they are looked at in the filter's.
 
     Returns:
         Places down and to the right, [B, 2] integers; at most REACH of either side.
     """
-    height, width = filter.shape[-2:]
+    height, width = correlation_filter.shape[-2:]
     code = x.to("cpu", torch.float64)
-    if code.shape[-2:] != filter.shape[-2:]:
+    if code.shape[-2:] != correlation_filter.shape[-2:]:
         code = torch.nn.functional.interpolate(code, (height, width), mode="bilinear", antialias=True)
     answer = torch.fft.irfft2(
-        (torch.fft.rfft2(_centred(code)) * torch.fft.rfft2(filter.double())).sum(1), s=(height, width)
+        (torch.fft.rfft2(_centred(code)) * torch.fft.rfft2(correlation_filter.double())).sum(1), s=(height, width)
     )
     # What lies farther down is to be moved up.
     shifts = -_peak(answer)

@@ -141,7 +141,7 @@ def learn_attribute(
         growth=growth,
         source=None if several else trim(ChannelSVD._make(part[0] for part in result.source)),
         cover=measure_cover(x, z, weight, settings.covering),
-        correlation_filter=None if alignment is None else alignment.filter,
+        correlation_filter=None if alignment is None else alignment.correlation_filter,
         response=WHOLE,
     )
 

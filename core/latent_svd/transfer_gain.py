@@ -41,10 +41,7 @@ MAX_GAIN = 4.2
 # A code is another picture's, as far as people need to know, where its gain is nearer to FOREIGN_GAIN than to 1.
 OWN_SIMILARITY = 0.5
 # What an attribute of one pair does there; of a report, and of a note when it is applied.
-FOREIGN_EFFECT = (
-    f"it is {FOREIGN_GAIN:g} times as strong, and it changes what the pair changed, where the pair changed it; "
-    "for other pictures learn from several pairs, or a readout"
-)
+FOREIGN_EFFECT = "it changes what the pair changed, where the pair did; several pairs, or a readout, fit others better"
 
 
 def common_share(edits: Tensor) -> float:
@@ -108,7 +105,7 @@ def foreign_note(x: Tensor, source: ChannelSVD | None, name: str) -> str | None:
     """
     if source is None or bool((source_similarity(x, source) >= OWN_SIMILARITY).all()):
         return None
-    return f"'{name}' was learned from one pair, and this is another picture: {FOREIGN_EFFECT}."
+    return f"'{name}' was learned from one pair of another picture: {FOREIGN_EFFECT}."
 
 
 def transfer_gain(x: Tensor, source: ChannelSVD | None) -> Tensor | float:

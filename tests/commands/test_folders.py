@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from singular_edit.commands.apply import Apply, Weighted
+from singular_edit.commands.apply import Apply, WeightedFile
 from singular_edit.commands.folder import Job, check_folders, pictures_in, plan
 from singular_edit.commands.manifest import Manifest, check_settings
 from singular_edit.commands.shares import Share, share_of
@@ -153,10 +153,10 @@ def test_an_empty_result_is_made_again(tmp_path):
 def test_attributes_have_weights_and_shipped_names(tmp_path):
     file = tmp_path / "a=b"
     file.touch()
-    assert Weighted.of(str(file)) == Weighted(file)
-    assert Weighted.of(f"{file}=0.5") == Weighted(file, 0.5)
-    assert Weighted.of("hat=-1").path.name == "hat.readout.safetensors"
-    assert Weighted.of("hat.svd").path.name == "hat.svd.safetensors"
+    assert WeightedFile.of(str(file)) == WeightedFile(file)
+    assert WeightedFile.of(f"{file}=0.5") == WeightedFile(file, 0.5)
+    assert WeightedFile.of("hat=-1").path.name == "hat.readout.safetensors"
+    assert WeightedFile.of("hat.svd").path.name == "hat.svd.safetensors"
     for text, sentence in (("gone", "is no file"), ("hat=much", "no number"), ("hat=nan", "no number")):
         with pytest.raises(EditError, match=sentence):
-            Weighted.of(text)
+            WeightedFile.of(text)
