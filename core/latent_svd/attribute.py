@@ -25,7 +25,7 @@ from .cover import Cover
 from .pair_notes import notes
 from .predictor import Predictor
 from .svd import ChannelSVD
-from .transfer_gain import FOREIGN_EFFECT
+from .transfer_gain import FOREIGN_EFFECT, FOREIGN_GAIN
 
 KIND = "svd_attribute"
 # What is divided by is at least this.
@@ -126,7 +126,10 @@ class SVDAttribute:
             f"share held by its leading atoms: {', '.join(shares)}",
         ]
         if self.source is not None:
-            lines.append(f"learned from one pair; on any other picture {FOREIGN_EFFECT}")
+            lines.append(
+                f"learned from one pair; on any other picture it is {FOREIGN_GAIN:g} times as strong, which is a guess, "
+                f"and {FOREIGN_EFFECT}"
+            )
         lines += notes(self.info)
         if self.correlation_filter is not None:
             lines.append(alignment_note(self.info))
