@@ -127,8 +127,8 @@ class SVDAttribute:
         ]
         if self.source is not None:
             lines.append(
-                f"learned from one pair; on any other picture it is {FOREIGN_GAIN:g} times as strong, which is a guess, "
-                f"and {FOREIGN_EFFECT}"
+                f"learned from one pair; on any other picture it is {FOREIGN_GAIN:g} times as strong, a guess, and "
+                f"{FOREIGN_EFFECT}"
             )
         lines += notes(self.info)
         if self.correlation_filter is not None:
