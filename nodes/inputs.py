@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
@@ -37,60 +37,42 @@ SVD_STRENGTH_TOOLTIP = (
     "How much of the attribute: 0 none, 1 all of it. The change comes between the two; above 1 there is little more. "
     "Below 0 the picture changes, but the attribute often stays."
 )
+Kind = TypeVar("Kind")
+
+
+def checked(value: Any, kind: type[Kind] | tuple[type[Kind], ...], name: str, giver: str) -> Kind:
+    """Check what came over a wire.
+
+    Args:
+        value: What came.
+        kind: What is accepted.
+        name: The input's name, for the error.
+        giver: The nodes that give it, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        EditError: It is something else.
+    """
+    if not isinstance(value, kind):
+        raise EditError(f"{name} is a {type(value).__name__}; wire {giver}.")
+    return value
 
 
 def attribute_of(value: Any, name: str) -> SVDAttribute:
-    """Check that an input is an SVD attribute.
-
-    Args:
-        value: What came over the wire.
-        name: The input's name, for the error.
-
-    Returns:
-        The value.
-
-    Raises:
-        EditError: It is something else.
-    """
-    if not isinstance(value, SVDAttribute):
-        raise EditError(f"{name} is a {type(value).__name__}; wire SVD Attribute Learn or Load SVD Attribute.")
-    return value
+    """Return an input's value as an SVD attribute; see checked."""
+    return checked(value, SVDAttribute, name, "SVD Attribute Learn or Load SVD Attribute")
 
 
 def direction_of(value: Any, name: str) -> HDirection:
-    """Check that an input is an h-space direction.
-
-    Args:
-        value: What came over the wire.
-        name: The input's name, for the error.
-
-    Returns:
-        The value.
-
-    Raises:
-        EditError: It is something else.
-    """
-    if not isinstance(value, HDirection):
-        raise EditError(f"{name} is a {type(value).__name__}; wire h-Space Direction Learn or Load h-Direction.")
-    return value
+    """Return an input's value as an h-space direction; see checked."""
+    return checked(value, HDirection, name, "h-Space Direction Learn or Load h-Direction")
 
 
 def any_attribute_of(value: Any, name: str) -> Attribute:
-    """Check that an input is an attribute of either kind.
-
-    Args:
-        value: What came over the wire.
-        name: The input's name, for the error.
-
-    Returns:
-        The value.
-
-    Raises:
-        EditError: It is something else.
-    """
-    if not isinstance(value, (SVDAttribute, HDirection)):
-        raise EditError(f"{name} is a {type(value).__name__}; wire Learn Attribute or Load Attribute.")
-    return value
+    """Return an input's value as an attribute of either kind; see checked."""
+    return checked(value, (SVDAttribute, HDirection), name, "Learn Attribute or Load Attribute")
 
 
 def attribute_input(tooltip: str, optional: bool = False) -> io.Input:
@@ -151,21 +133,8 @@ def with_search_words(schema: io.Schema, *words: str) -> io.Schema:
 
 
 def trace_of(value: Any, name: str) -> Trace:
-    """Check that an input is a trace.
-
-    Args:
-        value: What came over the wire.
-        name: The input's name, for the error.
-
-    Returns:
-        The value.
-
-    Raises:
-        EditError: It is something else.
-    """
-    if not isinstance(value, Trace):
-        raise EditError(f"{name} is a {type(value).__name__}; wire the trace output of Latent Invert.")
-    return value
+    """Return an input's value as a trace; see checked."""
+    return checked(value, Trace, name, "the trace output of Latent Invert")
 
 
 def trace_input(tooltip: str) -> io.Input:

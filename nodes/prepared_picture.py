@@ -22,7 +22,6 @@ from ..backends.comfyui.latents import code_from_latent, latent_from_code, laten
 from ..backends.comfyui.noise import InvertedNoise
 from ..backends.comfyui.progress import Progress, previewer
 from ..backends.comfyui.session import Prompts
-from ..core.errors import EditError
 from ..core.inversion.trace import Trace
 from ..core.recipes.attributes import Attribute, guidance_factor, with_scale
 from ..core.recipes.edit import cut_at, scale_after
@@ -31,6 +30,7 @@ from ..core.recipes.sampled_steps import sampled_steps
 from ..core.recipes.slide import slide_of
 from ..core.samplers import Schedule
 from .attribute_patch import with_attribute
+from .inputs import checked
 from .traced_sampler import traced_sampler
 
 
@@ -81,21 +81,8 @@ def known_factors(picture: PreparedPicture, attribute: Attribute, until: float) 
 
 
 def picture_of(value: Any, name: str) -> PreparedPicture:
-    """Check that an input is a prepared picture.
-
-    Args:
-        value: What came over the wire.
-        name: The input's name, for the error.
-
-    Returns:
-        The value.
-
-    Raises:
-        EditError: It is something else.
-    """
-    if not isinstance(value, PreparedPicture):
-        raise EditError(f"{name} is a {type(value).__name__}; wire Prepare Picture.")
-    return value
+    """Return an input's value as a prepared picture; see checked."""
+    return checked(value, PreparedPicture, name, "Prepare Picture")
 
 
 def edited_pictures(
