@@ -147,9 +147,8 @@ class EditPicture(io.ComfyNode):
         total = steps_to_sample(picture, attribute, [strength], **options)
         progress = Progress(f"Editing: {attribute.name} {strength:g}", total)
         (after,) = edited_pictures(picture, attribute, [strength], **options, progress=progress)
-        weak = weak_answer(picture, attribute, [strength], **options)
-        nothing = "; the mask is empty, so that nothing changes" if mask is not None and not mask.any() else ""
-        progress.finish(f"{attribute.name}, strength {strength:g}: before and after{weak}{nothing}")
+        remarks = weak_answer(picture, attribute, [strength], **options) + empty_mask(mask)
+        progress.finish(f"{attribute.name}, strength {strength:g}: before and after{remarks}")
         if on_original:
             before, after = on_originals(picture, [picture.rebuilt, after], mask)
         else:
@@ -208,10 +207,15 @@ class StrengthSheet(io.ComfyNode):
         pictures = edited_pictures(picture, attribute, values, **options, progress=progress)
         if on_original:
             pictures = on_originals(picture, pictures, mask)
-        weak = weak_answer(picture, attribute, values, **options)
-        progress.finish(f"{attribute.name} at {len(values)} strengths{weak}")
+        remarks = weak_answer(picture, attribute, values, **options) + empty_mask(mask)
+        progress.finish(f"{attribute.name} at {len(values)} strengths{remarks}")
         sheet = side_by_side(*(labelled(rows, f"{value:g}") for rows, value in zip(pictures, values, strict=True)))
         return io.NodeOutput(sheet, torch.cat(pictures), ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def empty_mask(mask: Tensor | None) -> str:
+    """Return what a node says of a mask that lets nothing change; nothing where there is none."""
+    return "; the mask is empty, so that nothing changes" if mask is not None and not mask.any() else ""
 
 
 def on_originals(picture: PreparedPicture, drawn: list[Tensor], mask: Tensor | None) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..backends.comfyui.frames import framed
 from ..backends.comfyui.latents import latent_picture, picture_latents
 from ..backends.comfyui.learning import learn_direction_in_session, learn_svd_in_session
-from ..backends.comfyui.progress import Progress, warn
+from ..backends.comfyui.progress import Progress
 from ..backends.comfyui.session import Prompts
 from ..backends.sheets import side_by_side
 from ..core.recipes.attributes import SVD_METHOD, Attribute, advised_strength, with_info
@@ -73,15 +73,14 @@ def learn_in_graph(
     if lesson.method == SVD_METHOD:
         sampling = model.get_model_object("model_sampling")
         pairs = PairSettings.for_schedule(Schedule(sigmas, sampling.percent_to_sigma), lesson.effort)
-        pictures = None
+        pictures = said = None
         if lesson.pictures is not None:
-            if said := pairs.pictures_left_out(len(lesson.pictures)):
-                warn(said)
+            said = pairs.pictures_left_out(len(lesson.pictures))
             pictures = picture_latents(lesson.vae, lesson.pictures[: pairs.drawn], "learn_from", model)
         attribute = learn_svd_in_session(
             model, prompts, latent, sigmas, pairs, name=lesson.name, seed=lesson.seed, pictures=pictures
         )
-        return attribute, attribute.report()
+        return attribute, "\n".join(filter(None, (attribute.report(), said)))
     settings = LearnSettings.for_method(lesson.method)
     training = replace(settings.training, seed=lesson.seed)
     settings = replace(settings, effort=lesson.effort, training=training, layer=lesson.layer)

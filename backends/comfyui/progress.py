@@ -51,6 +51,8 @@ class Progress:
         Raises:
             InterruptProcessingException: The user cancelled.
         """
+        if comfy.model_management.processing_interrupted():
+            self.say(f"{self.title}: stopped")
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.done = min(self.done + 1, self.total)
         self.bar.update_absolute(self.done, self.total, preview)

@@ -50,6 +50,11 @@ def test_what_pictures_teach_comes_in_another_picture(graph, learned, demo):
     assert glasses_in(demo, before) < 0 < glasses_in(demo, after)
 
 
+def test_pictures_that_are_too_many_are_said(graph, faces):
+    text = learn(graph, faces[:1].repeat(13, 1, 1, 1), **SHORT)[1]
+    assert "It is learned from the first 12 of 13 pictures" in text
+
+
 def test_a_vae_of_another_scale_is_named(graph, faces, monkeypatch):
     encode = graph.vae.encode
     monkeypatch.setattr(graph.vae, "encode", lambda image: torch.nn.functional.avg_pool2d(encode(image), 2))

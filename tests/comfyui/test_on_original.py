@@ -9,7 +9,7 @@ from singular_edit.demo.faces import ATTRIBUTES
 pytest.importorskip("diffusers")
 
 
-def test_the_change_alone_comes_onto_the_picture_at_its_own_size(graph, demo):
+def test_the_change_alone_comes_onto_the_picture_at_its_own_size(graph, demo, monkeypatch):
     face = graph.run("DemoFace", seed=50001, glasses="off")[0]
     glasses = load_attribute(readout_path("glasses"))
     wide = torch.nn.functional.interpolate(face.movedim(-1, 1), size=(384, 480), mode="bicubic").movedim(1, -1)
@@ -38,5 +38,12 @@ def test_the_change_alone_comes_onto_the_picture_at_its_own_size(graph, demo):
     masked = graph.run("EditPicture", strength=1.0, mask=mask, **options)[0]
     assert torch.equal(masked[:, 240:], before[:, 240:])
     assert (masked - before).abs().max() > 0.3
+    from singular_edit.backends.comfyui.progress import Progress
+
+    said = []
+    monkeypatch.setattr(Progress, "say", staticmethod(said.append))
+    empty = graph.run("EditPicture", strength=1.0, mask=torch.zeros(1, 64, 64), **options)[0]
+    assert torch.equal(empty, before)
+    assert said[-1].endswith("strength 1: before and after; the mask is empty, so that nothing changes")
     _, sheet = graph.run("StrengthSheet", strengths="0, 1", **options)
     assert torch.equal(sheet, torch.cat([before, after]))
