@@ -113,9 +113,14 @@ def choose_layer(base_model: Any, layer: str = AUTO) -> str:
 
 
 def pixels_per_latent(base_model: Any) -> int:
-    """Return how many pixels along a side a latent pixel stands for."""
+    """Return how many pixels along a side a latent pixel stands for; 8 where the latent format does not say it."""
+    return stated_pixels_per_latent(base_model) or 8
+
+
+def stated_pixels_per_latent(base_model: Any) -> int | None:
+    """Return what the latent format says of it: ours do, and those of newer ComfyUIs."""
     latent_format = base_model.latent_format
-    return getattr(latent_format, "pixels_per_latent", getattr(latent_format, "spacial_downscale_ratio", 8))
+    return getattr(latent_format, "pixels_per_latent", getattr(latent_format, "spacial_downscale_ratio", None))
 
 
 def native_side(base_model: Any) -> int:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ...core.errors import EditError, check_latent
 from ..cropping import cropped
-from .family import has_frame, pixels_per_latent
+from .family import has_frame, stated_pixels_per_latent
 from .frames import framed, framed_like, unframed, without_model
 
 
@@ -79,13 +79,14 @@ def picture_latents(vae: Any, image: Tensor, name: str, model: Any) -> Tensor:
         [B, C, h, w] in LATENT space, in float32.
 
     Raises:
-        EditError: As latent_of does, or the VAE makes latents of another size than the model works on.
+        EditError: As latent_of does, or the VAE makes latents of another size than the model's format says.
     """
     # A VAE of videos would take a batch for the frames of one.
     rows = image.split(1) if has_frame(model.model) else [image]
     samples = latent_of({"samples": torch.cat([vae.encode(row) for row in rows])}, name, model)
-    wanted = tuple(side // pixels_per_latent(model.model) for side in image.shape[1:3])
-    if samples.shape[-2:] != wanted:
+    pixels = stated_pixels_per_latent(model.model)
+    wanted = None if pixels is None else tuple(side // pixels for side in image.shape[1:3])
+    if wanted is not None and samples.shape[-2:] != wanted:
         raise EditError(
             f"vae makes latents of {tuple(samples.shape[-2:])} of a picture of {tuple(image.shape[1:3])}, but this "
             f"MODEL works on {wanted}; use the VAE that belongs to the model."

@@ -191,8 +191,8 @@ class AttachedPipeline(PlainCalls):
             retries: How often pictures that one attribute changes too little are edited again, more strongly. Read
                 likewise, and not with a mask.
             on_original: The pictures that were inverted: the edit's change alone is added to them, at their own sizes,
-                and where nothing changes they stay bit for bit. It
-                takes one more drawing. None gives what the model draws, at its size.
+                and where nothing changes, or a mask lets nothing change, they stay bit for bit. It takes one more
+                drawing. None gives what the model draws, at its size.
             output_type: "pil", "pt" for tensors [B, 3, H, W] from 0 to 1, or "latent".
 
         Returns:

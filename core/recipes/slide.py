@@ -100,8 +100,8 @@ class Slide:
 
         Args:
             strength: 0 is the result without the edit, bit for bit, and 1 the one with the attribute there.
-            absolute: Whether the strength says what the picture has in the end. Without a response
-                nothing says at which scale the attribute is there, and the strength is added.
+            absolute: Whether the strength says what the picture has in the end. Without a response nothing says at
+                which scale the attribute is there, and the strength is added.
             fade: The sampling progress at which runs are mixed; 1 mixes finished results, and 0 none. An attribute
                 without a response is sampled.
             retries: How often pictures that change too little are given more, at most. An attribute whose response does
