@@ -18,16 +18,16 @@ NOT_RECORDED = "family not recorded"
 NUMBERS = ("bottleneck_channels", "place_size", "text_width", "blocks")
 
 
-# What people call a family, by what ComfyUI calls it and by its prediction.
+# What people call a family, by what ComfyUI calls its architecture and what it predicts.
 CALLED = {
     ("SD15", "eps"): "SD 1.5",
     ("SD20", "eps"): "SD 2.x",
     ("SD20", "v_prediction"): "SD 2.x of v-prediction",
     ("SDXL", "eps"): "SDXL",
     ("SD3", "flow"): "SD3",
-    ("Flux", "flow"): "Flux",
-    ("FluxSchnell", "flow"): "Flux schnell",
-    ("QwenImage", "flow"): "Qwen-Image",
+    ("Flux", "flux"): "Flux",
+    ("FluxSchnell", "flux"): "Flux schnell",
+    ("QwenImage", "flux"): "Qwen-Image",
     ("DemoConfig", "eps"): "Demo Face Model",
     ("DemoTransformerConfig", "flow"): "Demo Face Model (transformer)",
 }

@@ -4,8 +4,8 @@
 
 which is the paper's x' = P(edited) + direction(unedited), equation 7. D is the stock prediction and euler the stock
 step, so that outside of the editing window, and at strength 0, this *is* the stock sampler, bit for bit, where no step
-is boosted. Flow models,
-the effect scale and changes that are read off h (readout.py) are ours, not the paper's. Every tensor is in model space.
+is boosted. Flow models, the effect scale and changes that are read off h (readout.py) are ours, not the paper's. Every
+tensor is in model space.
 """
 
 from __future__ import annotations

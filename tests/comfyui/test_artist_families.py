@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.families import UNETS, FrameVAE, LinearVAE, RandomClip, tiny
 from singular_edit.core import EditError
+from singular_edit.core.recipes.attributes import describe
 from singular_edit.core.recipes.defaults import END_PERCENT
 from singular_edit.core.response import Response
 
@@ -63,6 +64,19 @@ def test_the_file_says_its_family(bench, learned):
     assert info["latent_format"] == type(model.model.latent_format).__name__
     assert info["prediction"] == PREDICTIONS.get(family, "eps")
     assert (info["width"], info["height"]) == (str(SIDE), str(SIDE))
+    called = describe(learned[0]).split("learned on ")[1].split("\n")[0]
+    assert called == {"sd2_v": "SD 2.x of v-prediction.", "qwen_image": "Qwen-Image."}.get(family, called)
+    assert "latents of" not in called
+
+
+def test_an_automatic_schedule_is_measured_in_every_family(graph, bench):
+    family, model, clip, vae = bench
+    shape = (2, 4 if family in UNETS else 16, *((1,) if family == "qwen_image" else ()), SIDE // 8, SIDE // 8)
+    prompt = clip.encode_from_tokens_scheduled(1)
+    asked = dict(model=model, vae=vae, latent_image={"samples": torch.randn(shape)}, positive=prompt, negative=prompt)
+    edit, boost, _ = graph.run("AsyrpSchedule", **asked, sigmas=graph.schedule(4, model))
+    assert 0 <= edit <= 1
+    assert 0 <= boost <= 1
 
 
 def test_apply_attribute_takes_any_sampler_of_any_family(graph, bench, learned):
