@@ -17,42 +17,15 @@ from diffusers import (
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from ..core.model_family import ModelFamily
 from .architectures import TRANSFORMER, UNET
+from .families import FAMILIES
 from .loader import load
 from .networks import (
-    BLOCKS,
-    BOTTLENECK,
-    CONTEXT_WIDTH,
     FLOW_SHIFT,
-    HEAD_WIDTH,
-    HEADS,
-    PATCH,
-    UNET_CONFIG,
     FaceVAE,
     TextEncoder,
 )
 from .words import CONTEXT_LENGTH, tokenize
-
-# The names that the embedded models have inside ComfyUI, so that files of attributes fit on both sides.
-FAMILIES = {
-    UNET.name: ModelFamily(
-        model_class="DemoConfig",
-        latent_format="DemoLatent",
-        prediction="eps",
-        bottleneck_channels=BOTTLENECK[0],
-        place_size=UNET_CONFIG["sample_size"] // BOTTLENECK[-1],
-        text_width=CONTEXT_WIDTH,
-    ),
-    TRANSFORMER.name: ModelFamily(
-        model_class="DemoTransformerConfig",
-        latent_format="DemoTransformerLatent",
-        prediction="flow",
-        bottleneck_channels=HEADS * HEAD_WIDTH,
-        place_size=PATCH,
-        blocks=BLOCKS,
-    ),
-}
 
 
 class DemoTokenizer:

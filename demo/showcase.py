@@ -14,13 +14,15 @@ from tqdm import tqdm
 
 from ..core import HDirection, SVDAttribute, load_hdirection
 from ..core.recipes import defaults
-from ..core.recipes.attributes import advised_strength
+from ..core.recipes.attributes import advised_strength, with_info
 from ..core.recipes.inversion import INVERSION_METHODS
 from ..core.recipes.learning_cost import LearningCost
 from ..core.recipes.settings import READOUT, EditSettings, LearnSettings, PairSettings
+from ..core.recipes.verdict import verdict_of
 from ..core.samplers import Run
 from .attributes import readout_path, svd_path
 from .evaluation import edits, learning
+from .evaluation.attribute_info import info_of
 from .evaluation.contact_sheet import SheetRows, contact_sheet
 from .evaluation.score import HEADER, round_trip, score
 from .evaluation.session import Session
@@ -71,8 +73,8 @@ def run(output: Path) -> None:
     with tqdm(total=total, unit="step", smoothing=0.05) as bar:
         lines = _round_trips(model, bar)
         attribute, readout = _learn(model, effort, readout_settings, bar)
-        attribute.save(output / f"{LIVE}.svd.safetensors")
-        readout.save(output / f"{LIVE}.readout.safetensors")
+        for one, kind in ((attribute, "svd"), (readout, "readout")):
+            with_info(one, info_of(one, LIVE, model)).save(output / f"{LIVE}.{kind}.safetensors")
         rows, table = _slide(model, {LIVE: (attribute, readout)}, bar)
     contact_sheet(rows, defaults.SHEET_STRENGTHS, output / "contact_sheet.png")
     lines += ["", *table]
@@ -117,9 +119,9 @@ def _learn(model: DemoModel, effort: Effort, settings: LearnSettings, bar: tqdm)
     cost = _readout_cost(model, settings)
     tqdm.write(f"{LIVE}: {cost.text()}")
     expected = bar.n + cost.ticks
-    readout = learning.readout(model, LIVE, settings, run=Run(learning.BATCH, model.device, bar.update))
+    learned = learning.learned_readout(model, LIVE, settings, run=Run(learning.BATCH, model.device, bar.update))
     bar.update(expected - bar.n)  # training and measuring may end before what was counted
-    return attribute, readout
+    return attribute, with_info(learned.direction, {"verdict": verdict_of(learned.progress)})
 
 
 def _slide(

@@ -19,19 +19,18 @@ from ...backends.previews import preview_text
 from ...core.files import read_kind, write
 from ...core.latent_svd.attribute import SVDAttribute
 from ...core.latent_svd.pair_notes import notes
-from ...core.model_family import ModelFamily
 from ...core.recipes import defaults
 from ...core.recipes.attributes import Attribute, advice, load_attribute
 from ...core.recipes.settings import READOUT, LearnSettings
 from .. import faces, loader
+from ..architectures import UNET
 from ..attributes import FOLDER, readout_path, svd_path
 from ..enlarge import SHOWN_SIDE
+from ..families import FAMILIES
 from ..words import caption
 from . import edits, learning
 from .session import SOURCE, Session
 
-# The embedded model as backends/comfyui/family.py sees it.
-FAMILY = ModelFamily("DemoConfig", "DemoLatent", "eps", bottleneck_channels=128, place_size=4, text_width=64)
 PREVIEW_FACE = 50_001
 PREVIEW_SCALE = 2
 
@@ -52,14 +51,12 @@ def info_of(attribute: Attribute, name: str, model: loader.DemoModel) -> dict[st
     enlarged = F.interpolate(pair, scale_factor=PREVIEW_SCALE, mode="nearest")
     return {
         **attribute.info,
-        **FAMILY.info(),
+        **FAMILIES[UNET.name].info(),
         **advice(attribute, SOURCE, caption([name])),
         "cfg": f"{cfg:g}",
         "steps": str(defaults.STEPS),
         "width": str(SHOWN_SIDE),
         "height": str(SHOWN_SIDE),
-        "creator": "Singular Edit",
-        "licence": "MIT",
         "preview": preview_text(enlarged.movedim(1, -1)),
     }
 
@@ -68,6 +65,7 @@ def rewrite(path: Path, model: loader.DemoModel) -> None:
     """Write a file's info anew, where it changed; its name begins with the attribute's."""
     attribute = load_attribute(path)
     info = info_of(attribute, path.name.split(".", maxsplit=1)[0], model)
+    info |= {"creator": "Singular Edit", "licence": "MIT"}
     # A header's entries are written in an order of their own, so that the same info would make another file.
     if info == attribute.info:
         return

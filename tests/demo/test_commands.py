@@ -7,6 +7,7 @@ from helpers.closed_form_faces import ClosedFormFaces
 from singular_edit import cli
 from singular_edit.core import SVDAttribute, load_hdirection
 from singular_edit.core.recipes import defaults
+from singular_edit.core.recipes.attributes import describe
 from singular_edit.demo import attributes, faces, showcase
 from singular_edit.demo.evaluation import edits, learning, run
 from singular_edit.demo.evaluation.evaluated import open_model
@@ -37,7 +38,11 @@ def test_the_demo_leaves_pictures_a_table_and_files(no_loading, tmp_path, capsys
     assert "singular-edit evaluate" in printed.splitlines()[-1]
     assert (tmp_path / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
     assert SVDAttribute.load(tmp_path / "glasses.svd.safetensors").name == "glasses"
-    assert load_hdirection(tmp_path / "glasses.readout.safetensors").name == "glasses"
+    readout = load_hdirection(tmp_path / "glasses.readout.safetensors")
+    assert readout.name == "glasses"
+    said = describe(readout)
+    assert "learned on Demo Face Model.\nFrom 'a face' to 'a face with glasses'." in said
+    assert "\nLearned" in said
 
 
 def test_an_evaluation_has_every_row_and_goes_on_where_it_stood(demo, tmp_path, capsys, monkeypatch):
