@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from singular_edit.backends.conditioning import Conditioning
 from singular_edit.backends.find_comfyui import find_comfyui
 from singular_edit.core import (
     QUALITIES,
@@ -64,7 +65,7 @@ class Setting:
 
     def choose(self, rows: slice) -> None:
         """Denoise under the prompts of these pictures from here on."""
-        self.denoiser.context = self.context[rows]
+        self.denoiser.context = Conditioning.of(self.context[rows])
 
     def denoise(self, x: Tensor, sigma: Tensor, h_edit: HEdit | None = None) -> Tensor:
         """Predict x0, and count the call by the share of the pictures that it is of."""
@@ -269,9 +270,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="held-out renders, and as many drawn pictures")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 25, 50])
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 5.0, 7.5])
-    parser.add_argument(
-        "--captions", action="store_true", help="invert each render under its own caption; without ComfyUI"
-    )
+    parser.add_argument("--captions", action="store_true", help="each render under its own caption; without ComfyUI")
     parser.add_argument("--each", action="store_true", help="solve every picture on its own, as a graph of one does")
     parser.add_argument("--samplers", action="store_true", help="heun, dpm_2 and dpmpp_2m too")
     args = parser.parse_args()

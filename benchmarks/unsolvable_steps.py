@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Callable
 
 import torch
+from singular_edit.backends.conditioning import Conditioning
 from singular_edit.core import QUALITIES, fixed_point_inversion
 from singular_edit.core.samplers import euler_step
 from singular_edit.demo import faces, loader
@@ -110,7 +111,7 @@ def main() -> None:
     sigmas = model.sigmas(args.steps)
     context = torch.cat([model.context(prompt) for prompt in prompts])
     denoise = model.denoiser("", cfg=args.guidance)
-    denoise.context = context
+    denoise.context = Conditioning.of(context)
     # The state at every step, as the inversion left it
     states = {args.steps: latents.double()}
 
