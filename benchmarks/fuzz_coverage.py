@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 LONGEST_FILE = 2**21
@@ -33,6 +34,8 @@ def coverage(count: int, seed: int) -> str:
         SystemExit: A file gave an exception other than an EditError, which is printed with its trace; or there is no
             atheris.
     """
+    if find_spec("atheris") is None:
+        raise SystemExit("coverage needs the package atheris; pip install atheris.")
     command = [sys.executable, __file__, str(count), str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     reached = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", done.stderr)

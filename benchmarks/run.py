@@ -44,7 +44,7 @@ QUICK_DIRECTIONS = ("--count", "2", "--samples", "8", "--steps", "5", "--attribu
 
 TABLES = (
     Table("import_time", ("import_time.py",), ("--repeats", "1")),
-    Table("demo_model", ("demo_model.py",), ()),
+    Table("demo_model", ("demo_model.py",), ("--count", "4", "--steps", "4")),
     Table("fuzz_files", ("fuzz.py", "files"), ("--count", "100")),
     Table("fuzz_coverage", ("fuzz.py", "coverage"), ("--count", "200")),
     Table("fuzz_nodes", ("fuzz.py", "nodes"), ("--count", "60")),
@@ -53,7 +53,7 @@ TABLES = (
     Table("compatibility", ("compatibility.py",), ("--columns", "SD1.5")),
     Table("half_precision", ("half_precision.py",), ("--count", "1", "--families", "sd15", "--guidance", "5")),
     Table("inversion_edits", ("inversion_edits.py",), ("--count", "2", "--attributes", "glasses")),
-    Table("unsolvable_steps", ("unsolvable_steps.py",), ()),
+    Table("unsolvable_steps", ("unsolvable_steps.py",), ("--count", "2", "--starts", "1")),
     Table("traced_round_trips", ("traced.py", "round_trips"), ("--count", "2", "--steps", "10", "--guidance", "5")),
     Table("traced_edits", ("traced.py", "edits"), ("--count", "2", "--attributes", "hat", "--guidance", "1.5")),
     Table("traced_variants", ("traced.py", "variants"), ("--count", "2", "--attributes", "hat", "--guidance", "1.5")),
