@@ -7,10 +7,10 @@ on the attribute, because coarse ones are decided at noisier steps (arXiv 2502.0
 on the picture.
 
 So several branch steps are tried, and each picture takes the latest one that still makes the attribute. The model tells
-whether it does, in what it predicts from the code of each branch: the latest is taken that adds MIN_EVIDENCE_SHARE of
-the evidence for the target prompt that the earliest adds (core/prompt_evidence.py). Where no evidence is asked for, it
-is the latest that makes MIN_CHANGE_RATIO of the change that the earliest makes. Choosing the branch step picture by
-picture is ours, not the paper's.
+whether it does, in what it predicts from the code of each branch: from the branch step that adds most evidence for the
+target prompt (core/prompt_evidence.py) a picture goes on to later ones, as long as each adds MIN_EVIDENCE_SHARE of
+that. Where no evidence is asked for, it is the latest that makes MIN_CHANGE_RATIO of the change that the earliest
+makes. Choosing the branch step picture by picture is ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..prompt_evidence import PromptEvidence
 from ..saliency import saliency_weight
 from ..samplers import OnStep, Run, sample_euler, states_at
 
-# Share of the evidence that the earliest branch step adds to a picture that a later one must still add. From .65 to .8
+# Share of the most evidence that a branch step adds to a picture that a later one must still add. From .65 to .8
 # own pairs come out alike: python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
 MIN_EVIDENCE_SHARE = 0.7
 # Share of the earliest branch step's change that a later one must still make, where no evidence is asked for. Chosen by
@@ -79,8 +79,8 @@ def sample_prompt_pair(  # noqa: PLR0913
             taken as it is.
         delta: Steps that the target code goes on for after ``step``.
         evidence: How much a picture shows the target; None goes by the size of the change.
-        min_evidence_share: Share of the evidence that the earliest branch step adds that a later one must still add, 0
-            to 1. Read with evidence alone.
+        min_evidence_share: Share of the most evidence that a branch step adds that a later one must still add, 0 to 1.
+            Read with evidence alone.
         min_change_ratio: Share of the earliest branch step's change that a later one must still make, 0 to 1; 0 takes
             the latest branch step, 1 the earliest in most cases. Not read with evidence.
         on_step: Called once for each model call.
@@ -109,18 +109,16 @@ def sample_prompt_pair(  # noqa: PLR0913
         candidates.append(sample_euler(target, state, sigmas[branch_step : step + 1], callback))
     target_codes = torch.stack(candidates)
 
-    # For each picture, the latest branch step that makes enough of what the earliest makes.
+    # For each picture, the latest branch step that makes enough of the attribute.
     if evidence is None:
         asked = None
         sizes = torch.stack([_change_size(code - source_code) for code in target_codes])
-        enough = sizes >= min_change_ratio * sizes[0]
+        chosen = _latest(sizes >= min_change_ratio * sizes[0])
     else:
         codes = torch.cat([source_code[None], target_codes])
         asked = torch.stack([evidence.of_code(code, sigmas[step], source, on_step) for code in codes])
-        gains = asked[1:] - asked[0]
-        # Where the earliest adds nothing, no other is known to be enough.
-        enough = (gains >= min_evidence_share * gains[0]) & (gains[0] > 0)
-    chosen = _latest(enough).to(x.device)
+        chosen = _latest_from_most(asked[1:] - asked[0], min_evidence_share)
+    chosen = chosen.to(x.device)
     pictures = torch.arange(len(x), device=chosen.device)
     target_code = target_codes[chosen, pictures]
 
@@ -151,6 +149,24 @@ def _latest(enough: Tensor) -> Tensor:
     enough = enough.clone()
     enough[0] = True
     return len(enough) - 1 - enough.flip(0).int().argmax(dim=0)
+
+
+def _latest_from_most(gains: Tensor, share: float) -> Tensor:
+    """Return the branch step of each picture that is reached from that of most evidence, one after the other, [B].
+
+    Neither is the most evidence always that of the earliest branch step, where another layout may come, nor does the
+    evidence of a late one that lies beyond weaker ones say that the attribute is there.
+
+    Args:
+        gains: The evidence that each branch step adds, [branches, B].
+        share: Share of the most evidence that each later branch step must add.
+    """
+    most, first = gains.max(dim=0)
+    steps = torch.arange(len(gains), device=gains.device)[:, None]
+    # Where none adds anything, no other than the earliest is known to be enough.
+    first = torch.where(most > 0, first, 0)
+    short = (steps > first) & ((gains < share * most) | (most <= 0))
+    return torch.where(short.any(dim=0), short.int().argmax(dim=0) - 1, len(gains) - 1)
 
 
 def _change_size(change: Tensor) -> Tensor:

@@ -176,7 +176,7 @@ class PairSettings:
         evidence_steps: The steps at whose noise levels pictures are asked whether they show the attribute;
             empty for those at defaults.EVIDENCE_PERCENTS of the steps.
         evidence_noises: With how many noises they are asked; 0 goes by the size of the change of the codes.
-        min_evidence_share: Share of the evidence that the earliest branch step adds that a later one must still add.
+        min_evidence_share: Share of the most evidence that a branch step adds that later ones must still add.
     """
 
     step: int = defaults.T_X_STEP

@@ -172,6 +172,35 @@ def test_where_the_earliest_branch_shows_nothing_it_is_taken():
     assert pair.branch_step.tolist() == [BRANCH_STEPS[0]] * 3
 
 
+class Scripted:
+    """Evidence that was written down: of the source, then of each branch step in order."""
+
+    calls = 0
+
+    def __init__(self, *added):
+        self.answers = iter([torch.full((3,), 0.5), *(torch.full((3,), 0.5 + one) for one in added)])
+
+    def of_code(self, code, sigma, denoise, on_step=None):
+        return next(self.answers)
+
+
+@pytest.mark.parametrize(
+    ("added", "taken"),
+    [
+        ((1.0, 0.9, 0.8, 0.1), 2),
+        # The first makes another layout, in which the attribute adds little.
+        ((0.1, 0.4, 2.0, 0.2), 2),
+        # What lies beyond a step without the attribute is chance.
+        ((1.0, 1.0, 0.5, 0.9), 1),
+        ((1.0, 1.3, 1.2, 1.0), 3),
+        ((-1.0, -0.1, -2.0, 0.0), 0),
+    ],
+)
+def test_later_steps_are_taken_one_after_the_other_from_that_of_most_evidence(added, taken):
+    pair = brightened(branch_steps=BRANCH_STEPS[:4], evidence=Scripted(*added), min_evidence_share=0.7)
+    assert pair.branch_step.tolist() == [BRANCH_STEPS[taken]] * 3
+
+
 @pytest.mark.parametrize(
     ("step", "branch_steps", "delta", "said"),
     [
