@@ -14,7 +14,6 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from singular_edit.backends.conditioning import Conditioning
 from singular_edit.core import QUALITIES, fixed_point_inversion
 from singular_edit.core.samplers import euler_step
 from singular_edit.demo import faces, loader
@@ -110,8 +109,7 @@ def main() -> None:
     latents = model.encode(faces.render(drawn))
     sigmas = model.sigmas(args.steps)
     context = torch.cat([model.context(prompt) for prompt in prompts])
-    denoise = model.denoiser("", cfg=args.guidance)
-    denoise.context = Conditioning.of(context)
+    denoise = model.captioned(drawn, args.guidance)
     # The state at every step, as the inversion left it
     states = {args.steps: latents.double()}
 

@@ -27,8 +27,9 @@ from ..prompt_evidence import PromptEvidence
 from ..saliency import saliency_weight
 from ..samplers import OnStep, Run, sample_euler, states_at
 
-# Share of the most evidence that a branch step adds to a picture that a later one must still add. From .65 to .8
-# own pairs come out alike: python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
+# Share of the most evidence that a branch step adds to a picture that a later one must still add. From .65 to .8 own
+# pairs of the embedded models come out alike:
+# python benchmarks/latent_svd.py ablation --first 60000 --variants default "evidence"
 MIN_EVIDENCE_SHARE = 0.7
 # Share of the earliest branch step's change that a later one must still make, where no evidence is asked for. Chosen by
 # hand on the embedded U-Net; what others do is recorded in benchmarks/results/latent_svd.txt.
@@ -154,19 +155,19 @@ def _latest(enough: Tensor) -> Tensor:
 def _latest_from_most(gains: Tensor, share: float) -> Tensor:
     """Return the branch step of each picture that is reached from that of most evidence, one after the other, [B].
 
-    Neither is the most evidence always that of the earliest branch step, where another layout may come, nor does the
-    evidence of a late one that lies beyond weaker ones say that the attribute is there.
+    The earliest branch step does not always add the most evidence, because it may change more than the attribute. The
+    evidence of a late one that lies beyond weaker ones does not say that the attribute is there.
 
     Args:
         gains: The evidence that each branch step adds, [branches, B].
         share: Share of the most evidence that each later branch step must add.
     """
     most, first = gains.max(dim=0)
-    steps = torch.arange(len(gains), device=gains.device)[:, None]
     # Where none adds anything, no other than the earliest is known to be enough.
     first = torch.where(most > 0, first, 0)
-    short = (steps > first) & ((gains < share * most) | (most <= 0))
-    return torch.where(short.any(dim=0), short.int().argmax(dim=0) - 1, len(gains) - 1)
+    until_first = torch.arange(len(gains), device=gains.device)[:, None] <= first
+    enough = until_first | ((gains >= share * most) & (most > 0))
+    return enough.int().cumprod(dim=0).sum(dim=0) - 1
 
 
 def _change_size(change: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ class Scripted:
     ("added", "taken"),
     [
         ((1.0, 0.9, 0.8, 0.1), 2),
-        # The first makes another layout, in which the attribute adds little.
+        # The first may change more than the attribute, and add less evidence.
         ((0.1, 0.4, 2.0, 0.2), 2),
         # What lies beyond a step without the attribute is chance.
         ((1.0, 1.0, 0.5, 0.9), 1),
